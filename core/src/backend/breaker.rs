@@ -1,0 +1,191 @@
+//! A circuit breaker, so that a dead store costs one timeout and not one for each read.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use crate::entry::Entry;
+use crate::observe::{BreakerState, Event};
+use crate::time::Timestamp;
+use crate::{Error, ErrorKind, Result};
+
+/// Stops asking a store that keeps failing, and tries it again after a pause.
+///
+/// Closed, it counts failures in a row; at `failures` it opens, and reads and fills fail at once without a call. After
+/// `pause` one call is let through: its success closes the breaker, its failure opens it for another pause.
+/// Removals always go through: an invalidation is never dropped to be quick.
+/// Only the store's own failures count: errors of kind [`ErrorKind::Backend`] and [`ErrorKind::Timeout`].
+///
+/// # Examples
+/// ```no_run
+/// # use larder::{Breaker, IntoBackend};
+/// # fn with<S: IntoBackend<u64, String>>(redis: S) {
+/// let patient = Breaker::new(redis).failures(10).pause(std::time::Duration::from_secs(2));
+/// # let _ = patient;
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Breaker<S> {
+    inner: S,
+    failures: u32,
+    pause: Duration,
+}
+
+impl<S> Breaker<S> {
+    /// A breaker around `inner`: 5 failures in a row open it, for 1 s.
+    pub fn new(inner: S) -> Self {
+        Self { inner, failures: 5, pause: Duration::from_secs(1) }
+    }
+
+    /// How many failures in a row open it; default 5, zero is refused by `build()`.
+    #[must_use]
+    pub fn failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// How long it stays open before a try; default 1 s, zero is refused by `build()`.
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+}
+
+impl<K, V, S: IntoBackend<K, V>> IntoBackend<K, V> for Breaker<S>
+where
+    K: Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    type Backend = BreakerBackend<S::Backend>;
+
+    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+        if self.failures == 0 || self.pause.is_zero() {
+            return Err(Error::config("a breaker needs at least 1 failure and a pause of at least 1 ms"));
+        }
+        Ok(BreakerBackend {
+            inner: self.inner.into_backend(scope)?,
+            failures: self.failures,
+            pause: self.pause,
+            state: Mutex::new(State::Closed { failures: 0 }),
+            scope: scope.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Closed { failures: u32 },
+    Open { until: Timestamp },
+    /// One call is under way; if nothing is heard of it, the next is let through after another pause.
+    Trying { until: Timestamp },
+}
+
+/// An opened [`Breaker`].
+#[derive(Debug)]
+pub struct BreakerBackend<B> {
+    inner: B,
+    failures: u32,
+    pause: Duration,
+    state: Mutex<State>,
+    scope: Scope,
+}
+
+impl<B> BreakerBackend<B> {
+    async fn guarded<T>(&self, now: Timestamp, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.admit(now)?;
+        let answer = call.await;
+        match &answer {
+            Err(error) if matches!(error.kind(), ErrorKind::Backend | ErrorKind::Timeout) => self.failed(now),
+            _ => self.succeeded(),
+        }
+        answer
+    }
+
+    fn admit(&self, now: Timestamp) -> Result<()> {
+        self.turn(|state| match state {
+            State::Closed { .. } => (state, Ok(())),
+            State::Open { until } | State::Trying { until } if now >= until => {
+                (State::Trying { until: now.saturating_add(self.pause) }, Ok(()))
+            }
+            State::Open { .. } | State::Trying { .. } => {
+                (state, Err(Error::new(ErrorKind::Backend, "the breaker is open").transient()))
+            }
+        })
+    }
+
+    fn failed(&self, now: Timestamp) {
+        self.turn(|state| match state {
+            State::Closed { failures } if failures + 1 < self.failures => {
+                (State::Closed { failures: failures + 1 }, ())
+            }
+            _ => (State::Open { until: now.saturating_add(self.pause) }, ()),
+        });
+    }
+
+    fn succeeded(&self) {
+        self.turn(|_| (State::Closed { failures: 0 }, ()));
+    }
+
+    /// The one place where the state changes, and where a change is told.
+    fn turn<T>(&self, step: impl FnOnce(State) -> (State, T)) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen(*state);
+        let (next, answer) = step(*state);
+        *state = next;
+        drop(state);
+        if seen(next) != before {
+            self.scope.record(&Event::BreakerTurned { state: seen(next) });
+        }
+        answer
+    }
+}
+
+fn seen(state: State) -> BreakerState {
+    match state {
+        State::Closed { .. } => BreakerState::Closed,
+        State::Open { .. } => BreakerState::Open,
+        State::Trying { .. } => BreakerState::HalfOpen,
+    }
+}
+
+impl<K, V, B: CacheBackend<K, V>> CacheBackend<K, V> for BreakerBackend<B>
+where
+    K: Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+        self.inner.peek(key, now)
+    }
+    async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
+        self.guarded(now, self.inner.get(key, now)).await
+    }
+    async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
+        self.guarded(now, self.inner.get_many(keys, now)).await
+    }
+    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+        self.guarded(now, self.inner.begin(key, announce, now)).await
+    }
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+        self.guarded(now, self.inner.fill(key, fence, entry, now)).await
+    }
+    async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
+        self.guarded(now, self.inner.renew(key, fence, lease, now)).await
+    }
+    async fn release(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
+        self.guarded(now, self.inner.release(key, fence, now)).await
+    }
+    async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
+        self.guarded(now, self.inner.put(key, entry, now)).await
+    }
+    async fn remove(&self, key: &K) -> Result<()> {
+        self.inner.remove(key).await
+    }
+    async fn remove_many(&self, keys: &[K]) -> Result<()> {
+        self.inner.remove_many(keys).await
+    }
+    async fn clear(&self) -> Result<()> {
+        self.inner.clear().await
+    }
+}

@@ -1,0 +1,219 @@
+//! Typed values in a store of bytes.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use crate::codec::{Codec, CodecId};
+use crate::entry::Entry;
+use crate::key::{CacheKey, StoreKey};
+use crate::observe::Event;
+use crate::time::Timestamp;
+use crate::{Error, ErrorKind, Result};
+
+/// The largest encoded value, unless [`Encoded::max_bytes`] says otherwise: 16 MiB.
+const MAX_BYTES: usize = 16 << 20;
+
+/// A value as bytes, with the codec that wrote it: what a store of bytes keeps under a [`StoreKey`].
+///
+/// # Examples
+/// ```
+/// use larder::{CodecId, Payload};
+/// let payload = Payload::new(CodecId::JSON, "{}");
+/// assert_eq!(&payload.bytes()[..], b"{}");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    codec: CodecId,
+    bytes: Bytes,
+}
+
+impl Payload {
+    /// The bytes that `codec` wrote.
+    pub fn new(codec: CodecId, bytes: impl Into<Bytes>) -> Self {
+        Self { codec, bytes: bytes.into() }
+    }
+
+    /// Which codec wrote the bytes.
+    #[must_use]
+    pub fn codec(&self) -> CodecId {
+        self.codec
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// A store of bytes that keeps typed values through a codec: `redis.encoded(Json)`.
+///
+/// Bytes that cannot be decoded are a counted miss and are overwritten by the next load; they never fail a read.
+///
+/// # Examples
+/// ```no_run
+/// # #[cfg(feature = "json")]
+/// # fn with<S: larder::IntoBackend<larder::StoreKey, larder::Payload>>(store: S) {
+/// use larder::{Encoded, codec::Json};
+/// let typed = Encoded::new(store, Json).max_bytes(1 << 20);
+/// # let _ = typed;
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Encoded<S, C> {
+    store: S,
+    codec: C,
+    max_bytes: usize,
+}
+
+impl<S, C> Encoded<S, C> {
+    /// `store` with values encoded by `codec`.
+    pub fn new(store: S, codec: C) -> Self {
+        Self { store, codec, max_bytes: MAX_BYTES }
+    }
+
+    /// The largest encoded value, in bytes; default 16 MiB. A larger one is returned to its caller, counted, traced, and
+    /// not stored; larger stored bytes are a miss.
+    #[must_use]
+    pub fn max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+}
+
+impl<K, V, S, C> IntoBackend<K, V> for Encoded<S, C>
+where
+    K: CacheKey + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: IntoBackend<StoreKey, Payload>,
+    C: Codec<V>,
+{
+    type Backend = EncodedBackend<S::Backend, C, V>;
+
+    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+        let Self { store, codec, max_bytes } = self;
+        if max_bytes == 0 {
+            return Err(Error::config("`max_bytes(0)` would keep nothing: give the largest value to store"));
+        }
+        let store = store.into_backend(scope)?;
+        Ok(EncodedBackend { store, codec, max_bytes, scope: scope.clone(), value: PhantomData })
+    }
+}
+
+/// An opened [`Encoded`].
+pub struct EncodedBackend<B, C, V> {
+    store: B,
+    codec: C,
+    max_bytes: usize,
+    scope: Scope,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<B: Debug, C: Debug, V> Debug for EncodedBackend<B, C, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoded").field("store", &self.store).field("codec", &self.codec).finish_non_exhaustive()
+    }
+}
+
+impl<B, C: Codec<V>, V> EncodedBackend<B, C, V> {
+    fn encode(&self, entry: Entry<V>) -> Result<Entry<Payload>> {
+        entry.try_map(|value| {
+            let bytes = self.codec.encode(value)?;
+            if bytes.len() > self.max_bytes {
+                let (size, max) = (bytes.len(), self.max_bytes);
+                let message = format!("the encoded value has {size} bytes and `max_bytes` is {max}: not stored");
+                return Err(Error::new(ErrorKind::Codec, message));
+            }
+            Ok(Payload::new(self.codec.id(), bytes))
+        })
+    }
+
+    /// `None` when the bytes are not what this codec writes: a miss, counted.
+    fn decode(&self, entry: Entry<Payload>) -> Option<Entry<V>> {
+        let decoded = entry.try_map(|payload| {
+            if payload.codec != self.codec.id() {
+                let (found, own) = (payload.codec, self.codec.id());
+                return Err(Error::new(ErrorKind::Codec, format!("written by codec {found:?}, not by {own:?}")));
+            }
+            if payload.bytes.len() > self.max_bytes {
+                return Err(Error::new(ErrorKind::Codec, "larger than `max_bytes`"));
+            }
+            self.codec.decode(&payload.bytes)
+        });
+        // a rolling deploy or foreign bytes: the next load overwrites them
+        decoded.inspect_err(|error| self.scope.record(&Event::Undecodable { error })).ok()
+    }
+}
+
+impl<K, V, B, C> CacheBackend<K, V> for EncodedBackend<B, C, V>
+where
+    K: CacheKey + Sync + 'static,
+    V: Send + Sync + 'static,
+    B: CacheBackend<StoreKey, Payload>,
+    C: Codec<V>,
+{
+    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+        self.decode(self.store.peek(&StoreKey::new(key), now)?)
+    }
+
+    async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
+        let found = self.store.get(&StoreKey::new(key), now).await?;
+        Ok(found.and_then(|entry| self.decode(entry)))
+    }
+
+    async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
+        let keys: Vec<_> = keys.iter().map(StoreKey::new).collect();
+        let found = self.store.get_many(&keys, now).await?;
+        Ok(found.into_iter().map(|entry| entry.and_then(|entry| self.decode(entry))).collect())
+    }
+
+    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+        let key = StoreKey::new(key);
+        let begun = match self.store.begin(&key, announce, now).await? {
+            Begun::Hit(entry) => match self.decode(entry) {
+                Some(entry) => return Ok(Begun::Hit(entry)),
+                None => self.store.begin(&key, announce.despite_hit(), now).await?,
+            },
+            begun => begun,
+        };
+        match begun {
+            Begun::Granted(fence) => Ok(Begun::Granted(fence)),
+            Begun::Busy(lease) => Ok(Begun::Busy(lease)),
+            // only a store that breaks its contract answers so; loading unfenced is safe
+            Begun::Hit(_) => Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it")),
+        }
+    }
+
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+        self.store.fill(&StoreKey::new(key), fence, self.encode(entry)?, now).await
+    }
+
+    async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
+        self.store.renew(&StoreKey::new(key), fence, lease, now).await
+    }
+
+    async fn release(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
+        self.store.release(&StoreKey::new(key), fence, now).await
+    }
+
+    async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
+        self.store.put(&StoreKey::new(key), self.encode(entry)?, now).await
+    }
+
+    async fn remove(&self, key: &K) -> Result<()> {
+        self.store.remove(&StoreKey::new(key)).await
+    }
+
+    async fn remove_many(&self, keys: &[K]) -> Result<()> {
+        let keys: Vec<_> = keys.iter().map(StoreKey::new).collect();
+        self.store.remove_many(&keys).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.store.clear().await
+    }
+}

@@ -1,0 +1,144 @@
+//! The boxed twin of [`CacheBackend`]: what the engine holds.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use crate::Result;
+use crate::entry::Entry;
+use crate::time::Timestamp;
+
+/// A backend whose type has been erased, to choose one at run time or to keep types short. Cheap to clone.
+///
+/// # Examples
+/// ```
+/// use larder::{CacheBackend, Erased};
+///
+/// fn choose<A, B>(quick: bool, one: A, other: B) -> Erased<u64, String>
+/// where
+///     A: CacheBackend<u64, String>,
+///     B: CacheBackend<u64, String>,
+/// {
+///     if quick { Erased::new(one) } else { Erased::new(other) }
+/// }
+/// ```
+pub struct Erased<K, V>(Arc<dyn DynBackend<K, V>>);
+
+impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
+    /// Erases the type of `backend`.
+    pub fn new(backend: impl CacheBackend<K, V>) -> Self {
+        Self(Arc::new(backend))
+    }
+}
+
+impl<K, V> Clone for Erased<K, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K, V> fmt::Debug for Erased<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The methods have names of their own: a twin with the same names would call itself for ever.
+#[async_trait]
+trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
+    fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
+    async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>>;
+    async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>>;
+    async fn begin_dyn(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>>;
+    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled>;
+    async fn renew_dyn(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool>;
+    async fn release_dyn(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()>;
+    async fn put_dyn(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()>;
+    async fn remove_dyn(&self, key: &K) -> Result<()>;
+    async fn remove_many_dyn(&self, keys: &[K]) -> Result<()>;
+    async fn clear_dyn(&self) -> Result<()>;
+}
+
+#[async_trait]
+impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBackend<K, V> for B {
+    fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+        self.peek(key, now)
+    }
+    async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
+        self.get(key, now).await
+    }
+    async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
+        self.get_many(keys, now).await
+    }
+    async fn begin_dyn(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+        self.begin(key, announce, now).await
+    }
+    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+        self.fill(key, fence, entry, now).await
+    }
+    async fn renew_dyn(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
+        self.renew(key, fence, lease, now).await
+    }
+    async fn release_dyn(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
+        self.release(key, fence, now).await
+    }
+    async fn put_dyn(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
+        self.put(key, entry, now).await
+    }
+    async fn remove_dyn(&self, key: &K) -> Result<()> {
+        self.remove(key).await
+    }
+    async fn remove_many_dyn(&self, keys: &[K]) -> Result<()> {
+        self.remove_many(keys).await
+    }
+    async fn clear_dyn(&self) -> Result<()> {
+        self.clear().await
+    }
+}
+
+impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<K, V> {
+    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+        self.0.peek_dyn(key, now)
+    }
+    async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
+        self.0.get_dyn(key, now).await
+    }
+    async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
+        self.0.get_many_dyn(keys, now).await
+    }
+    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+        self.0.begin_dyn(key, announce, now).await
+    }
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+        self.0.fill_dyn(key, fence, entry, now).await
+    }
+    async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
+        self.0.renew_dyn(key, fence, lease, now).await
+    }
+    async fn release(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
+        self.0.release_dyn(key, fence, now).await
+    }
+    async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
+        self.0.put_dyn(key, entry, now).await
+    }
+    async fn remove(&self, key: &K) -> Result<()> {
+        self.0.remove_dyn(key).await
+    }
+    async fn remove_many(&self, keys: &[K]) -> Result<()> {
+        self.0.remove_many_dyn(keys).await
+    }
+    async fn clear(&self) -> Result<()> {
+        self.0.clear_dyn().await
+    }
+}
+
+impl<K: Sync + 'static, V: Send + Sync + 'static> IntoBackend<K, V> for Erased<K, V> {
+    type Backend = Self;
+
+    fn into_backend(self, _scope: &Scope) -> Result<Self> {
+        Ok(self)
+    }
+}

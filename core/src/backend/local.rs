@@ -1,0 +1,282 @@
+//! Fences around a store that lives in the process.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use crate::Result;
+use crate::entry::Entry;
+use crate::time::Timestamp;
+
+/// How many locks the fences are spread over. Only misses and writes take one.
+const SHARDS: usize = 64;
+/// A shard with more fences than this drops the expired ones before it takes another.
+const SWEEP_ABOVE: usize = 64;
+
+/// A map in this process that keeps typed entries, bounds itself, and knows nothing of loads: moka, quick_cache, one's
+/// own. [`Local`] makes a [`CacheBackend`] of it.
+///
+/// # Examples
+/// ```
+/// use std::{collections::HashMap, sync::Mutex, time::Duration};
+/// use larder::{Entry, Local, LocalStore};
+///
+/// #[derive(Debug, Default)]
+/// struct Unbounded(Mutex<HashMap<u64, Entry<String>>>);
+///
+/// impl LocalStore<u64, String> for Unbounded {
+///     fn get(&self, key: &u64) -> Option<Entry<String>> {
+///         self.0.lock().unwrap().get(key).cloned()
+///     }
+///     fn insert(&self, key: u64, entry: Entry<String>, _remaining: Duration) {
+///         self.0.lock().unwrap().insert(key, entry);
+///     }
+///     fn remove(&self, key: &u64) {
+///         self.0.lock().unwrap().remove(key);
+///     }
+///     fn clear(&self) {
+///         self.0.lock().unwrap().clear();
+///     }
+/// }
+///
+/// let backend = Local::new(Unbounded::default()); // ready for `Cache::builder().backend(..)`
+/// # let _: &dyn std::fmt::Debug = &backend as &Local<u64, Unbounded>;
+/// ```
+pub trait LocalStore<K, V>: Debug + Send + Sync + 'static {
+    /// The entry of `key`, dead or alive.
+    fn get(&self, key: &K) -> Option<Entry<V>>;
+    /// Keeps an entry, which is of no use after `remaining`.
+    fn insert(&self, key: K, entry: Entry<V>, remaining: Duration);
+    /// Forgets `key`: a later `get` does not see it.
+    fn remove(&self, key: &K);
+    /// Forgets everything.
+    fn clear(&self);
+}
+
+/// A [`LocalStore`] as a backend: adds the fences, judges expiry, and answers hits by a synchronous look.
+///
+/// # Examples
+/// See [`LocalStore`].
+pub struct Local<K, S> {
+    store: S,
+    fences: Fences<K>,
+}
+
+impl<K: Hash + Eq + Clone, S> Local<K, S> {
+    /// A backend over `store`.
+    pub fn new(store: S) -> Self {
+        Self { store, fences: Fences::new() }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// How many announced loads have neither filled nor ended.
+    #[must_use]
+    pub fn fences(&self) -> usize {
+        self.fences.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+}
+
+impl<K, S: Debug> Debug for Local<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Local").field(&self.store).finish()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    nonce: u128,
+    exclusive: bool,
+    until: Timestamp,
+}
+
+struct Fences<K> {
+    shards: Box<[Mutex<HashMap<K, Standing>>]>,
+    hasher: RandomState,
+    next: AtomicU64,
+}
+
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    // nothing in here can be left half done: a poisoned lock is as good as new
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<K: Hash + Eq + Clone> Fences<K> {
+    fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect();
+        Self { shards, hasher: RandomState::new(), next: AtomicU64::new(1) }
+    }
+
+    fn of(&self, key: &K) -> MutexGuard<'_, HashMap<K, Standing>> {
+        lock(&self.shards[(self.hasher.hash_one(key) as usize) % SHARDS])
+    }
+
+    fn grant(&self, fences: &mut HashMap<K, Standing>, key: &K, announce: Announce, now: Timestamp) -> Granted {
+        let until = now.saturating_add(announce.lease());
+        if let Some(standing) = fences.get_mut(key).filter(|standing| standing.until > now) {
+            if announce.is_exclusive() || standing.exclusive {
+                return Granted::Busy(now.until(standing.until));
+            }
+            standing.until = standing.until.max(until);
+            return Granted::Fence(Fence::joined(standing.nonce));
+        }
+        if fences.len() >= SWEEP_ABOVE {
+            fences.retain(|_, standing| standing.until > now);
+        }
+        let nonce = u128::from(self.next.fetch_add(1, Ordering::Relaxed));
+        fences.insert(key.clone(), Standing { nonce, exclusive: announce.is_exclusive(), until });
+        Granted::Fence(Fence::created(nonce))
+    }
+}
+
+enum Granted {
+    Fence(Fence),
+    Busy(Duration),
+}
+
+fn holds<K: Hash + Eq>(fences: &HashMap<K, Standing>, key: &K, fence: Fence, now: Timestamp) -> bool {
+    fences.get(key).is_some_and(|standing| standing.nonce == fence.nonce() && standing.until > now)
+}
+
+impl<K, V, S> CacheBackend<K, V> for Local<K, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: LocalStore<K, V>,
+{
+    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+        self.store.get(key).filter(|entry| entry.is_alive(now))
+    }
+
+    async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
+        Ok(self.peek(key, now))
+    }
+
+    async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
+        Ok(keys.iter().map(|key| self.peek(key, now)).collect())
+    }
+
+    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+        let mut fences = self.fences.of(key);
+        if !announce.ignores_hit()
+            && let Some(entry) = self.peek(key, now)
+        {
+            return Ok(Begun::Hit(entry));
+        }
+        Ok(match self.fences.grant(&mut fences, key, announce, now) {
+            Granted::Fence(fence) => Begun::Granted(fence),
+            Granted::Busy(lease) => Begun::Busy(lease),
+        })
+    }
+
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+        let mut fences = self.fences.of(key);
+        if !holds(&fences, key, fence, now) {
+            return Ok(Filled::Refused);
+        }
+        fences.remove(key);
+        // under the lock: a removal after this sees the entry, one before it took the fence
+        let remaining = entry.remaining(now);
+        self.store.insert(key.clone(), entry, remaining);
+        Ok(Filled::Stored)
+    }
+
+    async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
+        let mut fences = self.fences.of(key);
+        let held = holds(&fences, key, fence, now);
+        if let Some(standing) = fences.get_mut(key).filter(|_| held) {
+            standing.until = standing.until.max(now.saturating_add(lease));
+        }
+        Ok(held)
+    }
+
+    async fn release(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
+        let mut fences = self.fences.of(key);
+        if holds(&fences, key, fence, now) {
+            fences.remove(key);
+        }
+        Ok(())
+    }
+
+    async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
+        let mut fences = self.fences.of(key);
+        fences.remove(key);
+        let remaining = entry.remaining(now);
+        self.store.insert(key.clone(), entry, remaining);
+        Ok(())
+    }
+
+    async fn remove(&self, key: &K) -> Result<()> {
+        let mut fences = self.fences.of(key);
+        fences.remove(key);
+        self.store.remove(key);
+        Ok(())
+    }
+
+    async fn remove_many(&self, keys: &[K]) -> Result<()> {
+        for key in keys {
+            <Self as CacheBackend<K, V>>::remove(self, key).await?;
+        }
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<()> {
+        // fences first: a fill that still finds its fence is wiped by what follows
+        self.fences.shards.iter().for_each(|shard| lock(shard).clear());
+        self.store.clear();
+        Ok(())
+    }
+}
+
+impl<K, V, S> IntoBackend<K, V> for Local<K, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: LocalStore<K, V>,
+{
+    type Backend = Self;
+
+    fn into_backend(self, _scope: &Scope) -> Result<Self> {
+        Ok(self)
+    }
+}
+
+/// How much of a store's capacity an entry takes: 1 each ([`Count`]), or what a closure says.
+///
+/// # Examples
+/// ```
+/// use larder::{Count, Weigher};
+/// assert_eq!(Count.weigh(&1, &"one"), 1);
+/// let by_length = |_key: &u64, value: &String| value.len() as u32;
+/// assert_eq!(by_length.weigh(&1, &"bread".to_owned()), 5);
+/// ```
+pub trait Weigher<K, V>: Clone + Send + Sync + 'static {
+    /// The weight of a value. Negative entries weigh 1.
+    fn weigh(&self, key: &K, value: &V) -> u32;
+}
+
+/// Every entry weighs 1: the capacity is a number of entries.
+///
+/// # Examples
+/// See [`Weigher`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Count;
+
+impl<K, V> Weigher<K, V> for Count {
+    fn weigh(&self, _key: &K, _value: &V) -> u32 {
+        1
+    }
+}
+
+impl<K, V, F: Fn(&K, &V) -> u32 + Clone + Send + Sync + 'static> Weigher<K, V> for F {
+    fn weigh(&self, key: &K, value: &V) -> u32 {
+        self(key, value)
+    }
+}

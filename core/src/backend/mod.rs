@@ -1,0 +1,290 @@
+//! The contract between the engine and a place that keeps entries.
+
+mod breaker;
+mod encoded;
+mod erased;
+mod local;
+mod prefix;
+mod scope;
+mod tiered;
+mod timeout;
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+pub use breaker::{Breaker, BreakerBackend};
+pub use encoded::{Encoded, EncodedBackend, Payload};
+pub use erased::Erased;
+pub use local::{Count, Local, LocalStore, Weigher};
+pub use prefix::Prefix;
+pub use scope::Scope;
+pub use tiered::{Tiered, TieredBackend};
+pub use timeout::{Timeout, TimeoutBackend};
+
+use crate::Result;
+use crate::entry::Entry;
+use crate::time::Timestamp;
+
+/// A place that keeps entries: a process's memory, Redis, two tiers of them.
+///
+/// Time is an argument: a backend owns no clock, and no strategy either. What it promises, and the conformance suite of
+/// `larder-testkit` checks:
+///
+/// 1. An entry dead at `now` is never returned.
+/// 2. A [`fill`](Self::fill) is stored only while its own fence, granted by [`begin`](Self::begin), still stands. A fence
+///    stands until its lease ends, a fill with it was stored, it was released, or its key was
+///    [`put`](Self::put), [`remove`](Self::remove)d or cleared.
+/// 3. A fence that was lost for whatever reason refuses the fill; nothing makes a lost fence stand again.
+/// 4. Once `remove` or [`clear`](Self::clear) returned `Ok`, no read that starts later sees what was stored before, nor
+///    what is filled under a fence granted before.
+/// 5. Value and expiry are stored in one step, and an overwrite leaves nothing of what was there.
+/// 6. Answers of the `_many` operations are aligned with their keys.
+///
+/// Implementors write plain `async fn`. All methods are required, so that a decorator cannot lose an inner fast path.
+///
+/// # Cancellation safety
+/// Any of the futures may be dropped at any point; the operation may then have happened or not, and must not have
+/// happened in part.
+///
+/// # Examples
+/// A typed, in-process store is easier written as a [`LocalStore`]. A whole backend is shown by `larder-memory`; here is
+/// a user of one:
+/// ```
+/// use larder::{Announce, Begun, CacheBackend, Entry, Result, Timestamp};
+/// use std::{sync::Arc, time::Duration};
+///
+/// async fn load_through<B: CacheBackend<u64, String>>(backend: &B, now: Timestamp) -> Result<()> {
+///     if let Begun::Granted(fence) = backend.begin(&7, Announce::shared(Duration::from_secs(10)), now).await? {
+///         let loaded = Entry::new(Some(Arc::new("bread".to_owned())), now, Duration::from_secs(60));
+///         backend.fill(&7, fence, loaded, now).await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
+    /// What this process knows of `key` without asking anybody. `None` means "not known here", never "absent".
+    ///
+    /// Never suspends and, for a typed local store, never allocates: this is the hit path.
+    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
+
+    /// The entry of `key`, wherever it is kept.
+    fn get(&self, key: &K, now: Timestamp) -> impl Future<Output = Result<Option<Entry<V>>>> + Send;
+
+    /// The entries of `keys`, aligned with them, in one round trip where the store can.
+    fn get_many(&self, keys: &[K], now: Timestamp) -> impl Future<Output = Result<Vec<Option<Entry<V>>>>> + Send;
+
+    /// Announces a load of `key`. Looks once more in the same step, so that a value filled meanwhile is not loaded again.
+    fn begin(
+        &self,
+        key: &K,
+        announce: Announce,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Begun<V>>> + Send;
+
+    /// Stores what was loaded, if `fence` still stands, and ends the fence.
+    fn fill(
+        &self,
+        key: &K,
+        fence: Fence,
+        entry: Entry<V>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Filled>> + Send;
+
+    /// Makes `fence` stand for another `lease` from now; `false` when it no longer stands.
+    fn renew(
+        &self,
+        key: &K,
+        fence: Fence,
+        lease: Duration,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Ends `fence` without storing anything: the load failed.
+    fn release(&self, key: &K, fence: Fence, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
+
+    /// Stores an entry whatever was there, and defeats every load announced before.
+    fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
+
+    /// Forgets `key`, and defeats every load of it announced before.
+    fn remove(&self, key: &K) -> impl Future<Output = Result<()>> + Send;
+
+    /// Forgets `keys`, and defeats every load of them announced before; in one round trip where the store can.
+    fn remove_many(&self, keys: &[K]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Forgets everything of this namespace, and defeats every load announced before.
+    fn clear(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A configured store that becomes a [`CacheBackend`] once the cache's [`Scope`] is known: what
+/// [`CacheBuilder::backend`](crate::CacheBuilder::backend) takes.
+///
+/// Stores implement it to learn the namespace and to report evictions; decorators such as [`Tiered`] pass the scope on. A
+/// [`CacheBackend`] that needs none of that is given as [`Direct`].
+///
+/// # Examples
+/// ```
+/// use larder::{CacheBackend, IntoBackend, Result, Scope};
+///
+/// fn open<K, V, B: IntoBackend<K, V>>(store: B) -> Result<impl CacheBackend<K, V>> {
+///     store.into_backend(&Scope::new("product")?)
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot keep `{V}` under the key `{K}`",
+    label = "not a backend for these keys and values",
+    note = "a store of bytes (Redis, memory) needs a codec: `store.encoded(Json)`, whose key type has `CacheKey` and whose value type has serde's traits",
+    note = "a `CacheBackend` of your own is given as `Direct(backend)`, a `LocalStore` as `Local::new(store)`"
+)]
+pub trait IntoBackend<K, V> {
+    /// The backend that this becomes.
+    type Backend: CacheBackend<K, V>;
+
+    /// Opens the store for one cache.
+    ///
+    /// # Errors
+    /// When the configuration cannot work; the message names the mend.
+    fn into_backend(self, scope: &Scope) -> Result<Self::Backend>;
+}
+
+/// A finished [`CacheBackend`], to be used as it is.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, CacheBackend, Direct, Result, Strategy};
+/// use std::time::Duration;
+///
+/// fn over<B: CacheBackend<u64, String>>(own: B) -> Result<Cache<u64, String>> {
+///     Cache::builder().backend(Direct(own)).strategy(Strategy::aside(Duration::from_secs(60))).build()
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Direct<B>(pub B);
+
+impl<K, V, B: CacheBackend<K, V>> IntoBackend<K, V> for Direct<B> {
+    type Backend = B;
+
+    fn into_backend(self, _scope: &Scope) -> Result<B> {
+        Ok(self.0)
+    }
+}
+
+/// How a load is announced to [`CacheBackend::begin`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::Announce;
+/// let announce = Announce::exclusive(Duration::from_secs(10)).despite_hit();
+/// assert!(announce.is_exclusive() && announce.ignores_hit());
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Announce {
+    lease: Duration,
+    exclusive: bool,
+    despite_hit: bool,
+}
+
+impl Announce {
+    /// Several loaders may hold the fence at once; the first accepted fill ends it.
+    #[must_use]
+    pub const fn shared(lease: Duration) -> Self {
+        Self { lease, exclusive: false, despite_hit: false }
+    }
+
+    /// One loader at a time; the others are told [`Begun::Busy`].
+    #[must_use]
+    pub const fn exclusive(lease: Duration) -> Self {
+        Self { lease, exclusive: true, despite_hit: false }
+    }
+
+    /// Announce the load even when there is an entry: a refresh, or the replacement of bytes that cannot be read.
+    #[must_use]
+    pub const fn despite_hit(mut self) -> Self {
+        self.despite_hit = true;
+        self
+    }
+
+    /// How long the fence stands unless renewed.
+    #[must_use]
+    pub const fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Whether others are to be kept from loading.
+    #[must_use]
+    pub const fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// Whether an entry that is there does not count.
+    #[must_use]
+    pub const fn ignores_hit(&self) -> bool {
+        self.despite_hit
+    }
+}
+
+/// The answer to the announcement of a load.
+#[derive(Debug)]
+pub enum Begun<V> {
+    /// There is a value after all.
+    Hit(Entry<V>),
+    /// Load, and fill with this fence.
+    Granted(Fence),
+    /// Another loader holds the key exclusively, for at most this long.
+    Busy(Duration),
+}
+
+/// The proof that a load was announced, to be shown by its fill. Fresh for each announcement, never reused.
+///
+/// # Examples
+/// ```
+/// use larder::Fence;
+/// let fence = Fence::created(42);
+/// assert!(!fence.is_joined() && fence.nonce() == 42);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fence {
+    nonce: u128,
+    joined: bool,
+}
+
+impl Fence {
+    /// A fence that this announcement created.
+    #[must_use]
+    pub const fn created(nonce: u128) -> Self {
+        Self { nonce, joined: false }
+    }
+
+    /// A standing fence that this announcement shares.
+    #[must_use]
+    pub const fn joined(nonce: u128) -> Self {
+        Self { nonce, joined: true }
+    }
+
+    /// The number that makes the fence unique.
+    #[must_use]
+    pub const fn nonce(self) -> u128 {
+        self.nonce
+    }
+
+    /// Whether another loader created it; only the creator releases a fence.
+    #[must_use]
+    pub const fn is_joined(self) -> bool {
+        self.joined
+    }
+}
+
+/// What became of a fill.
+///
+/// # Examples
+/// ```
+/// assert_ne!(larder::Filled::Stored, larder::Filled::Refused);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Filled {
+    /// The entry is in the store.
+    Stored,
+    /// The fence no longer stood: the key was invalidated or written while it was loaded, or the lease ended.
+    Refused,
+}

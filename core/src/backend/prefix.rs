@@ -1,0 +1,36 @@
+//! A namespace below another name.
+
+use super::{IntoBackend, Scope};
+use crate::Result;
+
+/// Puts a name before a store's namespace: an environment, a tenant, a test run.
+///
+/// It works on the scope, not on each key, so it costs nothing later.
+///
+/// # Examples
+/// ```no_run
+/// # use larder::{Prefix, IntoBackend};
+/// # fn with<S: IntoBackend<u64, String>>(store: S) {
+/// let staging = Prefix::new("staging", store);
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Prefix<S> {
+    prefix: String,
+    inner: S,
+}
+
+impl<S> Prefix<S> {
+    /// `inner` under `prefix`, which may have ASCII letters, digits and `-_./:`; others are refused by `build()`.
+    pub fn new(prefix: impl Into<String>, inner: S) -> Self {
+        Self { prefix: prefix.into(), inner }
+    }
+}
+
+impl<K, V, S: IntoBackend<K, V>> IntoBackend<K, V> for Prefix<S> {
+    type Backend = S::Backend;
+
+    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+        self.inner.into_backend(&scope.prefixed(&self.prefix)?)
+    }
+}

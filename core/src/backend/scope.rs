@@ -1,0 +1,110 @@
+//! What a backend is told of the cache it serves.
+
+use std::sync::Arc;
+
+use crate::observe::{Event, Recorder};
+use crate::{Error, Result};
+
+/// The longest namespace.
+const LONGEST: usize = 64;
+
+/// Which cache a backend serves: its namespace, its schema version and where its events go.
+///
+/// # Examples
+/// ```
+/// use larder::Scope;
+/// let scope = Scope::new("product")?.with_schema(2).prefixed("staging")?;
+/// assert_eq!(scope.namespace(), "staging:product@2");
+/// assert!(Scope::new("has space").is_err());
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Scope {
+    prefix: String,
+    name: Option<String>,
+    schema: u32,
+    recorder: Arc<Recorder>,
+}
+
+impl Scope {
+    /// The scope of the namespace `name`: ASCII letters, digits and `-_./:`, at most 64 bytes.
+    ///
+    /// # Errors
+    /// When the name has another character, is empty or too long.
+    pub fn new(name: &str) -> Result<Self> {
+        check(name)?;
+        Ok(Self { name: Some(name.to_owned()), ..Self::unnamed() })
+    }
+
+    /// A scope without a namespace: enough for stores that no other cache shares.
+    #[must_use]
+    pub fn unnamed() -> Self {
+        Self { prefix: String::new(), name: None, schema: 0, recorder: Arc::default() }
+    }
+
+    /// The scope with a schema version, which becomes part of the namespace: values of another version are not seen, and
+    /// both can be in use while a new version is rolled out. The default, 0, adds nothing.
+    #[must_use]
+    pub fn with_schema(mut self, schema: u32) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// The scope below a prefix, such as an environment or a tenant.
+    ///
+    /// # Errors
+    /// When the prefix has a character that a namespace cannot have.
+    pub fn prefixed(&self, prefix: &str) -> Result<Self> {
+        check(prefix)?;
+        Ok(Self { prefix: format!("{prefix}:{}", self.prefix), ..self.clone() })
+    }
+
+    pub(crate) fn recording(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
+    /// The whole name under which a shared store keeps this cache's keys; empty when there is none.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        let Some(name) = &self.name else { return String::new() };
+        match self.schema {
+            0 => format!("{}{name}", self.prefix),
+            schema => format!("{}{name}@{schema}", self.prefix),
+        }
+    }
+
+    /// [`namespace`](Self::namespace), for stores that several caches share and that must tell them apart.
+    ///
+    /// # Errors
+    /// When the cache has no namespace.
+    pub fn shared_namespace(&self) -> Result<String> {
+        if self.name.is_none() {
+            return Err(Error::config(
+                "a shared store needs to know whose keys are whose: call `.namespace(\"product\")` on the builder",
+            ));
+        }
+        Ok(self.namespace())
+    }
+
+    /// The schema version; 0 by default.
+    #[must_use]
+    pub fn schema(&self) -> u32 {
+        self.schema
+    }
+
+    /// Tells the cache's [`Stats`](crate::Stats) and [`Observer`](crate::Observer) of an event, such as an eviction.
+    pub fn record(&self, event: &Event<'_>) {
+        self.recorder.record(event);
+    }
+}
+
+fn check(name: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
+    if name.is_empty() || name.len() > LONGEST || !name.bytes().all(allowed) {
+        return Err(Error::config(format!(
+            "{name:?} cannot be a namespace or prefix: use 1 to {LONGEST} ASCII letters, digits and -_./:"
+        )));
+    }
+    Ok(())
+}

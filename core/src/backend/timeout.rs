@@ -1,0 +1,107 @@
+//! A bound on how long a backend may take.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use crate::entry::Entry;
+use crate::time::Timestamp;
+use crate::{Error, Result};
+
+/// Bounds each call to a store: one that takes longer is given up and reported as a timeout.
+///
+/// The cache has such a bound around its whole backend
+/// ([`CacheBuilder::backend_timeout`](crate::CacheBuilder::backend_timeout)); use this for one tier of two.
+/// A call that was given up may still happen, so an invalidation that timed out is not acknowledged.
+///
+/// # Examples
+/// ```no_run
+/// # use larder::{Timeout, IntoBackend};
+/// # fn with<S: IntoBackend<u64, String>>(redis: S) {
+/// let impatient = Timeout::new(redis, std::time::Duration::from_millis(50));
+/// # let _ = impatient;
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Timeout<S> {
+    inner: S,
+    limit: Duration,
+}
+
+impl<S> Timeout<S> {
+    /// Each call to `inner` ends within `limit`. Zero is refused by `build()`.
+    pub fn new(inner: S, limit: Duration) -> Self {
+        Self { inner, limit }
+    }
+}
+
+impl<K, V, S: IntoBackend<K, V>> IntoBackend<K, V> for Timeout<S>
+where
+    K: Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    type Backend = TimeoutBackend<S::Backend>;
+
+    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+        if self.limit.is_zero() {
+            return Err(Error::config("a timeout of zero lets no call succeed: give at least 1 ms"));
+        }
+        Ok(TimeoutBackend { inner: self.inner.into_backend(scope)?, limit: self.limit })
+    }
+}
+
+/// An opened [`Timeout`].
+#[derive(Debug)]
+pub struct TimeoutBackend<B> {
+    inner: B,
+    limit: Duration,
+}
+
+impl<B> TimeoutBackend<B> {
+    async fn bounded<T>(&self, operation: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(self.limit, call).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(Error::timeout(operation, self.limit)),
+        }
+    }
+}
+
+impl<K, V, B: CacheBackend<K, V>> CacheBackend<K, V> for TimeoutBackend<B>
+where
+    K: Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+        self.inner.peek(key, now)
+    }
+    async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
+        self.bounded("get", self.inner.get(key, now)).await
+    }
+    async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
+        self.bounded("get_many", self.inner.get_many(keys, now)).await
+    }
+    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+        self.bounded("begin", self.inner.begin(key, announce, now)).await
+    }
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+        self.bounded("fill", self.inner.fill(key, fence, entry, now)).await
+    }
+    async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
+        self.bounded("renew", self.inner.renew(key, fence, lease, now)).await
+    }
+    async fn release(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
+        self.bounded("release", self.inner.release(key, fence, now)).await
+    }
+    async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
+        self.bounded("put", self.inner.put(key, entry, now)).await
+    }
+    async fn remove(&self, key: &K) -> Result<()> {
+        self.bounded("remove", self.inner.remove(key)).await
+    }
+    async fn remove_many(&self, keys: &[K]) -> Result<()> {
+        self.bounded("remove_many", self.inner.remove_many(keys)).await
+    }
+    async fn clear(&self) -> Result<()> {
+        self.bounded("clear", self.inner.clear()).await
+    }
+}

@@ -1,0 +1,165 @@
+//! Putting a cache together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::{Erased, IntoBackend, Scope, Timeout};
+use crate::cache::Cache;
+use crate::engine::{Batched, DynSource, Engine, Key, Single, Value};
+use crate::observe::{Observer, Recorder};
+use crate::source::{BatchSource, Source};
+use crate::strategy::Strategy;
+use crate::time::{Clock, SystemClock};
+use crate::{Error, Result};
+
+type Open<K, V> = Box<dyn FnOnce(&Scope, Duration) -> Result<Erased<K, V>> + Send>;
+
+/// Collects the parts of a [`Cache`]; calls may come in any order, and [`build`](Self::build) checks them.
+///
+/// # Examples
+/// ```
+/// # use larder::{doc::Store, source_fn, Cache, Result, Strategy};
+/// # use std::time::Duration;
+/// # fn main() -> Result<()> {
+/// # let store = Store::default();
+/// let cache: Cache<u64, String> = Cache::builder()
+///     .namespace("user")
+///     .backend(store)
+///     .source(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(format!("user {id}"))) }))
+///     .strategy(Strategy::aside(Duration::from_secs(600)))
+///     .build()?;
+/// # let _ = cache;
+/// # Ok(()) }
+/// ```
+/// What cannot work is refused, with the mend:
+/// ```
+/// # use larder::{doc::Store, Cache, Strategy};
+/// # use std::time::Duration;
+/// let refused = Cache::<u64, u64>::builder().backend(Store::default()).strategy(Strategy::aside(Duration::ZERO)).build();
+/// assert!(refused.unwrap_err().to_string().contains("give at least 1 ms"));
+/// ```
+pub struct CacheBuilder<K, V> {
+    namespace: Option<String>,
+    schema: u32,
+    open: Option<Open<K, V>>,
+    source: Option<Arc<dyn DynSource<K, V>>>,
+    strategy: Option<Strategy<V>>,
+    backend_timeout: Duration,
+    observer: Option<Arc<dyn Observer>>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl<K: Key, V: Value> CacheBuilder<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            namespace: None,
+            schema: 0,
+            open: None,
+            source: None,
+            strategy: None,
+            backend_timeout: Duration::from_secs(1),
+            observer: None,
+            clock: None,
+        }
+    }
+
+    /// The name that sets this cache's keys apart in a shared store: ASCII letters, digits and `-_./:`, at most 64.
+    /// Needed with a shared store; without one by default.
+    #[must_use]
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.namespace = Some(name.into());
+        self
+    }
+
+    /// The version of the value type in a shared store. Raise it when the type changes: versions do not see each other's
+    /// entries, so old and new processes can run side by side. Default 0.
+    #[must_use]
+    pub fn schema(mut self, schema: u32) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Where entries are kept. Needed.
+    #[must_use]
+    pub fn backend<B>(mut self, backend: B) -> Self
+    where
+        B: IntoBackend<K, V> + Send + 'static,
+    {
+        self.open =
+            Some(Box::new(|scope, limit| Ok(Erased::new(Timeout::new(backend, limit).into_backend(scope)?))));
+        self
+    }
+
+    /// Where values come from. Without one, only [`Cache::get_or_load`] loads.
+    #[must_use]
+    pub fn source<S: Source<K, Value = V>>(mut self, source: S) -> Self {
+        self.source = Some(Arc::new(Single(source)));
+        self
+    }
+
+    /// Where values come from, one or many at a time: [`Cache::get_many`] then loads what is missing with one call.
+    #[must_use]
+    pub fn batch_source<S: BatchSource<K, Value = V>>(mut self, source: S) -> Self {
+        self.source = Some(Arc::new(Batched(source)));
+        self
+    }
+
+    /// How the cache behaves, its TTL first of all. Needed.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy<V>) -> Self {
+        self.strategy = Some(strategy);
+        self
+    }
+
+    /// How long a call to the whole backend may take before the cache goes on without it. Default 1 s. To bound one tier
+    /// of two, decorate it with [`Timeout`].
+    #[must_use]
+    pub fn backend_timeout(mut self, limit: Duration) -> Self {
+        self.backend_timeout = limit;
+        self
+    }
+
+    /// Who is told of every event, besides the built-in [`Stats`](crate::Stats). Default nobody.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The clock. Default [`SystemClock`]; tests give a [`ManualClock`](crate::ManualClock).
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) when a needed part is missing or a value cannot work; the message says what
+    /// to write instead.
+    pub fn build(self) -> Result<Cache<K, V>> {
+        let Self { namespace, schema, open, source, strategy, backend_timeout, observer, clock } = self;
+        let missing = |mend: &str| Error::config(format!("a part is missing: {mend}"));
+        let open = open.ok_or_else(|| missing("where to keep entries, such as `.backend(Quick::new(10_000))`"))?;
+        let strategy =
+            strategy.ok_or_else(|| missing("how long to keep them, such as `.strategy(Strategy::aside(ttl))`"))?;
+        strategy.check()?;
+        let recorder = Arc::new(Recorder::new(observer));
+        let scope = match &namespace {
+            Some(name) => Scope::new(name)?,
+            None => Scope::unnamed(),
+        };
+        let scope = scope.with_schema(schema).recording(Arc::clone(&recorder));
+        let backend = open(&scope, backend_timeout)?;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        Ok(Cache::from_engine(Engine::new(backend, source, strategy, clock, recorder)))
+    }
+}
+
+impl<K, V> fmt::Debug for CacheBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}

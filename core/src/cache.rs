@@ -1,0 +1,423 @@
+//! The cache: what users hold.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::builder::CacheBuilder;
+use crate::engine::{Answer, Engine, Key, Value};
+use crate::error::BoxError;
+use crate::observe::Stats;
+use crate::source::Loaded;
+use crate::{Error, Result};
+
+/// A cache beside a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
+///
+/// The promise: **a read that starts after [`invalidate`](Self::invalidate) returned `Ok` never returns a value loaded
+/// before it.** It holds for all processes on one shared backend (with a [`Tiered`](crate::Tiered) backend, for other
+/// processes after its bound), through slow loads, lost replies, evictions, restarts and crashed clients.
+///
+/// # Examples
+/// ```
+/// # use larder::{doc::Store, Cache, Result, Strategy, source_fn};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # let store = Store::default();
+/// let names: Cache<u64, String> = Cache::builder()
+///     .backend(store)
+///     .source(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(format!("user {id}"))) }))
+///     .strategy(Strategy::aside(Duration::from_secs(60)))
+///     .build()?;
+///
+/// assert_eq!(names.get(&7).await?.as_deref().map(String::as_str), Some("user 7")); // loads and fills
+/// assert_eq!(names.get(&7).await?.as_deref().map(String::as_str), Some("user 7")); // a hit
+/// names.invalidate(&7).await?; // after a write
+/// assert_eq!(names.stats().loads, 1);
+/// # Ok(()) }
+/// ```
+pub struct Cache<K, V> {
+    engine: Arc<Engine<K, V>>,
+}
+
+impl<K: Key, V: Value> Cache<K, V> {
+    /// Starts building a cache.
+    ///
+    /// # Examples
+    /// See [`CacheBuilder`].
+    #[must_use]
+    pub fn builder() -> CacheBuilder<K, V> {
+        CacheBuilder::new()
+    }
+
+    pub(crate) fn from_engine(engine: Engine<K, V>) -> Self {
+        Self { engine: Arc::new(engine) }
+    }
+
+    /// The value of `key`: from the cache, or loaded from the registered source and kept. `Ok(None)` when there is none.
+    ///
+    /// A hit in this process's memory allocates nothing and is ready at the first poll. Concurrent misses of one key
+    /// share one load.
+    ///
+    /// # Errors
+    /// The source's error, its panic or its timeout; [`Config`](crate::ErrorKind::Config) when no source is registered.
+    /// Failures of the backend are no errors here: they are counted and the source answers.
+    ///
+    /// # Cancellation safety
+    /// Dropping the future gives up waiting and nothing else: the load goes on and its value is kept.
+    pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
+        if let Some(entry) = self.engine.peek(key) {
+            return Ok(entry.into_value());
+        }
+        Box::pin(async { Ok(self.read(key).await?.entry.into_value()) }).await
+    }
+
+    /// [`get`](Self::get), with where the value came from and how old it is.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancellation safety
+    /// As [`get`](Self::get).
+    pub async fn fetch(&self, key: &K) -> Result<Fetched<V>> {
+        if let Some(entry) = self.engine.peek(key) {
+            return Ok(Fetched::new(self.engine.near_answer(entry)));
+        }
+        Box::pin(async { Ok(Fetched::new(self.read(key).await?)) }).await
+    }
+
+    async fn read(&self, key: &K) -> Result<Answer<V>> {
+        let loader = self.engine.source_loader(key)?;
+        self.engine.read(key, loader).await
+    }
+
+    /// The values of `keys`, aligned with them; a key may occur more than once. What is missing is loaded with one
+    /// [`load_many`](crate::BatchSource::load_many) where the source can, else up to 32 at a time.
+    ///
+    /// # Errors
+    /// The first error of a load; the other keys that were loaded are kept.
+    ///
+    /// # Cancellation safety
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// let found = squares.get_many(&[2, 3, 2]).await?;
+    /// assert_eq!(found.iter().map(|value| value.as_deref().copied()).collect::<Vec<_>>(), [Some(4), Some(9), Some(4)]);
+    /// # Ok(()) }
+    /// ```
+    pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Arc<V>>>> {
+        let entries = Box::pin(self.engine.read_many(keys)).await?;
+        Ok(entries.into_iter().map(crate::Entry::into_value).collect())
+    }
+
+    /// The value of `key`: from the cache, or from `loader`, which is called only if nobody loads the key already.
+    ///
+    /// The loader returns a value, an `Option` of it, or a [`Loaded`] with a TTL of its own. It runs on its own task, so
+    /// it owns what it uses.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), with the loader's error.
+    ///
+    /// # Cancellation safety
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Loaded, Result};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let cache = squares()?;
+    /// let value = cache
+    ///     .get_or_load(&5, || async { Ok::<_, std::io::Error>(Loaded::new(25).ttl(Duration::from_secs(3))) })
+    ///     .await?;
+    /// assert_eq!(value.as_deref(), Some(&25));
+    /// # Ok(()) }
+    /// ```
+    pub async fn get_or_load<F, Fut, T, E>(&self, key: &K, loader: F) -> Result<Option<Arc<V>>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>>,
+        E: Into<BoxError>,
+    {
+        if let Some(entry) = self.engine.peek(key) {
+            return Ok(entry.into_value());
+        }
+        let loader = move || -> crate::engine::LoadFuture<V> {
+            let load = loader();
+            Box::pin(async move { load.await.map(Into::into).map_err(Error::from_source) })
+        };
+        let read = Box::pin(self.engine.read(key, Box::new(loader)));
+        Ok(read.await?.entry.into_value())
+    }
+
+    /// What is cached of `key`, without loading. `None` when nothing is; a kept absence is a [`Fetched`] without value.
+    ///
+    /// # Errors
+    /// The backend's: without a source to fall back on, "not cached" would be a guess.
+    ///
+    /// # Cancellation safety
+    /// Safe.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// assert!(squares.lookup(&2).await?.is_none());
+    /// squares.get(&2).await?;
+    /// assert_eq!(squares.lookup(&2).await?.and_then(|found| found.value).as_deref(), Some(&4));
+    /// # Ok(()) }
+    /// ```
+    pub async fn lookup(&self, key: &K) -> Result<Option<Fetched<V>>> {
+        Ok(self.engine.lookup(key).await?.map(Fetched::new))
+    }
+
+    /// Loads `key` anew whatever is cached, and keeps the result. The load begins after this call.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); what was cached then stays.
+    ///
+    /// # Cancellation safety
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// squares.get(&2).await?;
+    /// squares.refresh(&2).await?;
+    /// assert_eq!(squares.stats().loads, 2);
+    /// # Ok(()) }
+    /// ```
+    pub async fn refresh(&self, key: &K) -> Result<Option<Arc<V>>> {
+        let loader = self.engine.source_loader(key)?;
+        Ok(Box::pin(self.engine.refresh(key, loader)).await?.entry.into_value())
+    }
+
+    /// Keeps a value, in place of what is cached and of what is being loaded.
+    ///
+    /// Two writers that insert after their writes can do so in the other order; after a write,
+    /// [`invalidate`](Self::invalidate) is the safe call. This is for values that nobody else writes, and for warming.
+    ///
+    /// # Errors
+    /// The backend's: the old value may still be there, so the key is treated as one whose invalidation failed.
+    ///
+    /// # Cancellation safety
+    /// Dropped on its way, it turns into an invalidation of the key.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let cache = squares()?;
+    /// cache.insert(&2, 5).await?;
+    /// assert_eq!(cache.get(&2).await?.as_deref(), Some(&5));
+    /// # Ok(()) }
+    /// ```
+    pub async fn insert(&self, key: &K, value: impl Into<Loaded<V>>) -> Result<()> {
+        Box::pin(self.engine.insert(key, value.into())).await
+    }
+
+    /// Forgets `key`: call it after the write to the source was committed. A read that starts after this returned `Ok`
+    /// does not see what was loaded before.
+    ///
+    /// # Errors
+    /// When the backend did not acknowledge. Then this process does not serve the key from the cache, and tries again
+    /// until the backend acknowledges; other processes may serve the old value until then.
+    ///
+    /// # Cancellation safety
+    /// Dropped on its way, it goes on in the background like one that failed. A future that was never polled did nothing.
+    pub async fn invalidate(&self, key: &K) -> Result<()> {
+        Box::pin(self.engine.invalidate(key)).await
+    }
+
+    /// [`invalidate`](Self::invalidate) for many keys, in one round trip where the backend can.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate): then all of `keys` count as not acknowledged.
+    ///
+    /// # Cancellation safety
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// squares.get_many(&[2, 3]).await?;
+    /// squares.invalidate_many(&[2, 3]).await?;
+    /// assert!(squares.lookup(&3).await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub async fn invalidate_many(&self, keys: &[K]) -> Result<()> {
+        Box::pin(self.engine.invalidate_many(keys)).await
+    }
+
+    /// Forgets everything that this cache keeps.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate): then nothing is served from the cache until the backend acknowledges.
+    ///
+    /// # Cancellation safety
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// squares.get(&2).await?;
+    /// squares.clear().await?;
+    /// assert!(squares.lookup(&2).await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub async fn clear(&self) -> Result<()> {
+        Box::pin(self.engine.clear()).await
+    }
+
+    /// What the cache has counted since it was built.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// squares.get(&2).await?;
+    /// squares.get(&2).await?;
+    /// assert_eq!(squares.stats().hit_rate(), 0.5);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// How many loads are under way; 0 when nobody loads.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// assert_eq!(squares.in_flight(), 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.engine.in_flight()
+    }
+
+    /// How many invalidations wait for the backend's acknowledgement.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// assert_eq!(squares.unacknowledged(), 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.engine.unacknowledged()
+    }
+
+    /// Waits for the loads under way, tries unacknowledged invalidations a last time, and ends all background work.
+    /// Hits are still served afterwards; a read that would load gets an error of kind
+    /// [`Closed`](crate::ErrorKind::Closed). Ends within the load budget and the backend's timeout.
+    ///
+    /// # Errors
+    /// When invalidations were left that the backend never acknowledged.
+    ///
+    /// # Cancellation safety
+    /// Safe; call it again to go on waiting.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, ErrorKind, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// squares.shutdown().await?;
+    /// assert_eq!(squares.get(&2).await.unwrap_err().kind(), ErrorKind::Closed);
+    /// # Ok(()) }
+    /// ```
+    pub async fn shutdown(&self) -> Result<()> {
+        Box::pin(self.engine.shutdown()).await
+    }
+}
+
+impl<K, V> Clone for Cache<K, V> {
+    fn clone(&self) -> Self {
+        Self { engine: Arc::clone(&self.engine) }
+    }
+}
+
+impl<K, V> fmt::Debug for Cache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.engine.fmt(f)
+    }
+}
+
+/// Where a value came from.
+///
+/// # Examples
+/// ```
+/// # use larder::{doc::squares, Origin, Result};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # let squares = squares()?;
+/// assert_eq!(squares.fetch(&2).await?.origin, Origin::Loaded);
+/// assert_eq!(squares.fetch(&2).await?.origin, Origin::Near);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// This process's memory.
+    Near,
+    /// The shared store.
+    Far,
+    /// A load that this call started.
+    Loaded,
+    /// A load that another call had started.
+    Joined,
+    /// An entry past its soft TTL, served while it is refreshed.
+    Stale,
+}
+
+/// A value with its story: what [`Cache::fetch`] and [`Cache::lookup`] return.
+///
+/// # Examples
+/// See [`Origin`].
+#[non_exhaustive]
+pub struct Fetched<V> {
+    /// The value; `None` when the source said that there is none.
+    pub value: Option<Arc<V>>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// How long ago it was stored; zero for one just loaded.
+    pub age: Duration,
+    /// How long it has left to live; zero for one that was not stored, [`Duration::MAX`] for one that never expires.
+    pub expires_in: Duration,
+}
+
+impl<V> Fetched<V> {
+    fn new(answer: Answer<V>) -> Self {
+        let Answer { entry, origin, now } = answer;
+        let (age, expires_in) = (entry.age(now), entry.remaining(now));
+        Self { value: entry.into_value(), origin, age, expires_in }
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for Fetched<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, origin, age, expires_in } = self;
+        f.debug_struct("Fetched")
+            .field("value", value)
+            .field("origin", origin)
+            .field("age", age)
+            .field("expires_in", expires_in)
+            .finish()
+    }
+}

@@ -1,0 +1,45 @@
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Codec, CodecId};
+use crate::{Error, ErrorKind, Result};
+
+/// The most memory that decoding may ask for: 64 MiB.
+const LIMIT: usize = 64 << 20;
+
+/// bincode 2.0.1. It works, but is no longer maintained (RUSTSEC-2025-0141; version 3 holds no code), so it is behind its
+/// own feature and [`Postcard`](super::Postcard) is the one to choose for something new. Not self-describing.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "bincode")] {
+/// use larder::{Codec, codec::Bincode};
+/// let bytes = Bincode.encode(&(1u8, "a".to_owned()))?;
+/// assert_eq!(&bytes[..], &[1, 1, b'a']);
+/// # }
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bincode;
+
+impl<V: Serialize + DeserializeOwned> Codec<V> for Bincode {
+    fn id(&self) -> CodecId {
+        CodecId::BINCODE
+    }
+
+    fn encode(&self, value: &V) -> Result<Bytes> {
+        bincode::serde::encode_to_vec(value, bincode::config::standard())
+            .map(Bytes::from)
+            .map_err(|cause| Error::codec("encode", cause))
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<V> {
+        let config = bincode::config::standard().with_limit::<LIMIT>();
+        let (value, read) =
+            bincode::serde::decode_from_slice(bytes, config).map_err(|cause| Error::codec("decode", cause))?;
+        if read != bytes.len() {
+            return Err(Error::new(ErrorKind::Codec, format!("{} bytes after the value", bytes.len() - read)));
+        }
+        Ok(value)
+    }
+}

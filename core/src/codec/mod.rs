@@ -1,0 +1,144 @@
+//! Codecs: values to bytes and back, for stores that keep bytes.
+//!
+//! | codec | feature | readable | survives added fields | notes |
+//! |---|---|---|---|---|
+//! | [`Json`] | `json` (default) | by everybody | yes | self-describing |
+//! | [`MessagePack`] | `messagepack` | by many languages | yes | self-describing, compact |
+//! | [`Postcard`] | `postcard` | by Rust | no | smallest and fastest; raise the schema version when the type changes |
+//! | [`Bincode`] | `bincode` | by Rust | no | its maintainers stopped; prefer postcard |
+
+#[cfg(feature = "bincode")]
+mod bincode;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "messagepack")]
+mod messagepack;
+#[cfg(feature = "postcard")]
+mod postcard;
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+
+#[cfg(feature = "bincode")]
+pub use self::bincode::Bincode;
+#[cfg(feature = "json")]
+pub use self::json::Json;
+#[cfg(feature = "messagepack")]
+pub use self::messagepack::MessagePack;
+#[cfg(feature = "postcard")]
+pub use self::postcard::Postcard;
+use crate::Result;
+
+/// Turns values into bytes and back.
+///
+/// # Examples
+/// ```
+/// use bytes::Bytes;
+/// use larder::{Codec, CodecId, Error, Result};
+///
+/// /// Numbers as eight bytes.
+/// #[derive(Debug, Clone, Copy)]
+/// struct BigEndian;
+///
+/// impl Codec<u64> for BigEndian {
+///     fn id(&self) -> CodecId {
+///         CodecId::new(200)
+///     }
+///     fn encode(&self, value: &u64) -> Result<Bytes> {
+///         Ok(Bytes::copy_from_slice(&value.to_be_bytes()))
+///     }
+///     fn decode(&self, bytes: &Bytes) -> Result<u64> {
+///         let bytes: [u8; 8] = bytes.as_ref().try_into().map_err(|wrong| Error::codec("decode", wrong))?;
+///         Ok(u64::from_be_bytes(bytes))
+///     }
+/// }
+///
+/// let bytes = BigEndian.encode(&7)?;
+/// assert_eq!(BigEndian.decode(&bytes)?, 7);
+/// assert!(BigEndian.decode(&bytes.slice(1..)).is_err());
+/// # Ok::<(), larder::Error>(())
+/// ```
+pub trait Codec<V>: Debug + Send + Sync + 'static {
+    /// What marks this codec's bytes in the store, so that another codec does not try to read them.
+    fn id(&self) -> CodecId;
+
+    /// The value as bytes.
+    ///
+    /// # Errors
+    /// When the value cannot be written in this form.
+    fn encode(&self, value: &V) -> Result<Bytes>;
+
+    /// The value of these bytes. Bytes come from outside: whatever they hold, this must not panic nor allocate without bound.
+    ///
+    /// # Errors
+    /// When the bytes are not such a value; the cache then loads it anew.
+    fn decode(&self, bytes: &Bytes) -> Result<V>;
+}
+
+/// The mark of a codec: below 128 larder's own, from 128 on the users'.
+///
+/// # Examples
+/// ```
+/// use larder::CodecId;
+/// assert_eq!(CodecId::JSON.get(), 1);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodecId(u8);
+
+impl CodecId {
+    /// [`Json`].
+    pub const JSON: Self = Self(1);
+    /// [`Postcard`].
+    pub const POSTCARD: Self = Self(2);
+    /// [`MessagePack`].
+    pub const MESSAGEPACK: Self = Self(3);
+    /// [`Bincode`].
+    pub const BINCODE: Self = Self(4);
+
+    /// The mark with this number.
+    #[must_use]
+    pub const fn new(id: u8) -> Self {
+        Self(id)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Product {
+        id: u64,
+        name: String,
+        price: Option<i64>,
+    }
+
+    fn round_trip(codec: &impl Codec<Product>) {
+        let product = Product { id: 7, name: "bread".into(), price: None };
+        let bytes = codec.encode(&product).unwrap();
+        assert_eq!(codec.decode(&bytes).unwrap(), product);
+        for end in 0..bytes.len() {
+            assert!(codec.decode(&bytes.slice(..end)).is_err(), "{codec:?} took {end} of {} bytes", bytes.len());
+        }
+        assert!(codec.decode(&[&bytes[..], b"!"].concat().into()).is_err(), "{codec:?} took a trailing byte");
+    }
+
+    #[test]
+    fn each_codec_gives_back_what_went_in_and_refuses_every_truncation() {
+        #[cfg(feature = "json")]
+        round_trip(&Json);
+        #[cfg(feature = "postcard")]
+        round_trip(&Postcard);
+        #[cfg(feature = "messagepack")]
+        round_trip(&MessagePack);
+        #[cfg(feature = "bincode")]
+        round_trip(&Bincode);
+    }
+}

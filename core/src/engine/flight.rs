@@ -1,0 +1,169 @@
+//! Loads under way, each shared by everybody who asks for its key meanwhile.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::Key;
+use crate::entry::Entry;
+use crate::{Error, ErrorKind, Result};
+
+const SHARDS: usize = 64;
+
+/// How a flight ended: the same for all who waited.
+pub(super) struct Outcome<V> {
+    /// The entry, stored or not, or the error.
+    pub(super) result: Result<Entry<V>>,
+    /// The moment at which the result was proved current: taken before the command that proved it was sent. Who started
+    /// later must not use the result, for there may have been an invalidation between.
+    pub(super) as_of: u64,
+    /// When the load began, if there was one: `None` when the value turned out to be there.
+    pub(super) loaded_from: Option<u64>,
+}
+
+impl<V> Outcome<V> {
+    pub(super) fn failed(error: Error) -> Self {
+        // an error holds no data that could be too old: everybody may have it
+        Self { result: Err(error), as_of: u64::MAX, loaded_from: Some(u64::MAX) }
+    }
+}
+
+/// One load under way.
+pub(super) struct Flight<V> {
+    outcome: watch::Receiver<Option<Arc<Outcome<V>>>>,
+}
+
+impl<V> Flight<V> {
+    /// Waits for the end of the flight. Dropping this strands nobody.
+    pub(super) async fn outcome(&self) -> Arc<Outcome<V>> {
+        let mut outcome = self.outcome.clone();
+        match outcome.wait_for(Option::is_some).await.map(|landed| landed.clone()) {
+            Ok(Some(outcome)) => outcome,
+            // the landing's own drop reports; this is a second net below it
+            _ => Arc::new(Outcome::failed(abandoned())),
+        }
+    }
+}
+
+fn abandoned() -> Error {
+    Error::new(ErrorKind::Closed, "the load was abandoned: its runtime is shutting down").transient()
+}
+
+/// What somebody who asks for a key is: the one who loads, or one who waits.
+pub(super) enum Role<K: Key, V> {
+    Lead(Landing<K, V>),
+    Follow(Arc<Flight<V>>),
+}
+
+type Shard<K, V> = HashMap<K, Arc<Flight<V>>>;
+
+/// All loads under way. An entry is there only while its load runs.
+pub(super) struct Flights<K, V> {
+    shards: Box<[Mutex<Shard<K, V>>]>,
+    hasher: RandomState,
+    airborne: AtomicUsize,
+    landed: Notify,
+}
+
+impl<K: Key, V> Flights<K, V> {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            airborne: AtomicUsize::new(0),
+            landed: Notify::new(),
+        }
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
+        let shard = (self.hasher.hash_one(key) as usize) % SHARDS;
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the load of `key`, or becomes the one who loads it.
+    pub(super) fn join(self: &Arc<Self>, key: &K) -> Role<K, V> {
+        let mut shard = self.shard(key);
+        if let Some(flight) = shard.get(key) {
+            return Role::Follow(Arc::clone(flight));
+        }
+        let (sender, outcome) = watch::channel(None);
+        let flight = Arc::new(Flight { outcome });
+        shard.insert(key.clone(), Arc::clone(&flight));
+        self.airborne.fetch_add(1, Ordering::SeqCst);
+        Role::Lead(Landing { flights: Arc::clone(self), key: key.clone(), flight, sender })
+    }
+
+    /// Takes the load of `key` out of sight: later callers start a new one, those who wait get what they waited for.
+    pub(super) fn detach(&self, key: &K) {
+        self.shard(key).remove(key);
+    }
+
+    /// Takes all loads out of sight.
+    pub(super) fn detach_all(&self) {
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    /// Removes this very flight; a successor under the same key stays.
+    fn remove(&self, key: &K, flight: &Arc<Flight<V>>) {
+        let mut shard = self.shard(key);
+        if shard.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) {
+            shard.remove(key);
+        }
+    }
+
+    /// How many keys are being loaded.
+    pub(super) fn len(&self) -> usize {
+        self.airborne.load(Ordering::SeqCst)
+    }
+
+    /// Waits until no load is under way.
+    pub(super) async fn landed(&self) {
+        loop {
+            let landed = self.landed.notified();
+            if self.len() == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+}
+
+/// The duty to end a flight. Whatever becomes of the load (an error, a panic, a runtime that shuts down), dropping this
+/// frees the key and answers everybody who waits.
+pub(super) struct Landing<K: Key, V> {
+    flights: Arc<Flights<K, V>>,
+    key: K,
+    flight: Arc<Flight<V>>,
+    sender: watch::Sender<Option<Arc<Outcome<V>>>>,
+}
+
+impl<K: Key, V> Landing<K, V> {
+    pub(super) fn key(&self) -> &K {
+        &self.key
+    }
+
+    pub(super) fn flight(&self) -> Arc<Flight<V>> {
+        Arc::clone(&self.flight)
+    }
+
+    pub(super) fn land(self, outcome: Outcome<V>) {
+        self.flights.remove(&self.key, &self.flight);
+        self.sender.send_replace(Some(Arc::new(outcome)));
+    }
+}
+
+impl<K: Key, V> Drop for Landing<K, V> {
+    fn drop(&mut self) {
+        self.flights.remove(&self.key, &self.flight);
+        if self.sender.borrow().is_none() {
+            self.sender.send_replace(Some(Arc::new(Outcome::failed(abandoned()))));
+        }
+        self.flights.airborne.fetch_sub(1, Ordering::SeqCst);
+        self.flights.landed.notify_waiters();
+    }
+}

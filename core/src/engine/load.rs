@@ -1,0 +1,237 @@
+//! What happens on a flight's own task: announce, load, fill, land.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::runtime::Handle;
+use tracing::Instrument as _;
+
+use super::chain::Chain;
+use super::flight::{Flight, Landing, Outcome, Role};
+use super::{Engine, Key, Value};
+use crate::backend::{Announce, Begun, CacheBackend, Fence, Filled};
+use crate::entry::Entry;
+use crate::observe::Event;
+use crate::source::Loaded;
+use crate::{Error, ErrorKind, Result};
+
+pub(crate) type LoadFuture<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>>> + Send>>;
+pub(crate) type Loader<V> = Box<dyn FnOnce() -> LoadFuture<V> + Send>;
+
+/// What the backend answered to the announcement of a load.
+pub(super) enum Announced<V> {
+    /// No load is needed.
+    Hit(Entry<V>),
+    /// Load; fill with this fence, or not at all if there is none.
+    Load(Option<Fence>),
+}
+
+/// Joining a flight, and which part one has in it.
+pub(super) struct Boarded<V> {
+    pub(super) flight: Arc<Flight<V>>,
+    pub(super) leads: bool,
+}
+
+impl<K: Key, V: Value> Engine<K, V> {
+    /// Joins the flight of `key`, or starts one with `loader`, which is taken then.
+    pub(super) fn board(
+        self: &Arc<Self>,
+        key: &K,
+        loader: &mut Option<Loader<V>>,
+        despite_hit: bool,
+    ) -> Result<Boarded<V>> {
+        let landing = match self.enter(key)? {
+            Role::Follow(flight) => {
+                self.recorder.record(&Event::Joined);
+                return Ok(Boarded { flight, leads: false });
+            }
+            Role::Lead(landing) => landing,
+        };
+        let boarded = Boarded { flight: landing.flight(), leads: true };
+        let Some(loader) = loader.take() else {
+            return Err(Error::new(ErrorKind::Closed, "the loader was used up by a load that was abandoned"));
+        };
+        let engine = Arc::clone(self);
+        let chain = Chain::with(Chain::current(), self.id, key.clone());
+        self.spawn(chain.scope(async move {
+            let outcome = engine.fly(landing.key(), loader, despite_hit).await;
+            landing.land(outcome);
+        }))?;
+        Ok(boarded)
+    }
+
+    /// Finds the part that a caller has in the load of `key`.
+    pub(super) fn enter(&self, key: &K) -> Result<Role<K, V>> {
+        if Chain::is_loading(self.id, key) {
+            let mend = "load it from the source instead, or ask for another key";
+            return Err(Error::new(ErrorKind::Reentrant, format!("a loader asked for the key it is loading: {mend}")));
+        }
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the cache was shut down"));
+        }
+        Ok(self.flights.join(key))
+    }
+
+    /// Runs a flight on a task of its own, within the caller's tracing span.
+    pub(super) fn spawn(&self, flight: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let runtime = Handle::try_current().map_err(|cause| {
+            Error::config("loads run on tokio: call the cache from within a tokio runtime").because(cause)
+        })?;
+        drop(runtime.spawn(flight.in_current_span()));
+        Ok(())
+    }
+
+    async fn fly(&self, key: &K, loader: Loader<V>, despite_hit: bool) -> Outcome<V> {
+        let asked = self.sequence.next();
+        let fence = match self.announce(key, despite_hit).await {
+            Announced::Hit(entry) => return Outcome { result: Ok(entry), as_of: asked, loaded_from: None },
+            Announced::Load(fence) => fence,
+        };
+        let started = self.sequence.next();
+        let began = self.clock.now();
+        let loaded = self.load(loader, self.keep_announced(key, fence)).await;
+        match loaded {
+            Ok(loaded) => self.fill(key, fence, loaded, began.until(self.clock.now()), started).await,
+            Err(error) => {
+                self.withdraw(key, fence).await;
+                Outcome::failed(error)
+            }
+        }
+    }
+
+    /// Announces a load. A backend that fails costs the fill, not the load.
+    pub(super) async fn announce(&self, key: &K, despite_hit: bool) -> Announced<V> {
+        if self.pending.holds(key) {
+            return Announced::Load(None);
+        }
+        let shared = Announce::shared(self.strategy.lease);
+        let announce = if despite_hit { shared.despite_hit() } else { shared };
+        let now = self.clock.now();
+        match self.backend.begin(key, announce, now).await {
+            Ok(Begun::Hit(entry)) if entry.is_alive(self.clock.now()) => Announced::Hit(entry),
+            Ok(Begun::Granted(fence)) => Announced::Load(Some(fence)),
+            // somebody who locks uses this key too; theirs is the fill
+            Ok(Begun::Hit(_) | Begun::Busy(_)) => Announced::Load(None),
+            Err(error) => {
+                self.degraded("begin", &error);
+                Announced::Load(None)
+            }
+        }
+    }
+
+    /// Calls the loader within its budget; a panic becomes an error. `alive` runs beside it and never ends.
+    pub(super) async fn load<T>(
+        &self,
+        loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>,
+        alive: impl Future<Output = ()>,
+    ) -> Result<T> {
+        let budget = self.strategy.load_timeout;
+        let began = self.clock.now();
+        let work = pin!(tokio::time::timeout(budget, caught(loader)));
+        let loaded = match select(work, pin!(alive)).await {
+            Either::Left((Ok(loaded), _)) => loaded,
+            Either::Left((Err(_elapsed), _)) => Err(Error::timeout("the load", budget)),
+            Either::Right(((), work)) => match work.await {
+                Ok(loaded) => loaded,
+                Err(_elapsed) => Err(Error::timeout("the load", budget)),
+            },
+        };
+        let elapsed = began.until(self.clock.now());
+        self.recorder.record(&Event::Loaded { elapsed, error: loaded.as_ref().err() });
+        loaded
+    }
+
+    /// Renews an announcement every third of its lease, until it is lost.
+    pub(super) async fn keep_announced(&self, key: &K, fence: Option<Fence>) {
+        let Some(fence) = fence else { return };
+        let lease = self.strategy.lease;
+        loop {
+            tokio::time::sleep((lease / 3).max(Duration::from_millis(1))).await;
+            match self.backend.renew(key, fence, lease, self.clock.now()).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // the next try may reach it before the lease ends
+                Err(error) => self.degraded("renew", &error),
+            }
+        }
+    }
+
+    /// Ends the announcement of a load that stores nothing.
+    pub(super) async fn withdraw(&self, key: &K, fence: Option<Fence>) {
+        // a shared announcement belongs to the loader that made it
+        let Some(fence) = fence.filter(|fence| !fence.is_joined()) else { return };
+        if let Err(error) = self.backend.release(key, fence, self.clock.now()).await {
+            self.degraded("release", &error);
+        }
+    }
+
+    /// Stores what was loaded, if it is to be stored and its announcement still stands.
+    pub(super) async fn fill(
+        &self,
+        key: &K,
+        fence: Option<Fence>,
+        loaded: Loaded<V>,
+        cost: Duration,
+        started: u64,
+    ) -> Outcome<V> {
+        let now = self.clock.now();
+        let ttl = self.strategy.ttl_of(&loaded, fastrand::f64());
+        let entry =
+            Entry::new(loaded.value.map(Arc::new), now, ttl.unwrap_or_default()).with_load_cost(cost);
+        let sent = self.sequence.next();
+        let stored = match (fence, ttl) {
+            (Some(fence), Some(_)) => self.store(key, fence, entry.clone()).await,
+            (fence, _) => {
+                self.withdraw(key, fence).await;
+                false
+            }
+        };
+        // a refused or unsent value is only known to have been current when its load began
+        let as_of = if stored { sent } else { started };
+        Outcome { result: Ok(entry), as_of, loaded_from: Some(started) }
+    }
+
+    async fn store(&self, key: &K, fence: Fence, entry: Entry<V>) -> bool {
+        match self.backend.fill(key, fence, entry, self.clock.now()).await {
+            Ok(Filled::Stored) => {
+                self.recorder.record(&Event::Filled);
+                true
+            }
+            Ok(Filled::Refused) => {
+                self.recorder.record(&Event::FillRefused);
+                false
+            }
+            Err(error) => {
+                self.degraded("fill", &error);
+                false
+            }
+        }
+    }
+}
+
+/// Runs the user's code; a panic, also one before the first await, becomes an error.
+async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>) -> Result<T> {
+    let panicked = |panic: Box<dyn std::any::Any + Send>| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a value that is no text".to_owned());
+        Error::new(ErrorKind::Panicked, format!("the load panicked: {text}"))
+    };
+    let mut load = catch_unwind(AssertUnwindSafe(loader)).map_err(panicked)?;
+    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
+        Ok(Poll::Ready(loaded)) => Poll::Ready(loaded),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(panic) => Poll::Ready(Err(panicked(panic))),
+    })
+    .await
+}
+
+/// A flight that somebody else ends is dropped with its landing; this is for those that lead many.
+pub(super) type Leading<K, V> = Vec<Landing<K, V>>;

@@ -1,0 +1,156 @@
+//! The pipeline of a read, written once: peek, judge, read far, join a flight, announce, load, fill, land.
+
+mod batch;
+mod chain;
+mod flight;
+mod load;
+mod pending;
+mod read;
+mod sequence;
+mod source;
+mod write;
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use self::flight::Flights;
+pub(crate) use self::load::{LoadFuture, Loader};
+use self::pending::Pending;
+pub(crate) use self::read::Answer;
+use self::sequence::Sequence;
+pub(crate) use self::source::{Batched, DynSource, Single};
+use crate::backend::{CacheBackend, Erased};
+use crate::entry::Entry;
+use crate::observe::{Event, Recorder, Stats};
+use crate::strategy::Strategy;
+use crate::time::{CLOCK_LAG, Clock};
+use crate::{Error, ErrorKind, Result};
+
+/// What every key of a cache is. Implemented for all types that can be one.
+///
+/// # Examples
+/// ```
+/// fn takes_a_key<K: larder::Key>(_key: &K) {}
+/// takes_a_key(&("tenant".to_owned(), 7u64));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a cache key",
+    note = "a key is `Hash + Eq + Clone + Send + Sync + 'static`: derive `Hash, PartialEq, Eq, Clone` and own its parts"
+)]
+pub trait Key: Hash + Eq + Clone + Send + Sync + 'static {}
+
+impl<K: Hash + Eq + Clone + Send + Sync + 'static> Key for K {}
+
+/// What every value of a cache is. Implemented for all types that can be one.
+///
+/// # Examples
+/// ```
+/// fn takes_a_value<V: larder::Value>(_value: &V) {}
+/// takes_a_value(&"bread");
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a cached value",
+    note = "a value is `Send + Sync + 'static`, since threads share it"
+)]
+pub trait Value: Send + Sync + 'static {}
+
+impl<V: Send + Sync + 'static> Value for V {}
+
+/// The parts of a cache, put together by the builder and shared by all its handles.
+pub(crate) struct Engine<K, V> {
+    id: u64,
+    backend: Erased<K, V>,
+    source: Option<Arc<dyn DynSource<K, V>>>,
+    strategy: Strategy<V>,
+    clock: Arc<dyn Clock>,
+    recorder: Arc<Recorder>,
+    flights: Arc<Flights<K, V>>,
+    pending: Pending<K>,
+    sequence: Sequence,
+    closed: AtomicBool,
+}
+
+impl<K: Key, V: Value> Engine<K, V> {
+    pub(crate) fn new(
+        backend: Erased<K, V>,
+        source: Option<Arc<dyn DynSource<K, V>>>,
+        strategy: Strategy<V>,
+        clock: Arc<dyn Clock>,
+        recorder: Arc<Recorder>,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            backend,
+            source,
+            strategy,
+            clock,
+            recorder,
+            flights: Arc::new(Flights::new()),
+            pending: Pending::new(),
+            sequence: Sequence::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The hit path: answers from this process's memory, or not at all.
+    pub(crate) fn peek(&self, key: &K) -> Option<Entry<V>> {
+        if self.pending.any() && self.pending.holds(key) {
+            return None;
+        }
+        let recent = self.clock.recent();
+        let entry = self.backend.peek(key, recent)?;
+        // the cheap reading may lag: near the end of an entry's life, look at the precise clock
+        if entry.expires() <= recent.saturating_add(CLOCK_LAG) && !entry.is_alive(self.clock.now()) {
+            return None;
+        }
+        self.recorder.near_hit();
+        Some(entry)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.recorder.snapshot()
+    }
+
+    /// How many keys are being loaded.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// How many invalidations wait for the backend's acknowledgement.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Ends background work: waits for the loads under way, tries the waiting invalidations once more.
+    pub(crate) async fn shutdown(&self) -> Result<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        self.flights.landed().await;
+        self.retry_pending_once().await;
+        match self.pending.len() {
+            0 => Ok(()),
+            left => Err(Error::new(
+                ErrorKind::Backend,
+                format!("{left} invalidations were never acknowledged: other processes may serve old values until they expire"),
+            )),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes a failure that a read or a load got over: counted, told to the observer, traced.
+    fn degraded(&self, operation: &'static str, error: &Error) {
+        tracing::debug!(operation, %error, "the cache backend failed; going on without it");
+        self.recorder.record(&Event::BackendFailed { operation, error });
+    }
+}
+
+impl<K, V> fmt::Debug for Engine<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("backend", &self.backend).field("strategy", &self.strategy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,129 @@
+//! The pipeline of a read that this process's memory did not answer.
+
+use std::sync::Arc;
+
+use super::flight::Outcome;
+use super::load::Boarded;
+use super::{Engine, Key, Loader, Value};
+use crate::backend::CacheBackend;
+use crate::cache::Origin;
+use crate::entry::Entry;
+use crate::observe::{Event, Tier};
+use crate::time::Timestamp;
+use crate::{Error, Result};
+
+/// The answer to a read: the entry, and where it came from.
+pub(crate) struct Answer<V> {
+    pub(crate) entry: Entry<V>,
+    pub(crate) origin: Origin,
+    pub(crate) now: Timestamp,
+}
+
+impl<K: Key, V: Value> Engine<K, V> {
+    /// A loader that asks the registered source.
+    pub(crate) fn source_loader(&self, key: &K) -> Result<Loader<V>> {
+        let source = Arc::clone(self.source.as_ref().ok_or_else(|| {
+            Error::config("this cache has no source: call `.source(..)` on its builder, or use `get_or_load`")
+        })?);
+        let key = key.clone();
+        Ok(Box::new(move || Box::pin(async move { Ok(source.load_dyn(&key).await?.into()) })))
+    }
+
+    /// Reads far, and loads if that does not have it.
+    pub(crate) async fn read(self: &Arc<Self>, key: &K, loader: Loader<V>) -> Result<Answer<V>> {
+        let began = self.clock.now();
+        // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
+        let start = self.sequence.next();
+        if let Some(entry) = self.read_far(key).await {
+            return Ok(self.answer(entry, Origin::Far));
+        }
+        let answer = self.read_source(key, start, loader).await;
+        self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()) });
+        answer
+    }
+
+    async fn read_source(self: &Arc<Self>, key: &K, start: u64, loader: Loader<V>) -> Result<Answer<V>> {
+        let mut loader = Some(loader);
+        loop {
+            let Boarded { flight, leads } = self.board(key, &mut loader, false)?;
+            let outcome = flight.outcome().await;
+            if let Some(answer) = self.acceptable(&outcome, start, leads) {
+                return answer;
+            }
+            // that load began before this caller did, and the key may have been invalidated between
+            if let Some(entry) = self.read_far(key).await {
+                return Ok(self.answer(entry, Origin::Joined));
+            }
+        }
+    }
+
+    /// The `as_of` rule: a shared result is only for those who started no later than it was proved current.
+    pub(super) fn acceptable(&self, outcome: &Outcome<V>, start: u64, leads: bool) -> Option<Result<Answer<V>>> {
+        if start > outcome.as_of {
+            return None;
+        }
+        let origin = match (leads, outcome.loaded_from) {
+            (false, _) => Origin::Joined,
+            (true, Some(_)) => Origin::Loaded,
+            (true, None) => Origin::Far,
+        };
+        Some(outcome.result.clone().map(|entry| self.answer(entry, origin)))
+    }
+
+    /// The answer of the hit path.
+    pub(crate) fn near_answer(&self, entry: Entry<V>) -> Answer<V> {
+        self.answer(entry, Origin::Near)
+    }
+
+    pub(super) fn answer(&self, entry: Entry<V>, origin: Origin) -> Answer<V> {
+        Answer { entry, origin, now: self.clock.now() }
+    }
+
+    /// What the backend has, wherever it keeps it. A failure is noted and counts as nothing found.
+    pub(super) async fn read_far(&self, key: &K) -> Option<Entry<V>> {
+        self.ask_far(key).await.unwrap_or_else(|error| {
+            self.degraded("get", &error);
+            None
+        })
+    }
+
+    async fn ask_far(&self, key: &K) -> Result<Option<Entry<V>>> {
+        if self.pending.holds(key) {
+            return Ok(None);
+        }
+        let found = self.backend.get(key, self.clock.now()).await?;
+        let alive = found.filter(|entry| entry.is_alive(self.clock.now()));
+        if alive.is_some() {
+            // an invalidation of our own that failed meanwhile may have been meant for what was read
+            if self.pending.holds(key) {
+                return Ok(None);
+            }
+            self.recorder.record(&Event::Hit { tier: Tier::Far });
+        }
+        Ok(alive)
+    }
+
+    /// Reads what is cached and never loads.
+    pub(crate) async fn lookup(&self, key: &K) -> Result<Option<Answer<V>>> {
+        if let Some(entry) = self.peek(key) {
+            return Ok(Some(self.answer(entry, Origin::Near)));
+        }
+        Ok(self.ask_far(key).await?.map(|entry| self.answer(entry, Origin::Far)))
+    }
+
+    /// Loads whatever is cached, and puts the result in its place.
+    pub(crate) async fn refresh(self: &Arc<Self>, key: &K, loader: Loader<V>) -> Result<Answer<V>> {
+        let start = self.sequence.next();
+        let mut loader = Some(loader);
+        loop {
+            let Boarded { flight, leads } = self.board(key, &mut loader, true)?;
+            let outcome = flight.outcome().await;
+            // a load that began before this call may have read what this call is meant to replace
+            if outcome.loaded_from.is_some_and(|from| from >= start)
+                && let Some(answer) = self.acceptable(&outcome, start, leads)
+            {
+                return answer;
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The one error of larder.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// Any error, boxed: what sources, codecs and backends hand over as the cause.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// `std::result::Result` with larder's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong. Small on purpose: it says who has to act.
+///
+/// # Examples
+/// ```
+/// use larder::{Error, ErrorKind};
+/// let error = Error::config("ttl is zero: give a duration of at least 1 ms");
+/// assert_eq!(error.kind(), ErrorKind::Config);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The cache was put together in a way that cannot work; the message names the mend.
+    Config,
+    /// The backend (memory, Redis, ...) failed.
+    Backend,
+    /// The user's source or loader returned an error; see [`Error::source_as`].
+    Source,
+    /// A value could not be turned into bytes or back.
+    Codec,
+    /// Something took longer than its budget.
+    Timeout,
+    /// The user's source or loader panicked; the message holds the panic's text.
+    Panicked,
+    /// A loader asked for the very key it is loading, which would have waited for itself.
+    Reentrant,
+    /// The cache was shut down, or the runtime that ran the load was.
+    Closed,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "configuration",
+            Self::Backend => "backend",
+            Self::Source => "source",
+            Self::Codec => "codec",
+            Self::Timeout => "timeout",
+            Self::Panicked => "panicked",
+            Self::Reentrant => "re-entrant load",
+            Self::Closed => "closed",
+        })
+    }
+}
+
+/// The error of every larder operation: a kind, a message, whether trying again may help, and the cause.
+///
+/// Cheap to clone, since one failed load answers every caller that waited for it.
+/// The cause is given by [`StdError::source`] and is not repeated in the message.
+///
+/// # Examples
+/// The user's own error comes back as itself:
+/// ```
+/// use larder::{Error, ErrorKind};
+/// let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "no database");
+/// let error = Error::from_source(refused);
+/// assert_eq!(error.kind(), ErrorKind::Source);
+/// let own: &std::io::Error = error.source_as().expect("an io::Error went in");
+/// assert_eq!(own.kind(), std::io::ErrorKind::ConnectionRefused);
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    transient: bool,
+    message: String,
+    cause: Option<BoxError>,
+}
+
+impl Error {
+    /// An error of `kind` with a message and no cause.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Error, ErrorKind};
+    /// let error = Error::new(ErrorKind::Backend, "the connection was reset").transient();
+    /// assert!(error.is_transient());
+    /// ```
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { kind, transient: false, message: message.into(), cause: None }))
+    }
+
+    /// A configuration error; the message should name the mend.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::config("no backend: call `.backend(..)`");
+    /// assert!(!error.is_transient());
+    /// ```
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// A failure of a backend, with its cause. Says that trying again may help.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::backend("GET", std::io::Error::other("reset by peer"));
+    /// assert!(error.is_transient());
+    /// assert_eq!(error.to_string(), "backend: GET failed");
+    /// ```
+    pub fn backend(operation: &str, cause: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Backend, format!("{operation} failed")).because(cause).transient()
+    }
+
+    /// The user's own error, from a source or a loader.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::from_source("no such table");
+    /// assert_eq!(error.to_string(), "source: the load failed");
+    /// ```
+    pub fn from_source(cause: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Source, "the load failed").because(cause)
+    }
+
+    /// A value that could not be encoded or decoded, with its cause.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::codec("decode", "unexpected end");
+    /// assert_eq!(error.to_string(), "codec: decode failed");
+    /// ```
+    pub fn codec(operation: &str, cause: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Codec, format!("{operation} failed")).because(cause)
+    }
+
+    /// An operation that outlived its budget. Transient.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::timeout("GET", std::time::Duration::from_millis(250));
+    /// assert_eq!(error.to_string(), "timeout: GET took longer than 250ms");
+    /// ```
+    pub fn timeout(operation: &str, budget: std::time::Duration) -> Self {
+        Self::new(ErrorKind::Timeout, format!("{operation} took longer than {budget:?}")).transient()
+    }
+
+    /// Adds the cause, which [`StdError::source`] then returns.
+    #[must_use]
+    pub fn because(self, cause: impl Into<BoxError>) -> Self {
+        let Inner { kind, transient, ref message, .. } = *self.0;
+        Self(Arc::new(Inner { kind, transient, message: message.clone(), cause: Some(cause.into()) }))
+    }
+
+    /// Marks the error as one that may go away when the operation is tried again.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        match Arc::get_mut(&mut self.0) {
+            Some(inner) => {
+                inner.transient = true;
+                self
+            }
+            None => Self(Arc::new(Inner {
+                kind: self.0.kind,
+                transient: true,
+                message: self.0.message.clone(),
+                cause: Some(Box::new(self)),
+            })),
+        }
+    }
+
+    /// What kind of thing went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same call may succeed when tried again unchanged.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.0.transient
+    }
+
+    /// The first cause in the chain that is an `E`: the user's own error, given back.
+    #[must_use]
+    pub fn source_as<E: StdError + 'static>(&self) -> Option<&E> {
+        let mut next: Option<&(dyn StdError + 'static)> = self.source();
+        while let Some(cause) = next {
+            if let Some(found) = cause.downcast_ref::<E>() {
+                return Some(found);
+            }
+            next = cause.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.kind, self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug.field("kind", &self.0.kind).field("message", &self.0.message);
+        debug.field("transient", &self.0.transient);
+        if let Some(cause) = &self.0.cause {
+            debug.field("cause", cause);
+        }
+        debug.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}

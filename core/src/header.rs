@@ -1,0 +1,256 @@
+//! The form in which shared stores keep an entry, byte by byte.
+//!
+//! All numbers are little-endian. Times are milliseconds of the *store's* clock, so that processes whose clocks differ
+//! agree on them; 2⁶⁴ − 1 means never.
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 4 | `lrdr` |
+//! | 4 | 1 | format version, 1 |
+//! | 5 | 1 | flags: bit 0 set for a negative entry; the others 0 |
+//! | 6 | 1 | codec of the payload ([`CodecId`]) |
+//! | 7 | 1 | reserved, 0 |
+//! | 8 | 4 | schema version |
+//! | 12 | 4 | time the load took, in microseconds |
+//! | 16 | 8 | created |
+//! | 24 | 8 | soft expiry (equal to the hard one unless stale values are served) |
+//! | 32 | 8 | hard expiry |
+//! | 40 | 4 | length of the key |
+//! | 44 | 4 | length of the extensions, 0 in this version |
+//! | 48 | 4 | length of the payload |
+//! | 52 | 4 | reserved, 0 |
+//! | 56 | 8 | XXH3-64 of all other bytes: `0..56`, then `64..` |
+//! | 64 | | the whole encoded key, the extensions, the payload |
+//!
+//! Whatever is not exactly this is a miss: a reader never fails on bytes it does not know.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use twox_hash::XxHash3_64;
+
+use crate::backend::Payload;
+use crate::codec::CodecId;
+use crate::key::StoreKey;
+
+const MAGIC: &[u8; 4] = b"lrdr";
+const VERSION: u8 = 1;
+const NEGATIVE: u8 = 1;
+const LENGTH: usize = 64;
+const CHECKSUM: std::ops::Range<usize> = 56..64;
+
+/// The parts of a stored entry: what [`Frame::encode`] writes and [`Frame::decode`] reads.
+///
+/// # Examples
+/// ```
+/// use larder::{CodecId, Frame, Payload, StoreKey};
+/// let key = StoreKey::new(&7u64);
+/// let frame = Frame {
+///     payload: Some(Payload::new(CodecId::JSON, "{}")),
+///     schema: 0,
+///     cost_us: 1500,
+///     created_ms: 1_000,
+///     soft_ms: 61_000,
+///     expires_ms: 61_000,
+/// };
+/// let bytes = frame.encode(&key);
+/// assert_eq!(Frame::decode(&bytes, &key, 0)?, frame);
+/// assert!(Frame::decode(&bytes, &StoreKey::new(&8u64), 0).is_err());
+/// # Ok::<(), larder::FrameError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The encoded value, or `None` for a negative entry.
+    pub payload: Option<Payload>,
+    /// The schema version of the cache.
+    pub schema: u32,
+    /// How long the load took, in microseconds.
+    pub cost_us: u32,
+    /// When the value was stored, in milliseconds of the store's clock.
+    pub created_ms: u64,
+    /// When the value becomes stale.
+    pub soft_ms: u64,
+    /// When the value is dead.
+    pub expires_ms: u64,
+}
+
+/// Why stored bytes are not an entry. Always a miss, never an error of a read.
+///
+/// # Examples
+/// ```
+/// use larder::{Frame, FrameError, StoreKey};
+/// let short = Frame::decode(&"lrdr".into(), &StoreKey::new(&7), 0);
+/// assert_eq!(short.unwrap_err(), FrameError::Truncated);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// There are fewer bytes than the header, or than the header says.
+    #[error("truncated")]
+    Truncated,
+    /// Another program's bytes.
+    #[error("not written by larder")]
+    Foreign,
+    /// A later version of the format, or flags that this version does not know.
+    #[error("written in a format that this version does not know")]
+    Unknown,
+    /// More bytes than the header says.
+    #[error("bytes after the payload")]
+    Trailing,
+    /// The checksum differs.
+    #[error("the checksum differs")]
+    Corrupt,
+    /// The bytes belong to another key: a digest collision, or a key that was copied.
+    #[error("the entry of another key")]
+    OtherKey,
+    /// The value was written for another schema version.
+    #[error("another schema version")]
+    OtherSchema,
+}
+
+impl Frame {
+    /// The bytes to store under `key`.
+    #[must_use]
+    pub fn encode(&self, key: &StoreKey) -> Bytes {
+        let Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms } = self;
+        let key = key.full().as_bytes();
+        let (flags, codec, body) = match payload {
+            Some(payload) => (0, payload.codec().get(), &payload.bytes()[..]),
+            None => (NEGATIVE, 0, &[][..]),
+        };
+        let mut out = BytesMut::with_capacity(LENGTH + key.len() + body.len());
+        out.put_slice(MAGIC);
+        out.put_slice(&[VERSION, flags, codec, 0]);
+        out.put_u32_le(*schema);
+        out.put_u32_le(*cost_us);
+        out.put_u64_le(*created_ms);
+        out.put_u64_le(*soft_ms);
+        out.put_u64_le(*expires_ms);
+        out.put_u32_le(length(key));
+        out.put_u32_le(0);
+        out.put_u32_le(length(body));
+        out.put_u32_le(0);
+        out.put_u64_le(0);
+        out.put_slice(key);
+        out.put_slice(body);
+        let sum = checksum(&out);
+        out[CHECKSUM].copy_from_slice(&sum.to_le_bytes());
+        out.freeze()
+    }
+
+    /// The entry in `bytes`, if it is one of this `key` and `schema`. The payload is not copied.
+    ///
+    /// # Errors
+    /// A [`FrameError`] for anything else.
+    pub fn decode(bytes: &Bytes, key: &StoreKey, schema: u32) -> Result<Self, FrameError> {
+        if bytes.len() < LENGTH {
+            return Err(if bytes.starts_with(MAGIC) { FrameError::Truncated } else { FrameError::Foreign });
+        }
+        let mut header = &bytes[..LENGTH];
+        if &header[..4] != MAGIC {
+            return Err(FrameError::Foreign);
+        }
+        header.advance(4);
+        let (version, flags, codec) = (header.get_u8(), header.get_u8(), header.get_u8());
+        let reserved = header.get_u8();
+        if version != VERSION || flags & !NEGATIVE != 0 || reserved != 0 {
+            return Err(FrameError::Unknown);
+        }
+        let found_schema = header.get_u32_le();
+        let cost_us = header.get_u32_le();
+        let (created_ms, soft_ms, expires_ms) = (header.get_u64_le(), header.get_u64_le(), header.get_u64_le());
+        let [key_length, extensions, payload_length] = [(); 3].map(|()| header.get_u32_le() as usize);
+        match bytes.len().cmp(&(LENGTH + key_length + extensions + payload_length)) {
+            std::cmp::Ordering::Less => return Err(FrameError::Truncated),
+            std::cmp::Ordering::Greater => return Err(FrameError::Trailing),
+            std::cmp::Ordering::Equal => {}
+        }
+        if checksum(bytes).to_le_bytes() != bytes[CHECKSUM] {
+            return Err(FrameError::Corrupt);
+        }
+        if extensions != 0 {
+            return Err(FrameError::Unknown);
+        }
+        let body = LENGTH + key_length;
+        if &bytes[LENGTH..body] != key.full().as_bytes() {
+            return Err(FrameError::OtherKey);
+        }
+        if found_schema != schema {
+            return Err(FrameError::OtherSchema);
+        }
+        let payload = (flags & NEGATIVE == 0).then(|| Payload::new(CodecId::new(codec), bytes.slice(body..)));
+        Ok(Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms })
+    }
+}
+
+fn length(part: &[u8]) -> u32 {
+    // `Encoded::max_bytes` and the reader's own limits keep values far below; a longer one would not match its length
+    u32::try_from(part.len()).unwrap_or(u32::MAX)
+}
+
+fn checksum(frame: &[u8]) -> u64 {
+    let mut hasher = XxHash3_64::new();
+    std::hash::Hasher::write(&mut hasher, &frame[..CHECKSUM.start]);
+    std::hash::Hasher::write(&mut hasher, &frame[CHECKSUM.end..]);
+    std::hash::Hasher::finish(&hasher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Frame {
+        Frame {
+            payload: Some(Payload::new(CodecId::JSON, "{\"id\":7}")),
+            schema: 3,
+            cost_us: 1500,
+            created_ms: 1_000,
+            soft_ms: 31_000,
+            expires_ms: 61_000,
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_bytes_are_the_documented_ones() {
+        let bytes = sample().encode(&StoreKey::new(&("a b", 7u64)));
+        assert_eq!(
+            hex(&bytes),
+            concat!(
+                "6c726472", "01", "00", "01", "00", "03000000", "dc050000", // magic, version, flags, codec, schema, cost
+                "e803000000000000", "1879000000000000", "48ee000000000000", // created, soft, hard
+                "0a000000", "00000000", "08000000", "00000000", // lengths
+                "GOLDEN",
+                "283d61253230622c3729", // (=a%20b,7)
+                "7b226964223a377d" // {"id":7}
+            )
+        );
+        let absent = Frame { payload: None, ..sample() }.encode(&StoreKey::new(&7u64));
+        assert_eq!(hex(&absent[4..8]), "01010000");
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_bit_is_refused() {
+        let key = StoreKey::new(&7u64);
+        let bytes = sample().encode(&key);
+        assert_eq!(Frame::decode(&bytes, &key, 3), Ok(sample()));
+        for end in 0..bytes.len() {
+            assert!(Frame::decode(&bytes.slice(..end), &key, 3).is_err(), "{end} bytes were taken");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Frame::decode(&flipped.into(), &key, 3).is_err(), "bit {bit} went unnoticed");
+        }
+    }
+
+    #[test]
+    fn another_key_or_schema_is_refused() {
+        let bytes = sample().encode(&StoreKey::new(&7u64));
+        assert_eq!(Frame::decode(&bytes, &StoreKey::new(&8u64), 3), Err(FrameError::OtherKey));
+        assert_eq!(Frame::decode(&bytes, &StoreKey::new(&7u64), 4), Err(FrameError::OtherSchema));
+        let trailing = Bytes::from([&bytes[..], b"!"].concat());
+        assert_eq!(Frame::decode(&trailing, &StoreKey::new(&7u64), 3), Err(FrameError::Trailing));
+    }
+}

@@ -1,0 +1,118 @@
+//! A histogram of latencies: logarithmic buckets with four steps in each doubling, so within 25 % of the truth.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Steps in each doubling.
+const STEPS: usize = 4;
+/// 1 us to 2^36 us (19 hours).
+const BUCKETS: usize = 36 * STEPS;
+
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    buckets: Box<[AtomicU64; BUCKETS]>,
+    sum_us: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: Box::new([const { AtomicU64::new(0) }; BUCKETS]), sum_us: AtomicU64::new(0) }
+    }
+}
+
+/// Which bucket counts a latency: the doubling it lies in, and the quarter of it.
+fn bucket(micros: u64) -> usize {
+    let micros = micros.max(1);
+    let doubling = micros.ilog2() as usize;
+    let quarter = ((micros << 2) >> doubling) as usize & (STEPS - 1);
+    (doubling * STEPS + quarter).min(BUCKETS - 1)
+}
+
+/// The upper edge of a bucket, in microseconds.
+fn edge(bucket: usize) -> u64 {
+    let (doubling, quarter) = (bucket / STEPS, bucket % STEPS);
+    ((1u64 << doubling) * (STEPS + quarter + 1) as u64).div_ceil(STEPS as u64)
+}
+
+impl Histogram {
+    pub(crate) fn record(&self, latency: Duration) {
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[bucket(micros)].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> Latency {
+        let buckets: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        let count = buckets.iter().sum();
+        Latency { count, sum_us: self.sum_us.load(Ordering::Relaxed), buckets }
+    }
+}
+
+/// Latencies, summed up: how many, their mean, and their percentiles (within 25 %, rounded up).
+///
+/// # Examples
+/// ```
+/// let stats = larder::Stats::default();
+/// assert_eq!(stats.miss_latency.count(), 0);
+/// assert_eq!(stats.miss_latency.percentile(0.99), std::time::Duration::ZERO);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Latency {
+    count: u64,
+    sum_us: u64,
+    buckets: Vec<u64>,
+}
+
+impl Latency {
+    /// How many were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Their mean; zero when there is none.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        Duration::from_micros(self.sum_us.checked_div(self.count).unwrap_or(0))
+    }
+
+    /// The latency that this share of all did not exceed (0.5: the median); zero when there is none.
+    #[must_use]
+    pub fn percentile(&self, share: f64) -> Duration {
+        let rank = (self.count as f64 * share.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Duration::from_micros(edge(bucket));
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_latency_lies_below_the_edge_of_its_bucket_and_near_it() {
+        for micros in (1..5_000u64).chain([1 << 20, (1 << 30) + 12_345]) {
+            let edge = edge(bucket(micros));
+            assert!(edge > micros || micros < 4, "{micros} in a bucket up to {edge}");
+            assert!(edge as f64 <= micros as f64 * 1.25 + 2.0, "{micros} in a bucket up to {edge}");
+        }
+    }
+
+    #[test]
+    fn percentiles_and_mean() {
+        let histogram = Histogram::default();
+        (1..=100).for_each(|millis| histogram.record(Duration::from_millis(millis)));
+        let latency = histogram.snapshot();
+        assert_eq!(latency.count(), 100);
+        assert_eq!(latency.mean(), Duration::from_micros(50_500));
+        let median = latency.percentile(0.5).as_millis();
+        assert!((50..=63).contains(&median), "{median}");
+        assert!(latency.percentile(1.0) >= Duration::from_millis(100));
+    }
+}

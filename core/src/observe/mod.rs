@@ -1,0 +1,166 @@
+//! What a cache tells of itself.
+
+mod histogram;
+mod recorder;
+mod stats;
+mod striped;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+pub use histogram::Latency;
+pub(crate) use recorder::Recorder;
+pub use stats::Stats;
+
+use crate::Error;
+
+/// Is told what a cache does, as it happens. Called on the caller's task: be quick, and do not call the cache.
+///
+/// # Examples
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use larder::{Event, Observer};
+///
+/// #[derive(Debug, Default)]
+/// struct SlowLoads(AtomicU64);
+///
+/// impl Observer for SlowLoads {
+///     fn on_event(&self, event: &Event<'_>) {
+///         if let Event::Loaded { elapsed, .. } = event {
+///             if elapsed.as_millis() > 500 {
+///                 self.0.fetch_add(1, Ordering::Relaxed);
+///             }
+///         }
+///     }
+/// }
+/// ```
+pub trait Observer: Debug + Send + Sync + 'static {
+    /// Something happened.
+    fn on_event(&self, event: &Event<'_>);
+}
+
+/// What happened.
+///
+/// # Examples
+/// See [`Observer`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A read was answered without a load.
+    #[non_exhaustive]
+    Hit {
+        /// By which tier.
+        tier: Tier,
+    },
+    /// A read found nothing and was answered by a load (its own or one under way), or by an error.
+    #[non_exhaustive]
+    Missed {
+        /// From the start of the read to its answer.
+        elapsed: Duration,
+    },
+    /// A caller waited for a load that another one had started.
+    #[non_exhaustive]
+    Joined,
+    /// A load ended.
+    #[non_exhaustive]
+    Loaded {
+        /// How long the source took.
+        elapsed: Duration,
+        /// The error, if it failed.
+        error: Option<&'a Error>,
+    },
+    /// What was loaded is in the backend.
+    #[non_exhaustive]
+    Filled,
+    /// What was loaded was not stored, because the key was invalidated or written meanwhile.
+    #[non_exhaustive]
+    FillRefused,
+    /// Entries left a bounded store to make room.
+    #[non_exhaustive]
+    Evicted {
+        /// How many.
+        count: u64,
+    },
+    /// An invalidation was acknowledged.
+    #[non_exhaustive]
+    Invalidated {
+        /// How many keys; 1 for a tag or a whole namespace.
+        count: u64,
+    },
+    /// An invalidation was not acknowledged: it is tried again, and the keys are not served from the cache meanwhile.
+    #[non_exhaustive]
+    InvalidationPending {
+        /// Why.
+        error: &'a Error,
+    },
+    /// A stale value was served.
+    #[non_exhaustive]
+    StaleServed,
+    /// The backend failed; the read was answered in another way.
+    #[non_exhaustive]
+    BackendFailed {
+        /// Which operation.
+        operation: &'static str,
+        /// The error.
+        error: &'a Error,
+    },
+    /// Stored bytes were not a value of this cache: a miss.
+    #[non_exhaustive]
+    Undecodable {
+        /// Why.
+        error: &'a Error,
+    },
+    /// A circuit breaker changed its state.
+    #[non_exhaustive]
+    BreakerTurned {
+        /// The state now.
+        state: BreakerState,
+    },
+}
+
+impl Event<'_> {
+    /// The event of `count` entries that left a bounded store to make room: for backends to report.
+    #[must_use]
+    pub fn evicted(count: u64) -> Self {
+        Self::Evicted { count }
+    }
+}
+
+impl<'a> Event<'a> {
+    /// The event of stored bytes that are no entry: for backends to report.
+    #[must_use]
+    pub fn undecodable(error: &'a Error) -> Self {
+        Self::Undecodable { error }
+    }
+}
+
+/// Which tier answered.
+///
+/// # Examples
+/// ```
+/// assert_ne!(larder::Tier::Near, larder::Tier::Far);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// This process's memory.
+    Near,
+    /// The shared store.
+    Far,
+}
+
+/// The state of a circuit breaker.
+///
+/// # Examples
+/// ```
+/// assert_eq!(larder::BreakerState::default(), larder::BreakerState::Closed);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum BreakerState {
+    /// Calls go through.
+    #[default]
+    Closed,
+    /// Calls fail at once.
+    Open,
+    /// One call is let through to see.
+    HalfOpen,
+}

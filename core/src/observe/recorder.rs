@@ -1,0 +1,101 @@
+//! The one place to which all events go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+
+use super::histogram::Histogram;
+use super::striped::Striped;
+use super::{BreakerState, Event, Observer, Stats, Tier};
+
+/// Counts every event, and passes it on to the user's observer.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    observer: Option<Arc<dyn Observer>>,
+    near_hits: Striped,
+    far_hits: AtomicU64,
+    joins: AtomicU64,
+    fills: AtomicU64,
+    refused_fills: AtomicU64,
+    load_errors: AtomicU64,
+    evictions: AtomicU64,
+    invalidations: AtomicU64,
+    pending: AtomicU64,
+    stale_served: AtomicU64,
+    backend_errors: AtomicU64,
+    undecodable: AtomicU64,
+    breaker: AtomicU8,
+    misses: Histogram,
+    loads: Histogram,
+}
+
+impl Recorder {
+    pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { observer, ..Self::default() }
+    }
+
+    /// A near hit, apart from the rest because it is the hit path.
+    pub(crate) fn near_hit(&self) {
+        self.near_hits.increment();
+        if let Some(observer) = &self.observer {
+            observer.on_event(&Event::Hit { tier: Tier::Near });
+        }
+    }
+
+    pub(crate) fn record(&self, event: &Event<'_>) {
+        self.count(event);
+        if let Some(observer) = &self.observer {
+            observer.on_event(event);
+        }
+    }
+
+    fn count(&self, event: &Event<'_>) {
+        let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
+        match *event {
+            Event::Hit { tier: Tier::Near } => self.near_hits.increment(),
+            Event::Hit { tier: Tier::Far } => _ = add(&self.far_hits, 1),
+            Event::Missed { elapsed } => self.misses.record(elapsed),
+            Event::Joined => _ = add(&self.joins, 1),
+            Event::Loaded { elapsed, error } => {
+                self.loads.record(elapsed);
+                add(&self.load_errors, u64::from(error.is_some()));
+            }
+            Event::Filled => _ = add(&self.fills, 1),
+            Event::FillRefused => _ = add(&self.refused_fills, 1),
+            Event::Evicted { count } => _ = add(&self.evictions, count),
+            Event::Invalidated { count } => _ = add(&self.invalidations, count),
+            Event::InvalidationPending { .. } => _ = add(&self.pending, 1),
+            Event::StaleServed => _ = add(&self.stale_served, 1),
+            Event::BackendFailed { .. } => _ = add(&self.backend_errors, 1),
+            Event::Undecodable { .. } => _ = add(&self.undecodable, 1),
+            Event::BreakerTurned { state } => self.breaker.store(state as u8, Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (miss_latency, load_latency) = (self.misses.snapshot(), self.loads.snapshot());
+        Stats {
+            near_hits: self.near_hits.sum(),
+            far_hits: read(&self.far_hits),
+            misses: miss_latency.count(),
+            loads: load_latency.count(),
+            load_errors: read(&self.load_errors),
+            joins: read(&self.joins),
+            fills: read(&self.fills),
+            refused_fills: read(&self.refused_fills),
+            stale_served: read(&self.stale_served),
+            evictions: read(&self.evictions),
+            invalidations: read(&self.invalidations),
+            unacknowledged_invalidations: read(&self.pending),
+            backend_errors: read(&self.backend_errors),
+            undecodable: read(&self.undecodable),
+            breaker: match self.breaker.load(Ordering::Relaxed) {
+                state if state == BreakerState::Open as u8 => BreakerState::Open,
+                state if state == BreakerState::HalfOpen as u8 => BreakerState::HalfOpen,
+                _ => BreakerState::Closed,
+            },
+            miss_latency,
+            load_latency,
+        }
+    }
+}

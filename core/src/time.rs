@@ -1,0 +1,250 @@
+//! Points in time, and the clock that only the engine reads.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+#[cfg(not(target_os = "linux"))]
+use std::time::Instant;
+
+/// A point in time of one [`Clock`], in nanoseconds since an origin that only this clock knows.
+///
+/// Timestamps of different processes are never compared: a shared backend turns them into its own server's time.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::Timestamp;
+/// let now = Timestamp::from_nanos(5);
+/// assert_eq!(now.saturating_add(Duration::MAX), Timestamp::NEVER);
+/// assert_eq!(now.until(Timestamp::from_nanos(8)), Duration::from_nanos(3));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The clock's origin.
+    pub const ORIGIN: Self = Self(0);
+    /// Later than every other: an entry that expires then does not expire.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The point `nanos` nanoseconds after the clock's origin.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's origin.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// `self + duration`, or [`Timestamp::NEVER`] when that is too far away to say.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// `self - duration`, or the origin when that is before it.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
+    /// The time from `self` until `later`; zero when `later` is not later.
+    #[must_use]
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NEVER { f.write_str("never") } else { write!(f, "+{:?}", Duration::from_nanos(self.0)) }
+    }
+}
+
+/// What time it is, for one process. Only the engine asks; backends are told.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::{Clock, ManualClock};
+/// let clock = ManualClock::new();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(before.until(clock.now()), Duration::from_secs(60));
+/// ```
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The time now. Never goes backwards.
+    fn now(&self) -> Timestamp;
+
+    /// A cheap reading for the hit path: never ahead of [`Clock::now`] and at most [`CLOCK_LAG`] behind.
+    fn recent(&self) -> Timestamp;
+}
+
+/// How far [`Clock::recent`] may lag behind [`Clock::now`]: one tick of the slowest usual kernel timer (10 ms), doubled.
+pub const CLOCK_LAG: Duration = Duration::from_millis(20);
+
+/// The machine's monotonic clock.
+///
+/// `recent` reads the coarse clock where the system has one (Linux), because a precise reading costs as much as a
+/// fifth of a local hit.
+///
+/// # Examples
+/// ```
+/// use larder::{Clock, SystemClock};
+/// let clock = SystemClock::new();
+/// assert!(clock.recent() <= clock.now());
+/// ```
+#[derive(Debug, Clone)]
+pub struct SystemClock {
+    #[cfg(not(target_os = "linux"))]
+    origin: Instant,
+    #[cfg(target_os = "linux")]
+    origin: u64,
+}
+
+#[cfg(target_os = "linux")]
+fn read(id: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(id);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+#[cfg(target_os = "linux")]
+impl SystemClock {
+    /// A clock whose origin is one hour before this call, so that ages reach back a little.
+    #[must_use]
+    pub fn new() -> Self {
+        let now = read(rustix::time::ClockId::Monotonic);
+        Self { origin: now.saturating_sub(3_600_000_000_000) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(read(rustix::time::ClockId::Monotonic).saturating_sub(self.origin))
+    }
+
+    fn recent(&self) -> Timestamp {
+        Timestamp(read(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.origin))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl SystemClock {
+    /// A clock whose origin is this call.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::ORIGIN.saturating_add(self.origin.elapsed())
+    }
+
+    fn recent(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A clock that stands still until a test moves it. Clones share the time.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::{Clock, ManualClock};
+/// let clock = ManualClock::new();
+/// let other = clock.clone();
+/// clock.advance(Duration::from_millis(1));
+/// assert_eq!(clock.now(), other.now());
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that stands at one hour after its origin.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at(Timestamp::ORIGIN.saturating_add(Duration::from_secs(3600)))
+    }
+
+    /// A clock that stands at `start`.
+    #[must_use]
+    pub fn at(start: Timestamp) -> Self {
+        Self(Arc::new(AtomicU64::new(start.as_nanos())))
+    }
+
+    /// Moves the time on by `duration`.
+    pub fn advance(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        // fetch_add would wrap; a clock must not go back
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| Some(now.saturating_add(nanos)));
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn recent(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+/// A clock that follows tokio's, so that `tokio::time::pause` stops it and `advance` moves it.
+///
+/// # Examples
+/// ```
+/// use larder::{Clock, TokioClock};
+/// let clock = TokioClock::new();
+/// assert!(clock.recent() <= clock.now());
+/// ```
+#[derive(Debug, Clone)]
+pub struct TokioClock(tokio::time::Instant);
+
+impl TokioClock {
+    /// A clock whose origin is this call.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::ORIGIN.saturating_add(self.0.elapsed())
+    }
+
+    fn recent(&self) -> Timestamp {
+        self.now()
+    }
+}
