@@ -1,0 +1,1 @@
+//! Examples of larder; see the `examples` folder of this crate.
