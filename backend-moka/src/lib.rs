@@ -1,1 +1,90 @@
-//! In the making.
+//! [`Moka`] keeps larder's entries in this process with [moka](https://docs.rs/moka).
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Moka`] | the configuration, given to `Cache::builder().backend(..)` or to `larder::Tiered` |
+//! | [`MokaStore`] | the opened store |
+//!
+//! Bounded by the number of entries, or by weight; eviction is moka's TinyLFU. Each entry expires by itself. Evictions
+//! are counted in the cache's `Stats`. moka stores and never loads: its `get_with` keeps an old value when an
+//! invalidation comes during a load, so larder's own flights and fences do that part.
+//!
+//! # Examples
+//! ```
+//! use std::time::Duration;
+//! use larder::{Cache, Strategy};
+//! use larder_moka::Moka;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+//! let cache: Cache<u64, String> =
+//!     Cache::builder().backend(Moka::new(10_000)).strategy(Strategy::aside(Duration::from_secs(60))).build()?;
+//! let bread = cache.get_or_load(&1, || async { Ok::<_, std::io::Error>("bread".to_owned()) }).await?;
+//! assert_eq!(bread.unwrap().as_str(), "bread");
+//! # Ok(()) }
+//! ```
+
+mod store;
+
+use std::fmt;
+use std::hash::Hash;
+
+use larder::{Count, Error, IntoBackend, Local, Result, Scope, Weigher};
+
+pub use crate::store::MokaStore;
+
+/// An in-process store on moka, bounded by the number of entries or by weight.
+///
+/// # Examples
+/// By count, and by the bytes of the values:
+/// ```
+/// use larder_moka::Moka;
+/// let counted = Moka::new(10_000);
+/// let weighed = Moka::new(64 << 20).weigher(|_key: &u64, value: &String| value.len() as u32);
+/// # let _ = (counted, weighed);
+/// ```
+#[derive(Clone)]
+pub struct Moka<W = Count> {
+    capacity: u64,
+    weigher: W,
+}
+
+impl<W> fmt::Debug for Moka<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Moka").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+impl Moka {
+    /// A store of at most `capacity` entries. Zero is refused when the cache is built.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        Self { capacity, weigher: Count }
+    }
+}
+
+impl<W> Moka<W> {
+    /// Measures the capacity in weight: what `weigher` says of each value. Negative entries weigh 1.
+    ///
+    /// # Examples
+    /// See [`Moka`].
+    #[must_use]
+    pub fn weigher<X>(self, weigher: X) -> Moka<X> {
+        Moka { capacity: self.capacity, weigher }
+    }
+}
+
+impl<K, V, W> IntoBackend<K, V> for Moka<W>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    W: Weigher<K, V>,
+{
+    type Backend = Local<K, MokaStore<K, V>>;
+
+    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+        if self.capacity == 0 {
+            return Err(Error::config("`Moka::new(0)` would keep nothing: give the most entries or weight to keep"));
+        }
+        Ok(Local::new(MokaStore::open(self.capacity, self.weigher, scope)))
+    }
+}

@@ -54,6 +54,13 @@ impl Timestamp {
         Self(self.0.saturating_sub(nanos))
     }
 
+    /// `self + CLOCK_LAG`, for the hit path.
+    #[inline]
+    pub(crate) fn after_lag(self) -> Self {
+        const LAG: u64 = CLOCK_LAG.as_nanos() as u64;
+        Self(self.0.saturating_add(LAG))
+    }
+
     /// The time from `self` until `later`; zero when `later` is not later.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {

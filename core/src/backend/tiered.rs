@@ -11,6 +11,7 @@ use crate::{Error, Result};
 
 /// How many generation counters a tier has. An invalidation ends one in this many near entries with it.
 const SLOTS: usize = 1 << 14;
+const _: () = assert!(SLOTS <= Mark::SLOTS);
 
 /// Two tiers: reads are answered `near` when they can be, and `far` is the truth.
 ///
@@ -100,15 +101,16 @@ impl Generations {
     /// The key's generation now; to be read *before* far is asked.
     fn mark<K: Hash>(&self, key: &K) -> Mark {
         let slot = (self.hasher.hash_one(key) as usize) % SLOTS;
-        Mark { slot: slot as u32, generation: self.slots[slot].load(Ordering::SeqCst) }
+        Mark::new(slot, self.slots[slot].load(Ordering::SeqCst))
     }
 
     fn is_current(&self, mark: Mark) -> bool {
-        self.slots.get(mark.slot as usize).is_some_and(|slot| slot.load(Ordering::SeqCst) == mark.generation)
+        let slot = mark.slot();
+        self.slots.get(slot).is_some_and(|counter| Mark::new(slot, counter.load(Ordering::SeqCst)) == mark)
     }
 
     fn raise<K: Hash>(&self, key: &K) {
-        self.slots[self.mark(key).slot as usize].fetch_add(1, Ordering::SeqCst);
+        self.slots[self.mark(key).slot()].fetch_add(1, Ordering::SeqCst);
     }
 
     fn raise_all(&self) {

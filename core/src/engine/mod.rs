@@ -25,7 +25,7 @@ use crate::backend::{CacheBackend, Erased};
 use crate::entry::Entry;
 use crate::observe::{Event, Recorder, Stats};
 use crate::strategy::Strategy;
-use crate::time::{CLOCK_LAG, Clock};
+use crate::time::Clock;
 use crate::{Error, ErrorKind, Result};
 
 /// What every key of a cache is. Implemented for all types that can be one.
@@ -96,6 +96,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// The hit path: answers from this process's memory, or not at all.
+    #[inline]
     pub(crate) fn peek(&self, key: &K) -> Option<Entry<V>> {
         if self.pending.any() && self.pending.holds(key) {
             return None;
@@ -103,7 +104,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let recent = self.clock.recent();
         let entry = self.backend.peek(key, recent)?;
         // the cheap reading may lag: near the end of an entry's life, look at the precise clock
-        if entry.expires() <= recent.saturating_add(CLOCK_LAG) && !entry.is_alive(self.clock.now()) {
+        if entry.expires() <= recent.after_lag() && !entry.is_alive(self.clock.now()) {
             return None;
         }
         self.recorder.near_hit();

@@ -1,0 +1,105 @@
+//! The opened store, and what it reports.
+
+use std::fmt;
+use std::hash::Hash;
+use std::time::Duration;
+
+use larder::{Count, Entry, Error, Event, LocalStore, Result, Scope, Weigher};
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+
+/// An opened [`Quick`](crate::Quick).
+///
+/// # Examples
+/// ```
+/// use larder::{IntoBackend, Local, Scope};
+/// use larder_quick::{Quick, QuickStore};
+/// let backend: Local<u64, QuickStore<u64, String>> = Quick::new(100).into_backend(&Scope::unnamed())?;
+/// assert!(backend.store().is_empty());
+/// # Ok::<(), larder::Error>(())
+/// ```
+pub struct QuickStore<K, V, W = Count> {
+    entries: Cache<K, Entry<V>, Weights<W>, DefaultHashBuilder, Evictions>,
+}
+
+impl<K, V, W> QuickStore<K, V, W>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    W: Weigher<K, V>,
+{
+    pub(crate) fn open(capacity: u64, expected: u64, weigher: W, scope: &Scope) -> Result<Self> {
+        // tables grow when the guess was too low
+        let expected = usize::try_from(expected.clamp(1, 1 << 20)).unwrap_or(1 << 20);
+        let options = OptionsBuilder::new()
+            .weight_capacity(capacity)
+            .estimated_items_capacity(expected)
+            .build()
+            .map_err(|cause| Error::config("quick_cache refuses this capacity").because(format!("{cause:?}")))?;
+        let evictions = Evictions(scope.clone());
+        let entries = Cache::with_options(options, Weights(weigher), DefaultHashBuilder::default(), evictions);
+        Ok(Self { entries })
+    }
+
+    /// How many entries are kept, expired ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl<K, V, W> fmt::Debug for QuickStore<K, V, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuickStore").finish_non_exhaustive()
+    }
+}
+
+impl<K, V, W> LocalStore<K, V> for QuickStore<K, V, W>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    W: Weigher<K, V>,
+{
+    fn get(&self, key: &K) -> Option<Entry<V>> {
+        self.entries.get(key)
+    }
+
+    fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) {
+        self.entries.insert(key, entry);
+    }
+
+    fn remove(&self, key: &K) {
+        self.entries.remove(key);
+    }
+
+    fn clear(&self) {
+        self.entries.clear();
+    }
+}
+
+#[derive(Clone)]
+struct Weights<W>(W);
+
+impl<K, V, W: Weigher<K, V>> Weighter<K, Entry<V>> for Weights<W> {
+    fn weight(&self, key: &K, entry: &Entry<V>) -> u64 {
+        // quick_cache never evicts what weighs nothing
+        entry.value().map_or(1, |value| u64::from(self.0.weigh(key, value)).max(1))
+    }
+}
+
+#[derive(Clone)]
+struct Evictions(Scope);
+
+impl<K, V> Lifecycle<K, Entry<V>> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, _state: &mut (), _key: K, _entry: Entry<V>) {
+        self.0.record(&Event::evicted(1));
+    }
+}

@@ -1,0 +1,112 @@
+//! What a hit through `Cache::get` costs beside a bare one: `cargo run --release -p larder-testkit --example hit_cost`
+//!
+//! 100,000 keys, Zipf 0.99, 200-byte values in `Arc`, one thread; the contenders take turns, and the ratio is taken round
+//! by round, so that a machine whose speed drifts does not matter. Allocations are counted, not estimated.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use larder::{Cache, IntoBackend, Strategy};
+use larder_moka::Moka;
+use larder_quick::Quick;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tokio::runtime::Runtime;
+
+const KEYS: u64 = 100_000;
+const READS: usize = 400_000;
+const ROUNDS: usize = 15;
+
+type Value = [u8; 200];
+
+fn zipf(count: usize) -> Vec<u64> {
+    let mut weights: Vec<f64> = (1..=KEYS).map(|rank| 1.0 / (rank as f64).powf(0.99)).collect();
+    let mut sum = 0.0;
+    for weight in &mut weights {
+        sum += *weight;
+        *weight = sum;
+    }
+    let mut random = SmallRng::seed_from_u64(7);
+    (0..count).map(|_| weights.partition_point(|&edge| edge < random.random::<f64>() * sum) as u64).collect()
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn cache<B>(backend: B) -> Cache<u64, Value>
+where
+    B: IntoBackend<u64, Value> + Send + 'static,
+{
+    let cache = Cache::builder().backend(backend).strategy(Strategy::aside(Duration::from_secs(3600))).build();
+    let cache: Cache<u64, Value> = cache.expect("the parts fit together");
+    runtime().block_on(async {
+        for key in 0..KEYS {
+            cache.insert(&key, [key as u8; 200]).await.expect("a local store takes everything");
+        }
+    });
+    cache
+}
+
+struct Contender<'a> {
+    name: &'a str,
+    /// Reads all keys, says how many it found.
+    read: Box<dyn Fn(&[u64]) -> usize + 'a>,
+}
+
+async fn get_all(cache: &Cache<u64, Value>, keys: &[u64]) -> usize {
+    let mut hits = 0;
+    for key in keys {
+        hits += usize::from(black_box(cache.get(key).await).is_ok_and(|value| value.is_some()));
+    }
+    hits
+}
+
+fn nanos(contender: &Contender<'_>, keys: &[u64]) -> f64 {
+    let began = Instant::now();
+    assert_eq!((contender.read)(keys), keys.len(), "{} missed", contender.name);
+    began.elapsed().as_nanos() as f64 / keys.len() as f64
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn main() {
+    let bare_quick = quick_cache::sync::Cache::<u64, Arc<Value>>::new(2 * KEYS as usize);
+    let bare_moka = moka::sync::Cache::<u64, Arc<Value>>::new(2 * KEYS);
+    for key in 0..KEYS {
+        bare_quick.insert(key, Arc::new([key as u8; 200]));
+        bare_moka.insert(key, Arc::new([key as u8; 200]));
+    }
+    bare_moka.run_pending_tasks();
+    let (quick, moka) = (cache(Quick::new(2 * KEYS)), cache(Moka::new(2 * KEYS)));
+    let runtime = runtime();
+    let get = |cache: &Cache<u64, Value>, keys: &[u64]| runtime.block_on(get_all(cache, keys));
+    let contenders = [
+        Contender { name: "quick_cache", read: Box::new(|keys| keys.iter().filter(|&key| black_box(bare_quick.get(key)).is_some()).count()) },
+        Contender { name: "larder over quick_cache", read: Box::new(|keys| get(&quick, keys)) },
+        Contender { name: "moka", read: Box::new(|keys| keys.iter().filter(|&key| black_box(bare_moka.get(key)).is_some()).count()) },
+        Contender { name: "larder over moka", read: Box::new(|keys| get(&moka, keys)) },
+    ];
+    let keys = zipf(READS);
+    let mut figures = vec![Vec::new(); contenders.len()];
+    for round in 0..=ROUNDS {
+        for (contender, figures) in contenders.iter().zip(&mut figures) {
+            let nanos = nanos(contender, &keys);
+            if round > 0 {
+                figures.push(nanos);
+            }
+        }
+    }
+    println!("{:<26}{:>12}{:>14}{:>16}", "a hit through", "ns (median)", "x bare", "allocations");
+    for (index, contender) in contenders.iter().enumerate() {
+        let bare = index - index % 2;
+        let ratios = figures[index].iter().zip(&figures[bare]).map(|(own, bare)| own / bare).collect();
+        let counted = allocation_counter::measure(|| _ = nanos(contender, &keys[..10_000]));
+        let allocations = counted.count_total as f64 / 10_000.0;
+        let (time, ratio) = (median(figures[index].clone()), median(ratios));
+        println!("{:<26}{time:>12.0}{ratio:>14.2}{allocations:>16.4}", contender.name);
+    }
+}
