@@ -49,7 +49,8 @@ impl<V> Flight<V> {
 }
 
 fn abandoned() -> Error {
-    Error::new(ErrorKind::Closed, "the load was abandoned: its runtime is shutting down").transient()
+    let why = "its runtime is shutting down, or has no timer (build it with `enable_all()`)";
+    Error::new(ErrorKind::Closed, format!("the load was abandoned: {why}")).transient()
 }
 
 /// What somebody who asks for a key is: the one who loads, or one who waits.

@@ -1,0 +1,220 @@
+//! Faults on request: which operations go wrong, and how.
+
+use std::fmt;
+use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::record::Operation;
+
+/// What happens to an operation.
+///
+/// # Examples
+/// ```
+/// use larder_memory::{Fault, MemoryServer, OperationKind};
+/// let server = MemoryServer::new();
+/// server.faults().when(|operation| operation.kind == OperationKind::Get, Fault::Error);
+/// server.faults().clear();
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It fails and was not executed: a refused connection, a lost request.
+    Error,
+    /// It is executed, and its answer is lost: the caller gets an error.
+    LoseReply,
+    /// It is never answered and never executed.
+    Hang,
+    /// It is executed after this long.
+    Delay(Duration),
+    /// It is executed at once and answered after this long.
+    DelayReply(Duration),
+    /// It is executed when the gate opens.
+    Gate(Gate),
+    /// It is executed at once and answered when the gate opens.
+    GateReply(Gate),
+    /// A read returns the stored bytes with one bit flipped. Other operations are not touched.
+    Corrupt,
+    /// It is executed, and the pushes that it causes are lost.
+    DropPushes,
+}
+
+/// A place where operations wait until a test lets them go on.
+///
+/// # Examples
+/// ```
+/// # use larder_memory::{Fault, Gate, MemoryServer, OperationKind};
+/// let server = MemoryServer::new();
+/// let gate = Gate::new();
+/// server.faults().when(|operation| operation.kind == OperationKind::Get, Fault::GateReply(gate.clone()));
+/// // ... start a read; then, in an async test: gate.arrived().await; do something in between;
+/// gate.open();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Gate {
+    arrived: Arc<Semaphore>,
+    opened: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// A closed gate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { arrived: Arc::new(Semaphore::new(0)), opened: Arc::new(Semaphore::new(0)) }
+    }
+
+    /// Waits until one more operation waits at the gate.
+    pub async fn arrived(&self) {
+        if let Ok(permit) = self.arrived.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// Lets all operations through, now and later.
+    pub fn open(&self) {
+        self.opened.close();
+    }
+
+    pub(crate) async fn pass(&self) {
+        self.arrived.add_permits(1);
+        // an open gate is a closed semaphore
+        _ = self.opened.acquire().await;
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+type Predicate = Arc<dyn Fn(&Operation) -> bool + Send + Sync>;
+
+#[derive(Clone)]
+struct Rule {
+    id: u64,
+    matches: Predicate,
+    fault: Fault,
+    left: Option<u64>,
+}
+
+/// The faults of a server. The first rule that matches an operation decides.
+///
+/// # Examples
+/// See [`Fault`].
+#[derive(Clone, Default)]
+pub struct Faults {
+    rules: Arc<Mutex<Vec<Rule>>>,
+    next: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").field("rules", &self.rules().len()).finish()
+    }
+}
+
+/// Names a rule, to remove it.
+///
+/// # Examples
+/// ```
+/// use larder_memory::{Fault, MemoryServer};
+/// let faults = MemoryServer::new().faults();
+/// let id = faults.when(|_| true, Fault::Error);
+/// faults.remove(id);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultId(u64);
+
+impl Faults {
+    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, `fault` happens to every operation that matches.
+    pub fn when(
+        &self,
+        matches: impl Fn(&Operation) -> bool + Send + Sync + 'static,
+        fault: Fault,
+    ) -> FaultId {
+        self.add(Arc::new(matches), fault, None)
+    }
+
+    /// `fault` happens to the next `count` operations that match.
+    pub fn times(
+        &self,
+        count: u64,
+        matches: impl Fn(&Operation) -> bool + Send + Sync + 'static,
+        fault: Fault,
+    ) -> FaultId {
+        self.add(Arc::new(matches), fault, Some(count))
+    }
+
+    fn add(&self, matches: Predicate, fault: Fault, left: Option<u64>) -> FaultId {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.rules().push(Rule { id, matches, fault, left });
+        FaultId(id)
+    }
+
+    /// Removes one rule. Operations that it hangs stay so.
+    pub fn remove(&self, id: FaultId) {
+        self.rules().retain(|rule| rule.id != id.0);
+    }
+
+    /// Removes all rules. Operations that hang stay so.
+    pub fn clear(&self) {
+        self.rules().clear();
+    }
+
+    /// The fault of this operation.
+    pub(crate) fn strike(&self, operation: &Operation) -> Option<Fault> {
+        let candidates: Vec<Rule> = self.rules().clone();
+        // the user's predicate runs without our lock
+        let found = candidates.into_iter().find(|rule| (rule.matches)(operation))?;
+        let mut rules = self.rules();
+        if let Some(rule) = rules.iter_mut().find(|rule| rule.id == found.id) {
+            rule.left = rule.left.map(|left| left.saturating_sub(1));
+        }
+        rules.retain(|rule| rule.left != Some(0));
+        Some(found.fault)
+    }
+}
+
+impl Fault {
+    /// What happens before the operation is executed; `false` when it is not executed at all.
+    pub(crate) async fn before(&self) -> bool {
+        match self {
+            Self::Error => return false,
+            Self::Hang => pending::<()>().await,
+            Self::Delay(delay) => tokio::time::sleep(*delay).await,
+            Self::Gate(gate) => gate.pass().await,
+            Self::LoseReply | Self::DelayReply(_) | Self::GateReply(_) | Self::Corrupt | Self::DropPushes => {}
+        }
+        true
+    }
+
+    /// What happens after it was executed; `false` when the answer is lost.
+    pub(crate) async fn after(&self) -> bool {
+        match self {
+            Self::LoseReply => return false,
+            Self::DelayReply(delay) => tokio::time::sleep(*delay).await,
+            Self::GateReply(gate) => gate.pass().await,
+            _ => {}
+        }
+        true
+    }
+}
+
+/// Why an operation failed: what a client of a real server would see.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error("the connection was refused (a fault on request)")]
+    Refused,
+    #[error("the reply was lost (a fault on request): it is not known whether the operation was executed")]
+    ReplyLost,
+    #[error("the process is disconnected")]
+    Disconnected,
+}

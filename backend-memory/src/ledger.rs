@@ -1,0 +1,61 @@
+//! The server's tag ledgers.
+
+use larder::{LedgerView, Result, Stamp, Tag, TagLedger};
+
+use crate::record::OperationKind;
+use crate::server::{Memory, Request};
+
+/// The ledger of one namespace.
+///
+/// # Examples
+/// ```
+/// use larder::{Tag, TagLedger};
+/// use larder_memory::MemoryServer;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+/// let ledger = MemoryServer::new().connect("one").ledger("product");
+/// let (bread, cake) = (Tag::new("kind", "bread"), Tag::new("kind", "cake"));
+/// let stamp = ledger.stamp().await?; // before a load begins
+/// ledger.invalidate(std::slice::from_ref(&bread)).await?;
+/// assert!(!ledger.view(&[bread]).await?.allows(stamp));
+/// assert!(ledger.view(&[cake]).await?.allows(stamp));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct MemoryLedger {
+    memory: Memory,
+    namespace: String,
+}
+
+impl MemoryLedger {
+    pub(crate) fn new(memory: Memory, namespace: String) -> Self {
+        Self { memory, namespace }
+    }
+
+    fn request(&self, kind: OperationKind, tags: &[Tag]) -> Request {
+        let keys = tags.iter().map(|tag| tag.as_str().to_owned()).collect();
+        Request { kind, namespace: self.namespace.clone(), keys }
+    }
+}
+
+impl TagLedger for MemoryLedger {
+    async fn stamp(&self) -> Result<Stamp> {
+        let request = self.request(OperationKind::LedgerStamp, &[]);
+        self.memory.ask(request, |state, _now, _fault| state.stamp(&self.namespace)).await
+    }
+
+    async fn invalidate(&self, tags: &[Tag]) -> Result<Stamp> {
+        let request = self.request(OperationKind::LedgerInvalidate, tags);
+        self.memory.ask(request, |state, _now, _fault| state.invalidate_tags(&self.namespace, tags)).await
+    }
+
+    async fn view(&self, tags: &[Tag]) -> Result<LedgerView> {
+        let request = self.request(OperationKind::LedgerView, tags);
+        self.memory.ask(request, |state, _now, _fault| state.view(&self.namespace, tags)).await
+    }
+
+    async fn prune(&self, count: u64) -> Result<usize> {
+        let request = self.request(OperationKind::LedgerPrune, &[]);
+        self.memory.ask(request, |state, _now, _fault| state.prune(&self.namespace, count)).await
+    }
+}

@@ -1,0 +1,78 @@
+//! The server's locks.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use larder::{Acquired, LockProvider, LockToken, Result};
+
+use crate::record::OperationKind;
+use crate::server::{Memory, Request};
+
+/// How often a waiter looks again by itself, in case a wake-up was lost or a lease ended.
+const RECHECK: Duration = Duration::from_millis(50);
+
+/// Locks with a lease, elected by the server: `SET NX PX` with a token, checked and deleted in one step.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::{Acquired, LockProvider};
+/// use larder_memory::MemoryServer;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+/// let server = MemoryServer::new();
+/// let (one, two) = (server.connect("one").locks(), server.connect("two").locks());
+/// let lease = Duration::from_secs(10);
+/// let Acquired::Held(token) = one.try_acquire("nightly", lease).await? else { panic!("nobody held it") };
+/// assert!(matches!(two.try_acquire("nightly", lease).await?, Acquired::Busy(_)));
+/// assert!(one.release("nightly", token).await?);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct MemoryLocks {
+    memory: Memory,
+}
+
+fn request(kind: OperationKind, name: &str) -> Request {
+    Request { kind, namespace: String::new(), keys: vec![name.to_owned()] }
+}
+
+impl MemoryLocks {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self { memory }
+    }
+}
+
+#[async_trait]
+impl LockProvider for MemoryLocks {
+    async fn try_acquire(&self, name: &str, lease: Duration) -> Result<Acquired> {
+        let request = request(OperationKind::LockAcquire, name);
+        self.memory.ask(request, |state, now, _fault| state.lock(name, lease, now)).await
+    }
+
+    async fn renew(&self, name: &str, token: LockToken, lease: Duration) -> Result<bool> {
+        let request = request(OperationKind::LockRenew, name);
+        self.memory.ask(request, |state, now, _fault| state.renew_lock(name, token, lease, now)).await
+    }
+
+    async fn release(&self, name: &str, token: LockToken) -> Result<bool> {
+        let request = request(OperationKind::LockRelease, name);
+        let released = self.memory.ask(request, |state, now, _fault| state.unlock(name, token, now)).await;
+        self.memory.server().released().notify_waiters();
+        released
+    }
+
+    async fn released(&self, name: &str, at_most: Duration) -> Result<()> {
+        let wait = async {
+            loop {
+                let released = self.memory.server().released().notified();
+                // no round trip of its own: a real server would push the release
+                let Some(left) = self.memory.server().locked_for(name) else { return Ok(()) };
+                // whichever comes first; a timeout only means looking again
+                _ = tokio::time::timeout(left.min(RECHECK), released).await;
+            }
+        };
+        // the bound is no error: the caller tries again and sees
+        tokio::time::timeout(at_most, wait).await.unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,68 @@
+//! Performance that is counted, not timed: allocations of a hit, sizes of futures.
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use common::{Table, local};
+use larder::{Cache, Strategy};
+use larder_moka::Moka;
+use larder_quick::Quick;
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a local hit must be ready at the first poll"),
+    }
+}
+
+fn allocations(mut action: impl FnMut()) -> u64 {
+    // a thread's first use of a counter, and a store's first housekeeping, are not the hit path's cost
+    (0..1_000).for_each(|_| action());
+    allocation_counter::measure(|| (0..100).for_each(|_| action())).count_total
+}
+
+fn filled(cache: Cache<u64, String>) -> Cache<u64, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(cache.insert(&1, "bread".to_owned())).unwrap();
+    cache
+}
+
+#[test]
+fn a_hit_through_quick_cache_allocates_nothing() {
+    let strategy = Strategy::aside(common::MINUTE).jitter(0.1).negative_ttl(common::MINUTE);
+    let cache = filled(Cache::builder().backend(Quick::new(100)).strategy(strategy).build().unwrap());
+    assert_eq!(allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())), 0);
+    assert_eq!(allocations(|| assert!(now(cache.fetch(&1)).unwrap().value.is_some())), 0);
+    assert_eq!(allocations(|| assert!(now(cache.lookup(&1)).unwrap().is_some())), 0);
+    let load = || async { Ok::<_, std::io::Error>("another".to_owned()) };
+    assert_eq!(allocations(|| assert!(now(cache.get_or_load(&1, load)).unwrap().is_some())), 0);
+}
+
+#[test]
+fn a_hit_through_moka_allocates_nothing_but_for_mokas_own_housekeeping() {
+    let cache = filled(
+        Cache::builder().backend(Moka::new(100)).strategy(Strategy::aside(common::MINUTE)).build().unwrap(),
+    );
+    let bare = moka::sync::Cache::<u64, std::sync::Arc<String>>::new(100);
+    bare.insert(1, "bread".to_owned().into());
+    let (own, bare) = (
+        allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())),
+        allocations(|| assert!(bare.get(&1).is_some())),
+    );
+    assert!(own <= bare.max(4), "100 hits: {own} allocations, moka alone {bare}");
+}
+
+#[test]
+fn futures_are_small() {
+    let cache = local(&Table::default());
+    let load = || async { Ok::<_, std::io::Error>(1u64) };
+    assert!(size_of_val(&cache.get(&1)) <= 40, "{}", size_of_val(&cache.get(&1)));
+    assert!(size_of_val(&cache.fetch(&1)) <= 40, "{}", size_of_val(&cache.fetch(&1)));
+    assert!(size_of_val(&cache.get_or_load(&1, load)) <= 48, "{}", size_of_val(&cache.get_or_load(&1, load)));
+    assert!(size_of_val(&cache.invalidate(&1)) <= 48, "{}", size_of_val(&cache.invalidate(&1)));
+    assert!(size_of_val(&cache.get_many(&[1])) <= 48, "{}", size_of_val(&cache.get_many(&[1])));
+    assert!(size_of_val(&cache.insert(&1, 1)) <= 96, "{}", size_of_val(&cache.insert(&1, 1)));
+}

@@ -1,0 +1,287 @@
+//! One load for everybody, whatever becomes of those who wait.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Table, local, settle};
+use larder::{Cache, ErrorKind, Origin, Strategy, source_fn};
+use larder_quick::Quick;
+
+async fn waiters(cache: &Cache<u64, u64>, count: usize) -> Vec<tokio::task::JoinHandle<larder::Result<Option<Arc<u64>>>>> {
+    let waiters = (0..count)
+        .map(|_| {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.get(&1).await })
+        })
+        .collect();
+    settle().await;
+    waiters
+}
+
+#[tokio::test]
+async fn a_hundred_callers_share_one_load() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let waiters = waiters(&cache, 100).await;
+    assert_eq!((table.loads(), cache.in_flight()), (1, 1));
+    hold.release();
+    for waiter in waiters {
+        assert_eq!(waiter.await.unwrap().unwrap().as_deref(), Some(&10));
+    }
+    assert_eq!((table.loads(), cache.in_flight(), cache.stats().joins), (1, 0, 99));
+}
+
+#[tokio::test]
+async fn a_cancelled_leader_strands_none_of_fifty_followers() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let leader = waiters(&cache, 1).await.remove(0);
+    hold.arrived().await;
+    let followers = waiters(&cache, 50).await;
+    leader.abort();
+    assert!(leader.await.unwrap_err().is_cancelled());
+    hold.release();
+    for follower in followers {
+        assert_eq!(follower.await.unwrap().unwrap().as_deref(), Some(&10));
+    }
+    assert_eq!(table.loads(), 1, "the load went on without its leader");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_with_a_deadline_leaves_and_the_load_goes_on() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let leader = waiters(&cache, 1).await.remove(0);
+    let follower = tokio::time::timeout(Duration::from_millis(50), cache.get(&1)).await;
+    assert!(follower.is_err(), "nothing was loaded yet");
+    hold.release();
+    assert_eq!(leader.await.unwrap().unwrap().as_deref(), Some(&10));
+    assert_eq!(table.loads(), 1);
+}
+
+#[tokio::test]
+async fn when_all_callers_are_gone_the_value_is_still_stored() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let waiters = waiters(&cache, 3).await;
+    hold.arrived().await;
+    for waiter in waiters {
+        waiter.abort();
+        assert!(waiter.await.is_err());
+    }
+    hold.release();
+    settle().await;
+    assert_eq!(cache.in_flight(), 0);
+    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
+    assert_eq!(table.loads(), 1);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_loader_is_an_error_for_all_and_frees_the_key() {
+    let cache: Cache<u64, u64> =
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap();
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let callers: Vec<_> = (0..5)
+        .map(|_| {
+            let (cache, gate) = (cache.clone(), Arc::clone(&gate));
+            tokio::spawn(async move {
+                let load = move || async move {
+                    gate.notified().await;
+                    let nobody: Option<u64> = None;
+                    Ok::<_, std::io::Error>(nobody.expect("the loader's own bug"))
+                };
+                cache.get_or_load(&1, load).await
+            })
+        })
+        .collect();
+    settle().await;
+    gate.notify_one();
+    for caller in callers {
+        let error = caller.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Panicked);
+        assert!(error.to_string().contains("the loader's own bug"), "{error}");
+    }
+    assert_eq!(cache.in_flight(), 0);
+    let value = cache.get_or_load(&1, || async { Ok::<_, std::io::Error>(7) }).await.unwrap();
+    assert_eq!(value.as_deref(), Some(&7), "the key is usable at once");
+}
+
+#[tokio::test]
+async fn a_panic_before_the_first_await_is_an_error_too() {
+    let cache: Cache<u64, u64> =
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap();
+    let error = cache
+        .get_or_load(&1, || -> std::future::Ready<Result<u64, std::io::Error>> { panic!("at once") })
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panicked);
+    assert_eq!(cache.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_runtime_that_shuts_down_in_a_load_frees_the_key() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let lost = {
+        let cache = cache.clone();
+        other.spawn(async move { cache.get(&1).await })
+    };
+    hold.arrived().await;
+    let waiting = waiters(&cache, 1).await.remove(0);
+    other.shutdown_background();
+    assert!(lost.await.unwrap_err().is_cancelled());
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    table.unhold();
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10), "the key is usable at once");
+}
+
+#[tokio::test]
+async fn a_loader_that_asks_for_its_own_key_gets_an_error() {
+    let cache: Cache<u64, u64> =
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap();
+    let inner = cache.clone();
+    let load = move || async move {
+        let error = inner.get_or_load(&1, || async { Ok::<_, std::io::Error>(2) }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Reentrant);
+        inner.get_or_load(&2, || async { Ok::<_, std::io::Error>(3) }).await.map(|value| *value.unwrap())
+    };
+    assert_eq!(cache.get_or_load(&1, load).await.unwrap().as_deref(), Some(&3), "another key is fine");
+}
+
+#[tokio::test]
+async fn a_loader_that_asks_for_its_own_key_through_another_cache_gets_an_error() {
+    let build = || -> Cache<u64, u64> {
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap()
+    };
+    let (outer, middle) = (build(), build());
+    let (back, through) = (outer.clone(), middle.clone());
+    let load = move || async move {
+        let load = move || async move {
+            back.get_or_load(&1, || async { Ok::<_, std::io::Error>(2) }).await.map(|value| *value.unwrap())
+        };
+        through.get_or_load(&1, load).await.map(|value| *value.unwrap())
+    };
+    let error = outer.get_or_load(&1, load).await.unwrap_err();
+    let innermost: &larder::Error = error.source_as().expect("the inner cache's error is the cause");
+    assert_eq!(innermost.kind(), ErrorKind::Source);
+    assert_eq!(innermost.source_as::<larder::Error>().unwrap().kind(), ErrorKind::Reentrant);
+}
+
+#[tokio::test]
+async fn a_source_error_is_shared_costs_one_call_and_is_not_cached() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    table.fail(Some("the database is down"));
+    let waiters = waiters(&cache, 20).await;
+    hold.release();
+    for waiter in waiters {
+        let error = waiter.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Source);
+        assert_eq!(error.source_as::<std::io::Error>().unwrap().to_string(), "the database is down");
+    }
+    assert_eq!(table.loads(), 1);
+    table.fail(None);
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10));
+    assert_eq!(table.loads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_never_ends_ends_with_its_budget() {
+    let cache: Cache<u64, u64> = Cache::builder()
+        .backend(Quick::new(10))
+        .source(source_fn(|_key: u64| std::future::pending::<Result<Option<u64>, std::io::Error>>()))
+        .strategy(Strategy::aside(common::MINUTE).load_timeout(Duration::from_secs(3)))
+        .build()
+        .unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(cache.get(&1).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(began.elapsed().as_secs(), 3);
+    assert_eq!(cache.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn all_entry_points_share_one_flight() {
+    let table = Table::with([(1, 10), (2, 20)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let single = waiters(&cache, 1).await.remove(0);
+    hold.arrived().await;
+    let many = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get_many(&[1, 2, 1]).await }
+    });
+    let closure = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get_or_load(&1, || async { Err::<u64, _>(std::io::Error::other("not called")) }).await }
+    });
+    hold.arrived().await;
+    let joins_the_batch = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get(&2).await }
+    });
+    settle().await;
+    hold.release();
+    assert_eq!(single.await.unwrap().unwrap().as_deref(), Some(&10));
+    assert_eq!(closure.await.unwrap().unwrap().as_deref(), Some(&10));
+    assert_eq!(joins_the_batch.await.unwrap().unwrap().as_deref(), Some(&20));
+    let found: Vec<_> = many.await.unwrap().unwrap().into_iter().map(|value| *value.unwrap()).collect();
+    assert_eq!(found, [10, 20, 10]);
+    assert_eq!(table.loads(), 2, "one for each key");
+}
+
+#[tokio::test]
+async fn get_many_is_one_query_and_one_load_a_distinct_key() {
+    let table = Table::with((0..100).map(|key| (key, key * 10)));
+    let cache = local(&table);
+    cache.get(&5).await.unwrap();
+    let keys: Vec<u64> = (0..110).chain([3, 3]).collect();
+    let found = cache.get_many(&keys).await.unwrap();
+    let expected: Vec<_> = keys.iter().map(|&key| (key < 100).then_some(key * 10)).collect();
+    assert_eq!(found.into_iter().map(|value| value.map(|value| *value)).collect::<Vec<_>>(), expected);
+    assert_eq!((table.queries(), table.loads()), (2, 110));
+    cache.get_many(&keys[..100]).await.unwrap();
+    assert_eq!(table.queries(), 2, "all hits");
+    assert!(cache.get_many(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn get_many_without_a_batch_source_loads_side_by_side() {
+    let table = Table::with((0..100).map(|key| (key, key)));
+    let cache: Cache<u64, u64> = Cache::builder()
+        .backend(Quick::new(1_000))
+        .source(table.clone())
+        .strategy(Strategy::aside(common::MINUTE))
+        .build()
+        .unwrap();
+    let hold = table.hold();
+    let many = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get_many(&(0..100).collect::<Vec<_>>()).await }
+    });
+    settle().await;
+    assert_eq!(cache.in_flight(), 32, "as many at a time as the documentation says");
+    hold.release();
+    assert_eq!(many.await.unwrap().unwrap().len(), 100);
+    assert_eq!(table.loads(), 100);
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_loads_and_ends_even_when_called_twice() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let waiting = waiters(&cache, 1).await.remove(0);
+    let shutdown = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.shutdown().await }
+    });
+    settle().await;
+    assert!(!shutdown.is_finished());
+    assert_eq!(cache.get(&2).await.unwrap_err().kind(), ErrorKind::Closed);
+    hold.release();
+    shutdown.await.unwrap().unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().as_deref(), Some(&10));
+    cache.shutdown().await.unwrap();
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10), "hits are still served");
+}

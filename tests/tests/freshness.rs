@@ -1,0 +1,273 @@
+//! No read that starts after an acknowledged invalidation returns a value loaded before it.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{MINUTE, Table, local, over, settle};
+use larder::{Announce, Begun, Cache, CacheBackend, Entry, Filled, IntoBackend, Local, ManualClock, Origin, Scope, Timestamp};
+use larder::{Tiered, codec::Json};
+use larder_memory::MemoryServer;
+use larder_quick::{Quick, QuickStore};
+use tokio::task::JoinHandle;
+
+fn get(cache: &Cache<u64, u64>) -> JoinHandle<Option<Arc<u64>>> {
+    let cache = cache.clone();
+    tokio::spawn(async move { cache.get(&1).await.unwrap() })
+}
+
+async fn value(task: JoinHandle<Option<Arc<u64>>>) -> u64 {
+    *task.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn an_invalidation_in_a_load_returns_the_old_value_to_its_caller_and_never_stores_it() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let early = get(&cache);
+    hold.arrived().await;
+    table.set(1, 11);
+    cache.invalidate(&1).await.unwrap();
+    hold.release();
+    assert_eq!(value(early).await, 10, "it overlapped the invalidation");
+    assert!(cache.lookup(&1).await.unwrap().is_none(), "and is not stored");
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
+    assert_eq!(cache.stats().refused_fills, 1);
+}
+
+#[tokio::test]
+async fn a_clear_in_a_load_is_an_invalidation_too() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let early = get(&cache);
+    hold.arrived().await;
+    table.set(1, 11);
+    cache.clear().await.unwrap();
+    let late = get(&cache);
+    settle().await;
+    hold.release();
+    assert_eq!((value(early).await, value(late).await), (10, 11));
+    assert_eq!(cache.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
+}
+
+#[tokio::test]
+async fn an_insert_in_a_load_wins() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let early = get(&cache);
+    hold.arrived().await;
+    cache.insert(&1, 12).await.unwrap();
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&12), "the writer reads its own write");
+    hold.release();
+    assert_eq!(value(early).await, 10);
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&12));
+    assert_eq!(table.loads(), 1);
+}
+
+#[tokio::test]
+async fn of_two_loads_with_an_invalidation_between_only_the_younger_is_stored() {
+    // the hole of a token per client or process: the old load finds "its" token again (ABA)
+    let table = Table::with([(1, 10)]);
+    let (cache, old) = (local(&table), table.hold());
+    let first = get(&cache);
+    old.arrived().await;
+    table.set(1, 11);
+    cache.invalidate(&1).await.unwrap();
+    let young = table.hold();
+    let second = get(&cache);
+    young.arrived().await;
+    old.release();
+    assert_eq!(value(first).await, 10);
+    settle().await;
+    assert!(cache.lookup(&1).await.unwrap().is_none(), "the old load must not use the young one's announcement");
+    young.release();
+    assert_eq!(value(second).await, 11);
+    assert_eq!(cache.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
+}
+
+#[tokio::test]
+async fn a_caller_after_a_local_invalidation_never_joins_the_older_load() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let early = get(&cache);
+    hold.arrived().await;
+    table.set(1, 11);
+    cache.invalidate(&1).await.unwrap();
+    let late = get(&cache);
+    hold.arrived().await;
+    hold.release();
+    assert_eq!((value(early).await, value(late).await), (10, 11));
+}
+
+/// Two processes on one server, a table between them.
+fn two_processes(table: &Table) -> (Cache<u64, u64>, Cache<u64, u64>, MemoryServer) {
+    let clock = ManualClock::new();
+    let server = MemoryServer::with_clock(clock.clone());
+    let process = |name| over(table, &clock).backend(server.connect(name).encoded(Json)).build().unwrap();
+    (process("one"), process("two"), server)
+}
+
+#[tokio::test]
+async fn a_caller_after_another_processs_invalidation_never_gets_the_older_load_it_joins() {
+    // this process cannot know of the invalidation: only the `as_of` rule keeps the joiner from the old value
+    let table = Table::with([(1, 10)]);
+    let (one, two, _server) = two_processes(&table);
+    let hold = table.hold();
+    let early = get(&one);
+    hold.arrived().await;
+    table.set(1, 11);
+    two.invalidate(&1).await.unwrap();
+    let late = get(&one);
+    settle().await;
+    assert_eq!(one.stats().joins, 1, "it does join: the load is in sight");
+    hold.release();
+    assert_eq!(value(early).await, 10, "it overlapped the invalidation");
+    assert_eq!(value(late).await, 11, "it started after the invalidation was acknowledged");
+    assert_eq!(one.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
+}
+
+#[tokio::test]
+async fn an_invalidation_after_an_accepted_fill_is_seen_by_who_joined_before_it_landed() {
+    // the fill is stored, its reply is held; meanwhile another process invalidates, and a caller joins
+    let table = Table::with([(1, 10)]);
+    let (one, two, server) = two_processes(&table);
+    let gate = larder_memory::Gate::new();
+    let fault = larder_memory::Fault::GateReply(gate.clone());
+    server.faults().when(|operation| operation.kind == larder_memory::OperationKind::Fill, fault);
+    let early = get(&one);
+    gate.arrived().await;
+    table.set(1, 11);
+    two.invalidate(&1).await.unwrap();
+    let late = get(&one);
+    settle().await;
+    gate.open();
+    assert_eq!((value(early).await, value(late).await), (10, 11));
+}
+
+#[tokio::test]
+async fn a_batch_load_is_fenced_like_a_single_one() {
+    let table = Table::with([(1, 10), (2, 20)]);
+    let (one, two, _server) = two_processes(&table);
+    let hold = table.hold();
+    let early = tokio::spawn({
+        let one = one.clone();
+        async move { one.get_many(&[1, 2]).await.unwrap() }
+    });
+    hold.arrived().await;
+    table.set(1, 11);
+    two.invalidate(&1).await.unwrap();
+    let late = get(&one);
+    settle().await;
+    hold.release();
+    assert_eq!(early.await.unwrap().into_iter().map(|value| *value.unwrap()).collect::<Vec<_>>(), [10, 20]);
+    assert_eq!(value(late).await, 11);
+    assert_eq!(one.lookup(&2).await.unwrap().unwrap().value.as_deref(), Some(&20), "the other key was stored");
+}
+
+#[tokio::test]
+async fn invalidate_many_covers_every_key() {
+    let table = Table::with([(1, 10), (2, 20), (3, 30)]);
+    let cache = local(&table);
+    cache.get_many(&[1, 2, 3]).await.unwrap();
+    cache.invalidate_many(&[1, 3]).await.unwrap();
+    assert!(cache.lookup(&1).await.unwrap().is_none());
+    assert!(cache.lookup(&2).await.unwrap().is_some());
+    assert!(cache.lookup(&3).await.unwrap().is_none());
+    assert_eq!(cache.stats().invalidations, 2);
+}
+
+#[tokio::test]
+async fn refresh_loads_after_its_call_and_replaces_what_is_cached() {
+    let table = Table::with([(1, 10)]);
+    let cache = local(&table);
+    cache.get(&1).await.unwrap();
+    table.set(1, 11);
+    assert_eq!(cache.refresh(&1).await.unwrap().as_deref(), Some(&11));
+    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
+}
+
+#[tokio::test]
+async fn a_refresh_does_not_take_the_result_of_an_older_load() {
+    let table = Table::with([(1, 10)]);
+    let (cache, hold) = (local(&table), table.hold());
+    let early = get(&cache);
+    hold.arrived().await;
+    table.set(1, 11);
+    let refresh = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.refresh(&1).await.unwrap() }
+    });
+    settle().await;
+    hold.release();
+    assert_eq!(value(early).await, 10);
+    assert_eq!(value(refresh).await, 11);
+}
+
+#[tokio::test]
+async fn two_tiers_an_invalidation_between_the_far_reply_and_the_near_fill_is_not_undone() {
+    // the far reply is held until after the invalidation: what it brings must not be served near
+    let clock = ManualClock::new();
+    let server = MemoryServer::with_clock(clock.clone());
+    let table = Table::with([(1, 10)]);
+    let tiers = Tiered::new(Quick::new(100), server.connect("one").encoded(Json)).near_ttl(MINUTE);
+    let cache = over(&table, &clock).backend(tiers).build().unwrap();
+    let other = over(&table, &clock).backend(server.connect("two").encoded(Json)).build().unwrap();
+    other.get(&1).await.unwrap();
+    let gate = larder_memory::Gate::new();
+    let fault = larder_memory::Fault::GateReply(gate.clone());
+    server.faults().when(|operation| operation.kind == larder_memory::OperationKind::Get, fault);
+    let early = get(&cache);
+    gate.arrived().await;
+    table.set(1, 11);
+    cache.invalidate(&1).await.unwrap();
+    gate.open();
+    server.faults().clear();
+    assert_eq!(value(early).await, 10);
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
+}
+
+#[tokio::test]
+async fn two_tiers_a_near_entry_outlives_neither_the_far_one_nor_the_near_ttl() {
+    let clock = ManualClock::new();
+    let server = MemoryServer::with_clock(clock.clone());
+    let table = Table::with([(1, 10)]);
+    let tiers = || Tiered::new(Quick::new(100), server.connect("one").encoded(Json));
+    let cache = over(&table, &clock).backend(tiers()).build().unwrap();
+    let other = over(&table, &clock).backend(server.connect("two").encoded(Json)).build().unwrap();
+    cache.get(&1).await.unwrap();
+    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
+    table.set(1, 11);
+    other.invalidate(&1).await.unwrap();
+    clock.advance(std::time::Duration::from_millis(999));
+    assert_eq!(cache.fetch(&1).await.unwrap().value.as_deref(), Some(&10), "within the bound");
+    clock.advance(std::time::Duration::from_millis(1));
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11), "at the bound");
+    let patient = over(&table, &clock).backend(tiers().near_ttl(10 * MINUTE)).build().unwrap();
+    assert_eq!(patient.fetch(&1).await.unwrap().origin, Origin::Far);
+    assert_eq!(patient.fetch(&1).await.unwrap().origin, Origin::Near);
+    clock.advance(MINUTE);
+    assert_eq!(patient.fetch(&1).await.unwrap().origin, Origin::Loaded, "dead with the far entry");
+}
+
+#[tokio::test]
+async fn a_lost_fence_never_stands_again() {
+    let backend: Local<u64, QuickStore<u64, u64>> = Quick::new(100).into_backend(&Scope::unnamed()).unwrap();
+    let (backend, now) = (&backend, Timestamp::from_nanos(1));
+    let announce = Announce::shared(MINUTE);
+    let begin = async || match CacheBackend::<u64, u64>::begin(backend, &1, announce, now).await.unwrap() {
+        Begun::Granted(fence) => fence,
+        other => panic!("{other:?}"),
+    };
+    let mut lost = Vec::new();
+    for _ in 0..100 {
+        lost.push(begin().await);
+        CacheBackend::<u64, u64>::remove(backend, &1).await.unwrap();
+    }
+    let standing = begin().await;
+    let entry = || Entry::new(Some(Arc::new(1u64)), now, MINUTE);
+    for fence in lost {
+        assert_eq!(backend.fill(&1, fence, entry(), now).await.unwrap(), Filled::Refused);
+    }
+    assert_eq!(backend.fill(&1, standing, entry(), now).await.unwrap(), Filled::Stored);
+}

@@ -1,0 +1,64 @@
+//! What the types promise: shared between threads, short enough to name, futures that move between threads.
+
+use std::fmt::Debug;
+
+use larder::codec::Json;
+use larder::{
+    Announce, Begun, Breaker, BreakerBackend, Cache, CacheBuilder, Clock, CodecId, Count, Direct, Encoded,
+    EncodedBackend, Entry, Erased, Error, ErrorKind, Event, Fence, Fetched, Filled, Frame, FrameError, KeyWriter,
+    Latency, LedgerView, Loaded, Local, LockProvider, LockToken, ManualClock, Observer, Origin, Payload, Prefix, Scope,
+    SourceFn, Stamp, Stats, StoreKey, Strategy, SystemClock, Tag, Tier, Tiered, TieredBackend, Timeout, TimeoutBackend,
+    Timestamp, TokioClock,
+};
+use larder_moka::{Moka, MokaStore};
+use larder_quick::{Quick, QuickStore};
+
+fn shared<T: Send + Sync + Debug>() {}
+fn movable<T: Send>(_: &T) {}
+
+type Store = QuickStore<u64, String>;
+
+#[test]
+fn every_public_type_is_send_sync_and_debug() {
+    shared::<(Announce, Begun<String>, Fence, Filled, Entry<String>, Erased<u64, String>)>();
+    shared::<(Cache<u64, String>, Fetched<String>, Origin, Strategy<String>, Loaded<String>)>();
+    shared::<(Error, ErrorKind, Event<'_>, Stats, Latency, Tier, Timestamp)>();
+    shared::<(ManualClock, SystemClock, TokioClock, Scope, CodecId, Payload, Frame, FrameError)>();
+    shared::<(StoreKey, KeyWriter, Tag, Stamp, LedgerView, LockToken, Count, Json)>();
+    shared::<(Direct<Store>, Local<u64, Store>, Prefix<Quick>, Timeout<Quick>, Breaker<Quick>, Encoded<Quick, Json>)>();
+    shared::<(TimeoutBackend<Store>, BreakerBackend<Store>, EncodedBackend<Store, Json, String>)>();
+    shared::<(Tiered<Quick, Moka>, TieredBackend<Store, Store>, SourceFn<fn(), u64, Error>)>();
+    shared::<(Quick, Store, Moka, MokaStore<u64, String>)>();
+}
+
+#[test]
+fn builders_move_between_threads() {
+    fn moves<T: Send + Debug>() {}
+    moves::<CacheBuilder<u64, String>>();
+}
+
+#[test]
+fn user_traits_are_object_safe() {
+    shared::<(Box<dyn LockProvider>, Box<dyn Observer>, Box<dyn Clock>)>();
+    shared::<Box<dyn larder::Codec<String>>>();
+}
+
+#[test]
+fn every_future_is_send() {
+    let cache: Cache<u64, String> = Cache::builder()
+        .backend(Quick::new(1))
+        .strategy(Strategy::aside(std::time::Duration::from_secs(1)))
+        .build()
+        .unwrap();
+    movable(&cache.get(&1));
+    movable(&cache.get_many(&[1]));
+    movable(&cache.get_or_load(&1, || async { Ok::<_, std::io::Error>(None) }));
+    movable(&cache.fetch(&1));
+    movable(&cache.lookup(&1));
+    movable(&cache.insert(&1, String::new()));
+    movable(&cache.refresh(&1));
+    movable(&cache.invalidate(&1));
+    movable(&cache.invalidate_many(&[1]));
+    movable(&cache.clear());
+    movable(&cache.shutdown());
+}
