@@ -1,1 +1,48 @@
-//! In the making.
+//! Sources over SQL databases with [sqlx](https://docs.rs/sqlx): a query that loads one key, or one that loads many.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`QuerySource`] | `SELECT .. WHERE id = ?`: one query a key |
+//! | [`BatchQuerySource`] | `SELECT .. WHERE id IN ({keys})`: one query for many keys |
+//! | [`BindKey`] | how a key is bound: integers, strings, bytes, tuples, one's own types |
+//! | [`SourceError`] | sqlx's error, or a query that does not fit its key |
+//!
+//! Values are bound, never written into the query. The pool is the user's, and so are sqlx's runtime and TLS: enable
+//! `runtime-tokio` on your own dependency on sqlx.
+//!
+//! # Examples
+//! ```
+//! use std::time::Duration;
+//! use larder::{Cache, Strategy};
+//! use larder_quick::Quick;
+//! use larder_sqlx::QuerySource;
+//!
+//! #[derive(sqlx::FromRow)]
+//! struct Product { name: String, price: i64 }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+//! # sqlx::query("CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT, price INTEGER)").execute(&pool).await?;
+//! # sqlx::query("INSERT INTO products VALUES (7, 'bread', 250)").execute(&pool).await?;
+//! let products: Cache<i64, Product> = Cache::builder()
+//!     .backend(Quick::new(10_000))
+//!     .source(QuerySource::new(pool, "SELECT name, price FROM products WHERE id = ?"))
+//!     .strategy(Strategy::aside(Duration::from_secs(600)))
+//!     .build()?;
+//! let bread = products.get(&7).await?.expect("there is bread");
+//! assert_eq!((bread.name.as_str(), bread.price), ("bread", 250));
+//! # Ok(()) }
+//! ```
+
+mod batch;
+mod bind;
+mod dialect;
+mod error;
+mod placeholder;
+mod single;
+
+pub use batch::BatchQuerySource;
+pub use bind::BindKey;
+pub use dialect::Dialect;
+pub use error::SourceError;
+pub use single::QuerySource;

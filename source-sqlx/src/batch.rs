@@ -1,0 +1,149 @@
+//! One query for many keys.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use larder::{BatchSource, Source};
+use sqlx::{AssertSqlSafe, Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
+
+use crate::{BindKey, Dialect, QuerySource, SourceError};
+
+/// Where the keys go in a batch query.
+const KEYS: &str = "{keys}";
+/// The most keys of one query; more are loaded with several.
+const MOST_KEYS: usize = 512;
+
+/// A source that loads many keys with one query, and one key with the same.
+///
+/// The query says where the keys go by `{keys}`, and `key_of` says which key a row belongs to. The list is filled up to
+/// a power of two by repeating its last key, so that the database prepares ten statements and not five hundred.
+///
+/// # Examples
+/// ```
+/// use larder_sqlx::QuerySource;
+///
+/// #[derive(sqlx::FromRow)]
+/// struct Price { shop: String, id: i64, cents: i64 }
+///
+/// # fn with(pool: sqlx::SqlitePool) {
+/// let by_id = QuerySource::<Price, _>::batch(
+///     pool.clone(),
+///     "SELECT shop, id, cents FROM prices WHERE id IN ({keys})",
+///     |price| price.id,
+/// );
+/// let by_shop_and_id = QuerySource::<Price, _>::batch(
+///     pool,
+///     "SELECT shop, id, cents FROM prices WHERE (shop, id) IN ({keys})",
+///     |price| (price.shop.clone(), price.id),
+/// );
+/// # let _ = (by_id, by_shop_and_id);
+/// # }
+/// ```
+pub struct BatchQuerySource<K, T, DB: Database, F> {
+    pool: Pool<DB>,
+    sql: SqlStr,
+    key_of: F,
+    row: PhantomData<fn(K) -> T>,
+}
+
+impl<T, DB: Database> QuerySource<T, DB> {
+    /// The source that loads many keys with one query; for [`CacheBuilder::batch_source`](larder::CacheBuilder::batch_source).
+    /// A query without one `{keys}` fails the first load with [`SourceError::Keys`].
+    ///
+    /// # Examples
+    /// See [`BatchQuerySource`].
+    pub fn batch<K, F: Fn(&T) -> K>(
+        pool: Pool<DB>,
+        sql: impl SqlSafeStr,
+        key_of: F,
+    ) -> BatchQuerySource<K, T, DB, F> {
+        BatchQuerySource { pool, sql: sql.into_sql_str(), key_of, row: PhantomData }
+    }
+}
+
+impl<K, T, DB: Database, F> fmt::Debug for BatchQuerySource<K, T, DB, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchQuerySource").field("sql", &self.sql.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl<K, T, DB, F> BatchQuerySource<K, T, DB, F>
+where
+    K: BindKey<DB> + Hash + Eq + Clone + Send + Sync + 'static,
+    T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    F: Fn(&T) -> K + Send + Sync + 'static,
+{
+    fn most_keys() -> usize {
+        // a power of two, so that filling up does not pass the limit
+        let most = (DB::MOST_BINDS / K::BINDS.max(1)).clamp(1, MOST_KEYS);
+        1 << most.ilog2()
+    }
+
+    fn query(&self, keys: usize) -> Result<SqlStr, SourceError> {
+        let sql = self.sql.as_str();
+        match sql.matches(KEYS).count() {
+            // only the user's own text and generated `?` are in it; the keys are bound
+            1 => Ok(AssertSqlSafe(sql.replace(KEYS, &DB::key_list(keys, K::BINDS))).into_sql_str()),
+            found => Err(SourceError::Keys { found }),
+        }
+    }
+
+    /// The rows of up to [`most_keys`](Self::most_keys) keys.
+    async fn rows(&self, keys: &[K]) -> Result<HashMap<K, T>, SourceError> {
+        let Some(last) = keys.last() else { return Ok(HashMap::new()) };
+        let filled = keys.len().next_power_of_two();
+        let sql = self.query(filled)?;
+        let mut arguments = DB::Arguments::default();
+        for key in keys.iter().chain(std::iter::repeat_n(last, filled - keys.len())) {
+            key.bind(&mut arguments).map_err(SourceError::Bind)?;
+        }
+        let rows: Vec<T> = sqlx::query_as_with(sql, arguments).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| ((self.key_of)(&row), row)).collect())
+    }
+}
+
+impl<K, T, DB, F> Source<K> for BatchQuerySource<K, T, DB, F>
+where
+    K: BindKey<DB> + Hash + Eq + Clone + Send + Sync + 'static,
+    T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    F: Fn(&T) -> K + Send + Sync + 'static,
+{
+    type Value = T;
+    type Error = SourceError;
+
+    async fn load(&self, key: &K) -> Result<Option<T>, SourceError> {
+        Ok(self.rows(std::slice::from_ref(key)).await?.remove(key))
+    }
+}
+
+impl<K, T, DB, F> BatchSource<K> for BatchQuerySource<K, T, DB, F>
+where
+    K: BindKey<DB> + Hash + Eq + Clone + Send + Sync + 'static,
+    T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    F: Fn(&T) -> K + Send + Sync + 'static,
+{
+    /// A key that occurs twice is loaded for itself the second time, since a row cannot be copied; a cache never asks so.
+    async fn load_many(&self, keys: &[K]) -> Result<Vec<Option<T>>, SourceError> {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut seen = std::collections::HashSet::with_capacity(keys.len());
+        for chunk in keys.chunks(Self::most_keys()) {
+            let mut rows = self.rows(chunk).await?;
+            for key in chunk {
+                let value = if seen.insert(key) { rows.remove(key) } else { self.load(key).await? };
+                values.push(value);
+            }
+        }
+        Ok(values)
+    }
+}

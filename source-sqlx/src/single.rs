@@ -1,0 +1,68 @@
+//! One query a key.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use larder::Source;
+use sqlx::{Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
+
+use crate::{BindKey, SourceError, placeholder};
+
+/// A source that loads a key with a query of the user's. No row is an absent value; further rows are not looked at.
+///
+/// # Examples
+/// ```
+/// use larder_sqlx::QuerySource;
+///
+/// #[derive(sqlx::FromRow)]
+/// struct Price { cents: i64 }
+///
+/// # fn with(pool: sqlx::SqlitePool) {
+/// let by_id = QuerySource::<Price, _>::new(pool.clone(), "SELECT cents FROM prices WHERE id = ?");
+/// let by_shop_and_id = QuerySource::<Price, _>::new(pool, "SELECT cents FROM prices WHERE shop = ? AND id = ?");
+/// # let _ = (by_id, by_shop_and_id);
+/// # }
+/// ```
+pub struct QuerySource<T, DB: Database> {
+    pool: Pool<DB>,
+    sql: SqlStr,
+    placeholders: usize,
+    row: PhantomData<fn() -> T>,
+}
+
+impl<T, DB: Database> QuerySource<T, DB> {
+    /// The source that runs `sql` with the key bound to its placeholders, in their order. A query that does not fit the
+    /// key fails the first load with [`SourceError::Placeholders`].
+    pub fn new(pool: Pool<DB>, sql: impl SqlSafeStr) -> Self {
+        let sql = sql.into_sql_str();
+        let placeholders = placeholder::count(sql.as_str());
+        Self { pool, sql, placeholders, row: PhantomData }
+    }
+}
+
+impl<T, DB: Database> fmt::Debug for QuerySource<T, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuerySource").field("sql", &self.sql.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl<K, T, DB> Source<K> for QuerySource<T, DB>
+where
+    K: BindKey<DB> + Sync,
+    T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+{
+    type Value = T;
+    type Error = SourceError;
+
+    async fn load(&self, key: &K) -> Result<Option<T>, SourceError> {
+        if self.placeholders != K::BINDS {
+            return Err(SourceError::Placeholders { placeholders: self.placeholders, binds: K::BINDS });
+        }
+        let mut arguments = DB::Arguments::default();
+        key.bind(&mut arguments).map_err(SourceError::Bind)?;
+        Ok(sqlx::query_as_with(self.sql.clone(), arguments).fetch_optional(&self.pool).await?)
+    }
+}

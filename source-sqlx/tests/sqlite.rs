@@ -1,0 +1,131 @@
+//! Sources over a real SQLite database, alone and behind a cache.
+
+use std::time::Duration;
+
+use larder::{BatchSource, Cache, Source, Strategy};
+use larder_quick::Quick;
+use larder_sqlx::{QuerySource, SourceError};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+
+#[derive(Debug, PartialEq, sqlx::FromRow)]
+struct Product {
+    shop: String,
+    id: i64,
+    note: Option<String>,
+}
+
+struct Database {
+    pool: SqlitePool,
+    _folder: tempfile::TempDir,
+}
+
+/// A database file with products 0..1000 of the shop "a", each third without a note, and one of the shop "b".
+async fn database() -> Database {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteConnectOptions::new().filename(folder.path().join("shop.db")).create_if_missing(true);
+    let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.unwrap();
+    let setup = "CREATE TABLE products (shop TEXT, id INTEGER, note TEXT, PRIMARY KEY (shop, id));
+        WITH RECURSIVE n(id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < 999)
+        INSERT INTO products SELECT 'a', id, CASE WHEN id % 3 = 0 THEN NULL ELSE 'note ' || id END FROM n;
+        INSERT INTO products VALUES ('b', 7, 'another shop');";
+    sqlx::raw_sql(setup).execute(&pool).await.unwrap();
+    Database { pool, _folder: folder }
+}
+
+fn product(id: i64) -> Product {
+    Product { shop: "a".into(), id, note: (id % 3 != 0).then(|| format!("note {id}")) }
+}
+
+const BY_ID: &str = "SELECT shop, id, note FROM products WHERE shop = 'a' AND id = ?";
+const BY_IDS: &str = "SELECT shop, id, note FROM products WHERE shop = 'a' AND id IN ({keys})";
+const BY_SHOP: &str = "SELECT shop, id, note FROM products WHERE shop = ? AND id = ?";
+const BY_SHOPS: &str = "SELECT shop, id, note FROM products WHERE (shop, id) IN ({keys})";
+
+#[tokio::test]
+async fn a_key_is_bound_and_no_row_is_none() {
+    let database = database().await;
+    let source = QuerySource::<Product, _>::new(database.pool.clone(), BY_ID);
+    assert_eq!(source.load(&7i64).await.unwrap(), Some(product(7)));
+    assert_eq!(source.load(&9u64).await.unwrap(), Some(product(9)), "NULL is None");
+    assert_eq!(source.load(&5_000u32).await.unwrap(), None);
+    assert!(matches!(source.load(&u64::MAX).await, Err(SourceError::Bind(_))));
+}
+
+#[tokio::test]
+async fn a_tuple_is_bound_in_order() {
+    let database = database().await;
+    let source = QuerySource::<Product, _>::new(database.pool.clone(), BY_SHOP);
+    let found = source.load(&("b".to_owned(), 7i64)).await.unwrap().unwrap();
+    assert_eq!(found.note.as_deref(), Some("another shop"));
+    let hostile = "b' OR '1' = '1".to_owned();
+    assert_eq!(source.load(&(hostile, 7i64)).await.unwrap(), None, "bound, not written into the query");
+}
+
+#[tokio::test]
+async fn a_query_that_does_not_fit_its_key_says_so() {
+    let database = database().await;
+    let source = QuerySource::<Product, _>::new(database.pool.clone(), BY_SHOP);
+    let error = source.load(&7i64).await.unwrap_err().to_string();
+    assert!(error.contains("2 placeholders and the key binds 1"), "{error}");
+    let source = QuerySource::<Product, _>::batch(database.pool.clone(), BY_ID, |product| product.id);
+    let error = source.load(&7).await.unwrap_err().to_string();
+    assert!(error.contains("0 `{keys}` and needs one, as in `WHERE id IN ({keys})`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_batch_is_aligned_whatever_its_keys() {
+    let database = database().await;
+    let source = QuerySource::<Product, _>::batch(database.pool.clone(), BY_IDS, |product| product.id);
+    for count in [0, 1, 2, 3, 100, 511, 512, 513, 1_500] {
+        let keys: Vec<i64> = (0..count).rev().collect();
+        let expected: Vec<_> = keys.iter().map(|&id| (id < 1_000).then(|| product(id))).collect();
+        assert_eq!(source.load_many(&keys).await.unwrap(), expected, "{count} keys");
+    }
+    let twice = source.load_many(&[7, 5_000, 7]).await.unwrap();
+    assert_eq!(twice, [Some(product(7)), None, Some(product(7))]);
+    assert_eq!(source.load(&7).await.unwrap(), Some(product(7)));
+}
+
+#[tokio::test]
+async fn a_batch_of_tuples() {
+    let database = database().await;
+    let key_of = |product: &Product| (product.shop.clone(), product.id);
+    let source = QuerySource::<Product, _>::batch(database.pool.clone(), BY_SHOPS, key_of);
+    let keys: Vec<_> = (0..600).map(|id| ("a".to_owned(), id)).chain([("b".to_owned(), 7), ("b".to_owned(), 8)]).collect();
+    let found = source.load_many(&keys).await.unwrap();
+    assert_eq!(found.len(), 602);
+    assert_eq!(found[5], Some(product(5)));
+    assert_eq!(found[600].as_ref().unwrap().note.as_deref(), Some("another shop"));
+    assert_eq!(found[601], None);
+}
+
+#[tokio::test]
+async fn a_cache_over_a_table_follows_its_writes() {
+    let database = database().await;
+    let cache: Cache<i64, Product> = Cache::builder()
+        .backend(Quick::new(1_000))
+        .batch_source(QuerySource::batch(database.pool.clone(), BY_IDS, |product: &Product| product.id))
+        .strategy(Strategy::aside(Duration::from_secs(60)))
+        .build()
+        .unwrap();
+    let keys: Vec<i64> = (0..300).collect();
+    assert!(cache.get_many(&keys).await.unwrap().iter().all(Option::is_some));
+    assert_eq!(cache.stats().load_latency.count(), 1, "one query for all");
+    sqlx::query("UPDATE products SET note = 'new' WHERE shop = 'a' AND id = 7").execute(&database.pool).await.unwrap();
+    cache.invalidate(&7).await.unwrap();
+    assert_eq!(cache.get(&7).await.unwrap().unwrap().note.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn the_databases_own_error_comes_back() {
+    let database = database().await;
+    let cache: Cache<i64, Product> = Cache::builder()
+        .backend(Quick::new(10))
+        .source(QuerySource::new(database.pool.clone(), "SELECT * FROM nowhere WHERE id = ?"))
+        .strategy(Strategy::aside(Duration::from_secs(60)))
+        .build()
+        .unwrap();
+    let error = cache.get(&7).await.unwrap_err();
+    let own: &sqlx::Error = error.source_as().expect("sqlx's error went in");
+    assert!(own.to_string().contains("no such table"), "{own}");
+}
