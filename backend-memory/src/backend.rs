@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, IntoBackend, Payload, Result,
-    Scope, StoreKey, Timestamp,
+    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, IntoBackend,
+    Payload, Result, Scope, StoreKey, Timestamp,
 };
 
 use crate::fault::Fault;
@@ -104,7 +104,13 @@ impl MemoryBackend {
         entry.is_alive(clocks.local).then_some(entry)
     }
 
-    fn look(&self, state: &mut State, key: &StoreKey, clocks: Clocks, fault: Option<&Fault>) -> Option<Entry<Payload>> {
+    fn look(
+        &self,
+        state: &mut State,
+        key: &StoreKey,
+        clocks: Clocks,
+        fault: Option<&Fault>,
+    ) -> Option<Entry<Payload>> {
         let mut stored = state.get(&name(&self.namespace, key), clocks.server)?;
         if matches!(fault, Some(Fault::Corrupt)) {
             stored.bytes = flipped(&stored.bytes);
@@ -167,7 +173,13 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
             .await
     }
 
-    async fn fill(&self, key: &StoreKey, fence: Fence, entry: Entry<Payload>, now: Timestamp) -> Result<Filled> {
+    async fn fill(
+        &self,
+        key: &StoreKey,
+        fence: Fence,
+        entry: Entry<Payload>,
+        now: Timestamp,
+    ) -> Result<Filled> {
         let request = self.one(OperationKind::Fill, key);
         self.memory
             .ask(request, |state, server, _fault| {
@@ -185,7 +197,9 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
     async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {
         let request = self.one(OperationKind::Renew, key);
         let name = name(&self.namespace, key);
-        self.memory.ask(request, |state, server, _fault| state.renew(&name, fence.nonce(), lease, server)).await
+        self.memory
+            .ask(request, |state, server, _fault| state.renew(&name, fence.nonce(), lease, server))
+            .await
     }
 
     async fn release(&self, key: &StoreKey, fence: Fence, _now: Timestamp) -> Result<()> {

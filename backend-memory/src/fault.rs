@@ -191,7 +191,8 @@ impl Fault {
             Self::Hang => pending::<()>().await,
             Self::Delay(delay) => tokio::time::sleep(*delay).await,
             Self::Gate(gate) => gate.pass().await,
-            Self::LoseReply | Self::DelayReply(_) | Self::GateReply(_) | Self::Corrupt | Self::DropPushes => {}
+            Self::LoseReply | Self::DelayReply(_) | Self::GateReply(_) | Self::Corrupt | Self::DropPushes => {
+            }
         }
         true
     }

@@ -312,7 +312,8 @@ impl Memory {
         execute: impl FnOnce(&mut State, Millis, Option<&Fault>) -> T + Send,
     ) -> Result<T> {
         let Request { kind, namespace, keys } = request;
-        let mut operation = Operation { sequence: 0, process: self.process.to_string(), kind, namespace, keys };
+        let mut operation =
+            Operation { sequence: 0, process: self.process.to_string(), kind, namespace, keys };
         let failed = |error: ServerError| Error::backend(&format!("{kind:?}"), error);
         let fault = self.server.0.faults.strike(&operation);
         if let Some(fault) = &fault

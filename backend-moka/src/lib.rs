@@ -5,7 +5,8 @@
 //! | [`Moka`] | the configuration, given to `Cache::builder().backend(..)` or to `larder::Tiered` |
 //! | [`MokaStore`] | the opened store |
 //!
-//! Bounded by the number of entries, or by weight; eviction is moka's TinyLFU. Each entry expires by itself. Evictions
+//! Bounded by the number of entries, or by weight; eviction is moka's TinyLFU. Each entry expires by itself, and its
+//! memory is freed within seconds after. Evictions
 //! are counted in the cache's `Stats`. moka stores and never loads: its `get_with` keeps an old value when an
 //! invalidation comes during a load, so larder's own flights and fences do that part.
 //!
@@ -83,7 +84,9 @@ where
 
     fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
         if self.capacity == 0 {
-            return Err(Error::config("`Moka::new(0)` would keep nothing: give the most entries or weight to keep"));
+            return Err(Error::config(
+                "`Moka::new(0)` would keep nothing: give the most entries or weight to keep",
+            ));
         }
         Ok(Local::new(MokaStore::open(self.capacity, self.weigher, scope)))
     }

@@ -12,6 +12,10 @@ use moka::sync::Cache;
 /// Longer than this is for ever: moka counts nanoseconds from now in 64 bits.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// How much longer than its entry's life moka keeps it, by moka's own clock: whether an entry may be served is judged by
+/// larder's clock, and the two must not race at the end of a short life.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// An opened [`Moka`](crate::Moka).
 ///
 /// # Examples
@@ -106,7 +110,7 @@ struct Remaining;
 
 impl Remaining {
     fn of<V>(kept: &Kept<V>) -> Option<Duration> {
-        (kept.remaining < FOR_EVER).then_some(kept.remaining)
+        (kept.remaining < FOR_EVER).then(|| kept.remaining + SLACK)
     }
 }
 

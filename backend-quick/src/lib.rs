@@ -88,7 +88,9 @@ where
 
     fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
         if self.capacity == 0 {
-            return Err(Error::config("`Quick::new(0)` would keep nothing: give the most entries or weight to keep"));
+            return Err(Error::config(
+                "`Quick::new(0)` would keep nothing: give the most entries or weight to keep",
+            ));
         }
         Ok(Local::new(QuickStore::open(self.capacity, self.expected, self.weigher, scope)?))
     }

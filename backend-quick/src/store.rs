@@ -35,9 +35,12 @@ where
             .weight_capacity(capacity)
             .estimated_items_capacity(expected)
             .build()
-            .map_err(|cause| Error::config("quick_cache refuses this capacity").because(format!("{cause:?}")))?;
+            .map_err(|cause| {
+                Error::config("quick_cache refuses this capacity").because(format!("{cause:?}"))
+            })?;
         let evictions = Evictions(scope.clone());
-        let entries = Cache::with_options(options, Weights(weigher), DefaultHashBuilder::default(), evictions);
+        let entries =
+            Cache::with_options(options, Weights(weigher), DefaultHashBuilder::default(), evictions);
         Ok(Self { entries })
     }
 

@@ -142,9 +142,10 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     pub fn build(self) -> Result<Cache<K, V>> {
         let Self { namespace, schema, open, source, strategy, backend_timeout, observer, clock } = self;
         let missing = |mend: &str| Error::config(format!("a part is missing: {mend}"));
-        let open = open.ok_or_else(|| missing("where to keep entries, such as `.backend(Quick::new(10_000))`"))?;
-        let strategy =
-            strategy.ok_or_else(|| missing("how long to keep them, such as `.strategy(Strategy::aside(ttl))`"))?;
+        let open =
+            open.ok_or_else(|| missing("where to keep entries, such as `.backend(Quick::new(10_000))`"))?;
+        let strategy = strategy
+            .ok_or_else(|| missing("how long to keep them, such as `.strategy(Strategy::aside(ttl))`"))?;
         strategy.check()?;
         let recorder = Arc::new(Recorder::new(observer));
         let scope = match &namespace {

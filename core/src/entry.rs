@@ -208,13 +208,15 @@ mod tests {
     fn times_and_cost_survive_the_packing() {
         let now = Timestamp::from_nanos(3_600_000_000_000);
         for micros in [0, 1, 1_500, 262_143, 262_144, 30_000_000, 3_600_000_000, u64::from(u32::MAX)] {
-            let entry = Entry::new(Some(Arc::new(1)), now, Duration::MAX).with_load_cost(Duration::from_micros(micros));
+            let entry = Entry::new(Some(Arc::new(1)), now, Duration::MAX)
+                .with_load_cost(Duration::from_micros(micros));
             let found = entry.load_cost().as_micros() as f64;
             assert!((found - micros as f64).abs() <= micros as f64 * 1e-5, "{micros} became {found}");
             assert_eq!(entry.created(), now);
             assert_eq!(entry.expires(), Timestamp::NEVER);
         }
-        let endless = Entry::new(Some(Arc::new(1)), Timestamp::NEVER, Duration::ZERO).with_load_cost(Duration::MAX);
+        let endless =
+            Entry::new(Some(Arc::new(1)), Timestamp::NEVER, Duration::ZERO).with_load_cost(Duration::MAX);
         assert!(endless.load_cost() >= Duration::from_secs(3600 * 24));
     }
 

@@ -156,7 +156,8 @@ impl Frame {
         }
         let found_schema = header.get_u32_le();
         let cost_us = header.get_u32_le();
-        let (created_ms, soft_ms, expires_ms) = (header.get_u64_le(), header.get_u64_le(), header.get_u64_le());
+        let (created_ms, soft_ms, expires_ms) =
+            (header.get_u64_le(), header.get_u64_le(), header.get_u64_le());
         let [key_length, extensions, payload_length] = [(); 3].map(|()| header.get_u32_le() as usize);
         match bytes.len().cmp(&(LENGTH + key_length + extensions + payload_length)) {
             std::cmp::Ordering::Less => return Err(FrameError::Truncated),
@@ -218,12 +219,23 @@ mod tests {
         assert_eq!(
             hex(&bytes),
             concat!(
-                "6c726472", "01", "00", "01", "00", "03000000", "dc050000", // magic, version, flags, codec, schema, cost
-                "e803000000000000", "1879000000000000", "48ee000000000000", // created, soft, hard
-                "0a000000", "00000000", "08000000", "00000000", // lengths
+                "6c726472",
+                "01",
+                "00",
+                "01",
+                "00",
+                "03000000",
+                "dc050000", // magic, version, flags, codec, schema, cost
+                "e803000000000000",
+                "1879000000000000",
+                "48ee000000000000", // created, soft, hard
+                "0a000000",
+                "00000000",
+                "08000000",
+                "00000000", // lengths
                 "e860ff31d2a11e16",
                 "283d61253230622c3729", // (=a%20b,7)
-                "7b226964223a377d" // {"id":7}
+                "7b226964223a377d"      // {"id":7}
             )
         );
         let absent = Frame { payload: None, ..sample() }.encode(&StoreKey::new(&7u64));

@@ -88,8 +88,9 @@ mod tag;
 mod time;
 
 pub use backend::{
-    Announce, Begun, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded, EncodedBackend, Erased, Fence, Filled,
-    IntoBackend, Local, LocalStore, Payload, Prefix, Scope, Tiered, TieredBackend, Timeout, TimeoutBackend, Weigher,
+    Announce, Begun, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded, EncodedBackend, Erased,
+    Fence, Filled, IntoBackend, Local, LocalStore, Payload, Prefix, Scope, Tiered, TieredBackend, Timeout,
+    TimeoutBackend, Weigher,
 };
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Fetched, Origin};

@@ -72,7 +72,10 @@ pub trait BatchSource<K>: Source<K> {
     ///
     /// # Errors
     /// The source's own; then none of the keys is loaded.
-    fn load_many(&self, keys: &[K]) -> impl Future<Output = Result<Vec<Option<Self::Value>>, Self::Error>> + Send;
+    fn load_many(
+        &self,
+        keys: &[K],
+    ) -> impl Future<Output = Result<Vec<Option<Self::Value>>, Self::Error>> + Send;
 }
 
 /// A source made of an async closure over an owned key.

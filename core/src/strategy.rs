@@ -105,7 +105,9 @@ impl<V> Strategy<V> {
             return zero("`lease`");
         }
         if !(0.0..1.0).contains(jitter) {
-            return Err(Error::config(format!("jitter is {jitter}: give a share from 0 to below 1, such as 0.1")));
+            return Err(Error::config(format!(
+                "jitter is {jitter}: give a share from 0 to below 1, such as 0.1"
+            )));
         }
         Ok(())
     }

@@ -70,7 +70,11 @@ impl Timestamp {
 
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::NEVER { f.write_str("never") } else { write!(f, "+{:?}", Duration::from_nanos(self.0)) }
+        if *self == Self::NEVER {
+            f.write_str("never")
+        } else {
+            write!(f, "+{:?}", Duration::from_nanos(self.0))
+        }
     }
 }
 
@@ -201,7 +205,8 @@ impl ManualClock {
     pub fn advance(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // fetch_add would wrap; a clock must not go back
-        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| Some(now.saturating_add(nanos)));
+        let _ =
+            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| Some(now.saturating_add(nanos)));
     }
 }
 

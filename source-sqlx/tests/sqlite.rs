@@ -91,7 +91,8 @@ async fn a_batch_of_tuples() {
     let database = database().await;
     let key_of = |product: &Product| (product.shop.clone(), product.id);
     let source = QuerySource::<Product, _>::batch(database.pool.clone(), BY_SHOPS, key_of);
-    let keys: Vec<_> = (0..600).map(|id| ("a".to_owned(), id)).chain([("b".to_owned(), 7), ("b".to_owned(), 8)]).collect();
+    let keys: Vec<_> =
+        (0..600).map(|id| ("a".to_owned(), id)).chain([("b".to_owned(), 7), ("b".to_owned(), 8)]).collect();
     let found = source.load_many(&keys).await.unwrap();
     assert_eq!(found.len(), 602);
     assert_eq!(found[5], Some(product(5)));
@@ -111,7 +112,10 @@ async fn a_cache_over_a_table_follows_its_writes() {
     let keys: Vec<i64> = (0..300).collect();
     assert!(cache.get_many(&keys).await.unwrap().iter().all(Option::is_some));
     assert_eq!(cache.stats().load_latency.count(), 1, "one query for all");
-    sqlx::query("UPDATE products SET note = 'new' WHERE shop = 'a' AND id = 7").execute(&database.pool).await.unwrap();
+    sqlx::query("UPDATE products SET note = 'new' WHERE shop = 'a' AND id = 7")
+        .execute(&database.pool)
+        .await
+        .unwrap();
     cache.invalidate(&7).await.unwrap();
     assert_eq!(cache.get(&7).await.unwrap().unwrap().note.as_deref(), Some("new"));
 }

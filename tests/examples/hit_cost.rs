@@ -38,7 +38,8 @@ fn cache<B>(backend: B) -> Cache<u64, Value>
 where
     B: IntoBackend<u64, Value> + Send + 'static,
 {
-    let cache = Cache::builder().backend(backend).strategy(Strategy::aside(Duration::from_secs(3600))).build();
+    let cache =
+        Cache::builder().backend(backend).strategy(Strategy::aside(Duration::from_secs(3600))).build();
     let cache: Cache<u64, Value> = cache.expect("the parts fit together");
     runtime().block_on(async {
         for key in 0..KEYS {
@@ -85,9 +86,17 @@ fn main() {
     let runtime = runtime();
     let get = |cache: &Cache<u64, Value>, keys: &[u64]| runtime.block_on(get_all(cache, keys));
     let contenders = [
-        Contender { name: "quick_cache", read: Box::new(|keys| keys.iter().filter(|&key| black_box(bare_quick.get(key)).is_some()).count()) },
+        Contender {
+            name: "quick_cache",
+            read: Box::new(|keys| {
+                keys.iter().filter(|&key| black_box(bare_quick.get(key)).is_some()).count()
+            }),
+        },
         Contender { name: "larder over quick_cache", read: Box::new(|keys| get(&quick, keys)) },
-        Contender { name: "moka", read: Box::new(|keys| keys.iter().filter(|&key| black_box(bare_moka.get(key)).is_some()).count()) },
+        Contender {
+            name: "moka",
+            read: Box::new(|keys| keys.iter().filter(|&key| black_box(bare_moka.get(key)).is_some()).count()),
+        },
         Contender { name: "larder over moka", read: Box::new(|keys| get(&moka, keys)) },
     ];
     let keys = zipf(READS);

@@ -1,1 +1,47 @@
-//! In the making.
+//! The conformance suite that every larder backend passes: those of this workspace, and yours.
+//!
+//! A property is an async function over a [`Fixture`], which opens fresh backends and moves their time; it panics with
+//! the rule that was broken. [`backend_suite!`] makes one test of each property, so that a property that is added later
+//! reaches every backend by itself.
+//!
+//! | module | what it checks | macro |
+//! |---|---|---|
+//! | [`backend`] | what one process sees of a [`larder::CacheBackend`] | [`backend_suite!`] |
+//! | [`shared`] | what two processes on one store see | [`shared_suite!`] |
+//! | [`lock`] | a [`larder::LockProvider`] | [`lock_suite!`] |
+//! | [`ledger`] | a [`larder::TagLedger`] | [`ledger_suite!`] |
+//! | [`source`] | a [`larder::BatchSource`] | (call the functions) |
+//!
+//! # Examples
+//! The whole test file of a backend (`tokio` with `macros` and `rt` among the dev-dependencies):
+//! ```
+//! use larder::{Direct, Erased, IntoBackend, Scope};
+//! use larder_testkit::{Fixture, Time};
+//!
+//! #[derive(Default)]
+//! struct MyStore(Time);
+//!
+//! impl Fixture for MyStore {
+//!     type Backend = <larder::doc::Store as IntoBackend<String, String>>::Backend;
+//!
+//!     async fn open(&self) -> Self::Backend {
+//!         larder::doc::Store.into_backend(&Scope::unnamed()).expect("nothing is wrong with it")
+//!     }
+//!     fn time(&self) -> &Time {
+//!         &self.0
+//!     }
+//! }
+//!
+//! larder_testkit::backend_suite!(MyStore::default());
+//! # fn main() {}
+//! ```
+
+pub mod backend;
+mod fixture;
+pub mod ledger;
+pub mod lock;
+pub mod shared;
+pub mod source;
+mod suites;
+
+pub use fixture::{Fixture, SharedFixture, Through, Time};

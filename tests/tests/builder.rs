@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use common::Table;
 use larder::codec::Json;
-use larder::{Breaker, Cache, CacheBuilder, Encoded, ErrorKind, ManualClock, Prefix, Strategy, Tiered, Timeout};
+use larder::{
+    Breaker, Cache, CacheBuilder, Encoded, ErrorKind, ManualClock, Prefix, Strategy, Tiered, Timeout,
+};
 use larder_memory::MemoryServer;
 use larder_quick::Quick;
 use proptest::prelude::*;
@@ -18,7 +20,8 @@ type Builder = CacheBuilder<u64, u64>;
 /// What the cache built from these calls does, told in a few words.
 async fn behaviour(calls: Vec<fn(Builder, &World) -> Builder>) -> Vec<String> {
     let world = World::new();
-    let cache = calls.into_iter().fold(Cache::builder(), |builder, call| call(builder, &world)).build().unwrap();
+    let cache =
+        calls.into_iter().fold(Cache::builder(), |builder, call| call(builder, &world)).build().unwrap();
     let mut told = vec![format!("{:?}", cache.get(&1).await), format!("{:?}", cache.get(&9).await)];
     for step in [4, 2, 300] {
         world.clock.advance(Duration::from_secs(step));
@@ -114,7 +117,9 @@ fn what_cannot_work_is_refused_with_the_mend() {
         (backend(Cache::builder().backend(Breaker::new(Quick::new(1)).failures(0))), "at least 1 failure"),
         (backend(Cache::builder().backend(Prefix::new("a b", Quick::new(1)))), "cannot be a namespace"),
         (
-            backend(Cache::builder().backend(Tiered::new(Quick::new(1), Quick::new(1)).near_ttl(Duration::ZERO))),
+            backend(
+                Cache::builder().backend(Tiered::new(Quick::new(1), Quick::new(1)).near_ttl(Duration::ZERO)),
+            ),
             "`near_ttl` of zero",
         ),
         (
@@ -130,8 +135,11 @@ fn what_cannot_work_is_refused_with_the_mend() {
 
 #[tokio::test]
 async fn a_cache_without_a_source_says_what_to_do() {
-    let cache: Cache<u64, u64> =
-        Cache::builder().backend(Quick::new(1)).strategy(Strategy::aside(Duration::from_secs(1))).build().unwrap();
+    let cache: Cache<u64, u64> = Cache::builder()
+        .backend(Quick::new(1))
+        .strategy(Strategy::aside(Duration::from_secs(1)))
+        .build()
+        .unwrap();
     let error = cache.get(&1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("`get_or_load`"), "{error}");

@@ -9,7 +9,10 @@ use common::{Table, local, settle};
 use larder::{Cache, ErrorKind, Origin, Strategy, source_fn};
 use larder_quick::Quick;
 
-async fn waiters(cache: &Cache<u64, u64>, count: usize) -> Vec<tokio::task::JoinHandle<larder::Result<Option<Arc<u64>>>>> {
+async fn waiters(
+    cache: &Cache<u64, u64>,
+    count: usize,
+) -> Vec<tokio::task::JoinHandle<larder::Result<Option<Arc<u64>>>>> {
     let waiters = (0..count)
         .map(|_| {
             let cache = cache.clone();

@@ -5,7 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use common::{MINUTE, Table, local, over, settle};
-use larder::{Announce, Begun, Cache, CacheBackend, Entry, Filled, IntoBackend, Local, ManualClock, Origin, Scope, Timestamp};
+use larder::{
+    Announce, Begun, Cache, CacheBackend, Entry, Filled, IntoBackend, Local, ManualClock, Origin, Scope,
+    Timestamp,
+};
 use larder::{Tiered, codec::Json};
 use larder_memory::MemoryServer;
 use larder_quick::{Quick, QuickStore};
@@ -79,7 +82,10 @@ async fn of_two_loads_with_an_invalidation_between_only_the_younger_is_stored() 
     old.release();
     assert_eq!(value(first).await, 10);
     settle().await;
-    assert!(cache.lookup(&1).await.unwrap().is_none(), "the old load must not use the young one's announcement");
+    assert!(
+        cache.lookup(&1).await.unwrap().is_none(),
+        "the old load must not use the young one's announcement"
+    );
     young.release();
     assert_eq!(value(second).await, 11);
     assert_eq!(cache.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
@@ -161,7 +167,11 @@ async fn a_batch_load_is_fenced_like_a_single_one() {
     hold.release();
     assert_eq!(early.await.unwrap().into_iter().map(|value| *value.unwrap()).collect::<Vec<_>>(), [10, 20]);
     assert_eq!(value(late).await, 11);
-    assert_eq!(one.lookup(&2).await.unwrap().unwrap().value.as_deref(), Some(&20), "the other key was stored");
+    assert_eq!(
+        one.lookup(&2).await.unwrap().unwrap().value.as_deref(),
+        Some(&20),
+        "the other key was stored"
+    );
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::fmt::Debug;
 use larder::codec::Json;
 use larder::{
     Announce, Begun, Breaker, BreakerBackend, Cache, CacheBuilder, Clock, CodecId, Count, Direct, Encoded,
-    EncodedBackend, Entry, Erased, Error, ErrorKind, Event, Fence, Fetched, Filled, Frame, FrameError, KeyWriter,
-    Latency, LedgerView, Loaded, Local, LockProvider, LockToken, ManualClock, Observer, Origin, Payload, Prefix, Scope,
-    SourceFn, Stamp, Stats, StoreKey, Strategy, SystemClock, Tag, Tier, Tiered, TieredBackend, Timeout, TimeoutBackend,
-    Timestamp, TokioClock,
+    EncodedBackend, Entry, Erased, Error, ErrorKind, Event, Fence, Fetched, Filled, Frame, FrameError,
+    KeyWriter, Latency, LedgerView, Loaded, Local, LockProvider, LockToken, ManualClock, Observer, Origin,
+    Payload, Prefix, Scope, SourceFn, Stamp, Stats, StoreKey, Strategy, SystemClock, Tag, Tier, Tiered,
+    TieredBackend, Timeout, TimeoutBackend, Timestamp, TokioClock,
 };
 use larder_moka::{Moka, MokaStore};
 use larder_quick::{Quick, QuickStore};
@@ -25,7 +25,14 @@ fn every_public_type_is_send_sync_and_debug() {
     shared::<(Error, ErrorKind, Event<'_>, Stats, Latency, Tier, Timestamp)>();
     shared::<(ManualClock, SystemClock, TokioClock, Scope, CodecId, Payload, Frame, FrameError)>();
     shared::<(StoreKey, KeyWriter, Tag, Stamp, LedgerView, LockToken, Count, Json)>();
-    shared::<(Direct<Store>, Local<u64, Store>, Prefix<Quick>, Timeout<Quick>, Breaker<Quick>, Encoded<Quick, Json>)>();
+    shared::<(
+        Direct<Store>,
+        Local<u64, Store>,
+        Prefix<Quick>,
+        Timeout<Quick>,
+        Breaker<Quick>,
+        Encoded<Quick, Json>,
+    )>();
     shared::<(TimeoutBackend<Store>, BreakerBackend<Store>, EncodedBackend<Store, Json, String>)>();
     shared::<(Tiered<Quick, Moka>, TieredBackend<Store, Store>, SourceFn<fn(), u64, Error>)>();
     shared::<(Quick, Store, Moka, MokaStore<u64, String>)>();

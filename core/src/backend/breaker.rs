@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// Closed, it counts failures in a row; at `failures` it opens, and reads and fills fail at once without a call. After
 /// `pause` one call is let through: its success closes the breaker, its failure opens it for another pause.
-/// Removals always go through: an invalidation is never dropped to be quick.
+/// Removals always go through, since an invalidation is never dropped to be quick; one that succeeds closes the breaker.
 /// Only the store's own failures count: errors of kind [`ErrorKind::Backend`] and [`ErrorKind::Timeout`].
 ///
 /// # Examples
@@ -76,10 +76,16 @@ where
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Timestamp },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Timestamp,
+    },
     /// One call is under way; if nothing is heard of it, the next is let through after another pause.
-    Trying { until: Timestamp },
+    Trying {
+        until: Timestamp,
+    },
 }
 
 /// An opened [`Breaker`].
@@ -99,6 +105,15 @@ impl<B> BreakerBackend<B> {
         match &answer {
             Err(error) if matches!(error.kind(), ErrorKind::Backend | ErrorKind::Timeout) => self.failed(now),
             _ => self.succeeded(),
+        }
+        answer
+    }
+
+    /// A removal goes through whatever the state; its success shows that the store is back.
+    async fn always<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = call.await;
+        if answer.is_ok() {
+            self.succeeded();
         }
         answer
     }
@@ -180,12 +195,12 @@ where
         self.guarded(now, self.inner.put(key, entry, now)).await
     }
     async fn remove(&self, key: &K) -> Result<()> {
-        self.inner.remove(key).await
+        self.always(self.inner.remove(key)).await
     }
     async fn remove_many(&self, keys: &[K]) -> Result<()> {
-        self.inner.remove_many(keys).await
+        self.always(self.inner.remove_many(keys)).await
     }
     async fn clear(&self) -> Result<()> {
-        self.inner.clear().await
+        self.always(self.inner.clear()).await
     }
 }

@@ -115,7 +115,10 @@ pub struct EncodedBackend<B, C, V> {
 
 impl<B: Debug, C: Debug, V> Debug for EncodedBackend<B, C, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoded").field("store", &self.store).field("codec", &self.codec).finish_non_exhaustive()
+        f.debug_struct("Encoded")
+            .field("store", &self.store)
+            .field("codec", &self.codec)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,7 +128,8 @@ impl<B, C: Codec<V>, V> EncodedBackend<B, C, V> {
             let bytes = self.codec.encode(value)?;
             if bytes.len() > self.max_bytes {
                 let (size, max) = (bytes.len(), self.max_bytes);
-                let message = format!("the encoded value has {size} bytes and `max_bytes` is {max}: not stored");
+                let message =
+                    format!("the encoded value has {size} bytes and `max_bytes` is {max}: not stored");
                 return Err(Error::new(ErrorKind::Codec, message));
             }
             Ok(Payload::new(self.codec.id(), bytes))
@@ -137,7 +141,10 @@ impl<B, C: Codec<V>, V> EncodedBackend<B, C, V> {
         let decoded = entry.try_map(|payload| {
             if payload.codec != self.codec.id() {
                 let (found, own) = (payload.codec, self.codec.id());
-                return Err(Error::new(ErrorKind::Codec, format!("written by codec {found:?}, not by {own:?}")));
+                return Err(Error::new(
+                    ErrorKind::Codec,
+                    format!("written by codec {found:?}, not by {own:?}"),
+                ));
             }
             if payload.bytes.len() > self.max_bytes {
                 return Err(Error::new(ErrorKind::Codec, "larger than `max_bytes`"));
@@ -184,7 +191,9 @@ where
             Begun::Granted(fence) => Ok(Begun::Granted(fence)),
             Begun::Busy(lease) => Ok(Begun::Busy(lease)),
             // only a store that breaks its contract answers so; loading unfenced is safe
-            Begun::Hit(_) => Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it")),
+            Begun::Hit(_) => {
+                Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it"))
+            }
         }
     }
 

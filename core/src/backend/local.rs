@@ -118,7 +118,13 @@ impl<K: Hash + Eq + Clone> Fences<K> {
         lock(&self.shards[(self.hasher.hash_one(key) as usize) % SHARDS])
     }
 
-    fn grant(&self, fences: &mut HashMap<K, Standing>, key: &K, announce: Announce, now: Timestamp) -> Granted {
+    fn grant(
+        &self,
+        fences: &mut HashMap<K, Standing>,
+        key: &K,
+        announce: Announce,
+        now: Timestamp,
+    ) -> Granted {
         let until = now.saturating_add(announce.lease());
         if let Some(standing) = fences.get_mut(key).filter(|standing| standing.until > now) {
             if announce.is_exclusive() || standing.exclusive {

@@ -72,7 +72,11 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     fn get(&self, key: &K, now: Timestamp) -> impl Future<Output = Result<Option<Entry<V>>>> + Send;
 
     /// The entries of `keys`, aligned with them, in one round trip where the store can.
-    fn get_many(&self, keys: &[K], now: Timestamp) -> impl Future<Output = Result<Vec<Option<Entry<V>>>>> + Send;
+    fn get_many(
+        &self,
+        keys: &[K],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Option<Entry<V>>>>> + Send;
 
     /// Announces a load of `key`. Looks once more in the same step, so that a value filled meanwhile is not loaded again.
     fn begin(

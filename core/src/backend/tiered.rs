@@ -65,7 +65,9 @@ where
     fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
         let Self { near, far, near_ttl } = self;
         if near_ttl.is_zero() {
-            return Err(Error::config("`near_ttl` of zero keeps nothing near: leave out the near tier instead"));
+            return Err(Error::config(
+                "`near_ttl` of zero keeps nothing near: leave out the near tier instead",
+            ));
         }
         let (near, far) = (near.into_backend(scope)?, far.into_backend(scope)?);
         Ok(TieredBackend { near, far, near_ttl, generations: Generations::new() })

@@ -60,7 +60,8 @@ pub struct TimeoutBackend<B> {
 impl<B> TimeoutBackend<B> {
     async fn bounded<T>(&self, operation: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
         if let Err(cause) = tokio::runtime::Handle::try_current() {
-            return Err(Error::config("timeouts run on tokio: call the cache from within a tokio runtime").because(cause));
+            return Err(Error::config("timeouts run on tokio: call the cache from within a tokio runtime")
+                .because(cause));
         }
         match tokio::time::timeout(self.limit, call).await {
             Ok(answer) => answer,

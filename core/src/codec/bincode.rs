@@ -35,10 +35,13 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Bincode {
 
     fn decode(&self, bytes: &Bytes) -> Result<V> {
         let config = bincode::config::standard().with_limit::<LIMIT>();
-        let (value, read) =
-            bincode::serde::decode_from_slice(bytes, config).map_err(|cause| Error::codec("decode", cause))?;
+        let (value, read) = bincode::serde::decode_from_slice(bytes, config)
+            .map_err(|cause| Error::codec("decode", cause))?;
         if read != bytes.len() {
-            return Err(Error::new(ErrorKind::Codec, format!("{} bytes after the value", bytes.len() - read)));
+            return Err(Error::new(
+                ErrorKind::Codec,
+                format!("{} bytes after the value", bytes.len() - read),
+            ));
         }
         Ok(value)
     }

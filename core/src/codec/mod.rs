@@ -125,7 +125,11 @@ mod tests {
         let bytes = codec.encode(&product).unwrap();
         assert_eq!(codec.decode(&bytes).unwrap(), product);
         for end in 0..bytes.len() {
-            assert!(codec.decode(&bytes.slice(..end)).is_err(), "{codec:?} took {end} of {} bytes", bytes.len());
+            assert!(
+                codec.decode(&bytes.slice(..end)).is_err(),
+                "{codec:?} took {end} of {} bytes",
+                bytes.len()
+            );
         }
         assert!(codec.decode(&[&bytes[..], b"!"].concat().into()).is_err(), "{codec:?} took a trailing byte");
     }

@@ -32,7 +32,8 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Postcard {
     }
 
     fn decode(&self, bytes: &Bytes) -> Result<V> {
-        let (value, rest) = postcard::take_from_bytes(bytes).map_err(|cause| Error::codec("decode", cause))?;
+        let (value, rest) =
+            postcard::take_from_bytes(bytes).map_err(|cause| Error::codec("decode", cause))?;
         if !rest.is_empty() {
             return Err(Error::new(ErrorKind::Codec, format!("{} bytes after the value", rest.len())));
         }

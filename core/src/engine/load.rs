@@ -69,7 +69,10 @@ impl<K: Key, V: Value> Engine<K, V> {
     pub(super) fn enter(&self, key: &K) -> Result<Role<K, V>> {
         if Chain::is_loading(self.id, key) {
             let mend = "load it from the source instead, or ask for another key";
-            return Err(Error::new(ErrorKind::Reentrant, format!("a loader asked for the key it is loading: {mend}")));
+            return Err(Error::new(
+                ErrorKind::Reentrant,
+                format!("a loader asked for the key it is loading: {mend}"),
+            ));
         }
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the cache was shut down"));
@@ -181,8 +184,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Outcome<V> {
         let now = self.clock.now();
         let ttl = self.strategy.ttl_of(&loaded, fastrand::f64());
-        let entry =
-            Entry::new(loaded.value.map(Arc::new), now, ttl.unwrap_or_default()).with_load_cost(cost);
+        let entry = Entry::new(loaded.value.map(Arc::new), now, ttl.unwrap_or_default()).with_load_cost(cost);
         let sent = self.sequence.next();
         let stored = match (fence, ttl) {
             (Some(fence), Some(_)) => self.store(key, fence, entry.clone()).await,

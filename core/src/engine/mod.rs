@@ -134,7 +134,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             0 => Ok(()),
             left => Err(Error::new(
                 ErrorKind::Backend,
-                format!("{left} invalidations were never acknowledged: other processes may serve old values until they expire"),
+                format!(
+                    "{left} invalidations were never acknowledged: other processes may serve old values until they expire"
+                ),
             )),
         }
     }
@@ -152,6 +154,9 @@ impl<K: Key, V: Value> Engine<K, V> {
 
 impl<K, V> fmt::Debug for Engine<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("backend", &self.backend).field("strategy", &self.strategy).finish_non_exhaustive()
+        f.debug_struct("Cache")
+            .field("backend", &self.backend)
+            .field("strategy", &self.strategy)
+            .finish_non_exhaustive()
     }
 }

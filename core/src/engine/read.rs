@@ -58,7 +58,12 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// The `as_of` rule: a shared result is only for those who started no later than it was proved current.
-    pub(super) fn acceptable(&self, outcome: &Outcome<V>, start: u64, leads: bool) -> Option<Result<Answer<V>>> {
+    pub(super) fn acceptable(
+        &self,
+        outcome: &Outcome<V>,
+        start: u64,
+        leads: bool,
+    ) -> Option<Result<Answer<V>>> {
         if start > outcome.as_of {
             return None;
         }

@@ -58,7 +58,9 @@ impl<K: Key, V: Value, S: BatchSource<K, Value = V>> DynSource<K, V> for Batched
         let (found, asked) = (values.len(), keys.len());
         Err(Error::new(
             ErrorKind::Source,
-            format!("`load_many` answered {found} values for {asked} keys: answer one for each, `None` for an absent one"),
+            format!(
+                "`load_many` answered {found} values for {asked} keys: answer one for each, `None` for an absent one"
+            ),
         ))
     }
 }

@@ -114,7 +114,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             if self.is_closed() {
                 return self.pending.stop_retrying();
             }
-            pause = if self.retry_pending_once().await { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            pause =
+                if self.retry_pending_once().await { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         }
     }
 

@@ -1,7 +1,7 @@
 //! The one place to which all events go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::histogram::Histogram;
 use super::striped::Striped;

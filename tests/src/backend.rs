@@ -1,0 +1,473 @@
+//! Properties of a backend that one process can see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::{Announce, Begun, CacheBackend, Entry, Fence, Filled, Timestamp};
+
+use crate::Fixture;
+
+const LEASE: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_secs(60);
+const MILLI: Duration = Duration::from_millis(1);
+
+/// A backend with its fixture: the calls that properties are made of.
+pub(crate) struct Bench<'a, B> {
+    pub(crate) backend: B,
+    now: &'a dyn Fn() -> Timestamp,
+}
+
+impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
+    pub(crate) fn new(backend: B, now: &'a dyn Fn() -> Timestamp) -> Self {
+        Self { backend, now }
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    pub(crate) fn entry(&self, value: &str, ttl: Duration) -> Entry<String> {
+        Entry::new(Some(Arc::new(value.to_owned())), self.now(), ttl)
+    }
+
+    pub(crate) async fn begin(&self, key: &str, announce: Announce) -> Begun<String> {
+        self.backend.begin(&key.to_owned(), announce, self.now()).await.expect("begin answers")
+    }
+
+    /// The fence of an announcement that must be granted.
+    pub(crate) async fn fence(&self, key: &str) -> Fence {
+        self.granted(key, Announce::shared(LEASE)).await
+    }
+
+    pub(crate) async fn granted(&self, key: &str, announce: Announce) -> Fence {
+        match self.begin(key, announce).await {
+            Begun::Granted(fence) => fence,
+            other => panic!("begin of {key:?} must grant a fence, and answered {other:?}"),
+        }
+    }
+
+    pub(crate) async fn fill(&self, key: &str, fence: Fence, value: &str) -> Filled {
+        self.fill_entry(key, fence, self.entry(value, MINUTE)).await
+    }
+
+    async fn fill_entry(&self, key: &str, fence: Fence, entry: Entry<String>) -> Filled {
+        self.backend.fill(&key.to_owned(), fence, entry, self.now()).await.expect("fill answers")
+    }
+
+    pub(crate) async fn put(&self, key: &str, entry: Entry<String>) {
+        self.backend.put(&key.to_owned(), entry, self.now()).await.expect("put answers");
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Option<Entry<String>> {
+        self.backend.get(&key.to_owned(), self.now()).await.expect("get answers")
+    }
+
+    pub(crate) async fn value(&self, key: &str) -> Option<String> {
+        self.get(key).await.and_then(|entry| entry.value().map(|value| value.to_string()))
+    }
+
+    pub(crate) async fn remove(&self, key: &str) {
+        self.backend.remove(&key.to_owned()).await.expect("remove answers");
+    }
+
+    async fn load(&self, key: &str, value: &str) {
+        let fence = self.granted(key, Announce::shared(LEASE).despite_hit()).await;
+        assert_eq!(
+            self.fill(key, fence, value).await,
+            Filled::Stored,
+            "a fill with a standing fence is stored"
+        );
+    }
+}
+
+macro_rules! bench {
+    ($bench:ident, $fixture:ident) => {
+        let now = || $fixture.time().now();
+        let $bench = Bench::new($fixture.open().await, &now);
+    };
+}
+
+/// What was filled is read back; what was not is absent.
+pub async fn a_fill_is_read_back<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    assert!(bench.get("a").await.is_none(), "an empty backend has nothing");
+    bench.load("a", "bread").await;
+    assert_eq!(bench.value("a").await.as_deref(), Some("bread"));
+    assert!(bench.get("b").await.is_none(), "another key is still absent");
+}
+
+/// An entry dead at `now` is never returned, and one that is alive is: to the millisecond.
+pub async fn an_entry_lives_exactly_its_ttl<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    for (key, ttl) in [("ms", MILLI), ("999", 999 * MILLI), ("1000", 1_000 * MILLI), ("1001", 1_001 * MILLI)]
+    {
+        bench.put(key, bench.entry(key, ttl)).await;
+        let remaining = bench.get(key).await.expect("alive when stored").remaining(fixture.time().now());
+        assert!(remaining <= ttl, "{ttl:?} asked for, {remaining:?} left: a life is never lengthened");
+        fixture.advance(ttl - MILLI).await;
+        if ttl > MILLI {
+            assert!(bench.get(key).await.is_some(), "{ttl:?}: alive a millisecond before its end");
+        }
+        fixture.advance(MILLI).await;
+        assert!(bench.get(key).await.is_none(), "{ttl:?}: dead at its end");
+        assert!(
+            bench.backend.peek(&key.to_owned(), fixture.time().now()).is_none(),
+            "{ttl:?}: dead to a peek"
+        );
+        let begun = bench.begin(key, Announce::shared(LEASE)).await;
+        assert!(matches!(begun, Begun::Granted(_)), "{ttl:?}: dead to a begin, which answered {begun:?}");
+    }
+}
+
+/// A TTL below a millisecond is rounded to at most one.
+pub async fn a_tiny_ttl_does_not_become_for_ever<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    bench.put("a", bench.entry("bread", Duration::from_nanos(1))).await;
+    fixture.advance(2 * MILLI).await;
+    assert!(bench.get("a").await.is_none());
+}
+
+/// The longest duration means never.
+pub async fn the_longest_ttl_is_for_ever<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    bench.put("a", bench.entry("bread", Duration::MAX)).await;
+    bench.put("b", bench.entry("cake", Duration::from_secs(50 * 365 * 86_400))).await;
+    let entry = bench.get("a").await.expect("stored");
+    assert_eq!(entry.value().map(|value| value.as_str()), Some("bread"));
+    assert!(entry.remaining(fixture.time().now()) >= Duration::from_secs(86_400));
+    assert!(bench.get("b").await.is_some());
+}
+
+/// Known absence is kept like a value, and told from no knowledge.
+pub async fn a_negative_entry_is_kept<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let fence = bench.fence("a").await;
+    let absent = Entry::new(None, fixture.time().now(), MINUTE);
+    assert_eq!(bench.fill_entry("a", fence, absent).await, Filled::Stored);
+    assert!(bench.get("a").await.expect("kept").value().is_none());
+    assert!(matches!(bench.begin("a", Announce::shared(LEASE)).await, Begun::Hit(_)));
+}
+
+/// An overwrite leaves nothing of the entry that was there: value, life, absence, cost.
+pub async fn an_overwrite_leaves_nothing_of_before<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let now = fixture.time().now();
+    bench.put("a", Entry::new(None, now, Duration::MAX).with_load_cost(MINUTE)).await;
+    bench.put("a", bench.entry("bread", 5 * MILLI)).await;
+    let entry = bench.get("a").await.expect("stored");
+    assert_eq!(entry.value().map(|value| value.as_str()), Some("bread"));
+    assert_eq!(entry.load_cost(), Duration::ZERO);
+    assert!(entry.remaining(now) <= 5 * MILLI);
+    bench.put("a", bench.entry("cake", MINUTE)).await;
+    fixture.advance(5 * MILLI).await;
+    assert_eq!(bench.value("a").await.as_deref(), Some("cake"), "the short life is gone with its entry");
+}
+
+/// What the load cost, and when it was stored, come back with the entry.
+pub async fn an_entry_keeps_its_cost_and_age<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    bench.put("a", bench.entry("bread", MINUTE).with_load_cost(Duration::from_micros(1_500))).await;
+    fixture.advance(7 * MILLI).await;
+    let entry = bench.get("a").await.expect("stored");
+    assert_eq!(entry.load_cost(), Duration::from_micros(1_500));
+    let age = entry.age(fixture.time().now());
+    assert!(age >= 6 * MILLI && age <= 1_000 * MILLI, "{age:?} after 7 ms");
+}
+
+/// `get_many` answers each key at its own place, however often it occurs.
+pub async fn get_many_is_aligned<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    for number in (0..300).step_by(3) {
+        bench.put(&number.to_string(), bench.entry(&format!("value {number}"), MINUTE)).await;
+    }
+    let keys: Vec<String> = (0..300).rev().chain([6, 6, 7]).map(|number: u32| number.to_string()).collect();
+    let found = bench.backend.get_many(&keys, fixture.time().now()).await.expect("get_many answers");
+    assert_eq!(found.len(), keys.len(), "one answer for each key");
+    for (key, entry) in keys.iter().zip(found) {
+        let value = entry.and_then(|entry| entry.value().map(|value| value.to_string()));
+        let expected =
+            key.parse::<u32>().expect("a number").is_multiple_of(3).then(|| format!("value {key}"));
+        assert_eq!(value, expected, "key {key}");
+    }
+    assert!(bench.backend.get_many(&[], fixture.time().now()).await.expect("no keys, no error").is_empty());
+}
+
+/// A fill without an announcement, or with somebody else's, is refused.
+pub async fn a_fill_needs_its_own_fence<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    assert_eq!(bench.fill("a", Fence::created(12_345), "forged").await, Filled::Refused);
+    let of_b = bench.fence("b").await;
+    assert_eq!(bench.fill("a", of_b, "of another key").await, Filled::Refused);
+    let of_a = bench.fence("a").await;
+    assert_eq!(bench.fill("a", Fence::created(of_a.nonce() ^ 1), "forged").await, Filled::Refused);
+    assert!(bench.get("a").await.is_none());
+    assert_eq!(bench.fill("a", of_a, "bread").await, Filled::Stored);
+}
+
+/// A fill ends its fence: it is good once.
+pub async fn a_fence_is_good_for_one_fill<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let fence = bench.fence("a").await;
+    assert_eq!(bench.fill("a", fence, "first").await, Filled::Stored);
+    assert_eq!(bench.fill("a", fence, "second").await, Filled::Refused);
+    assert_eq!(bench.value("a").await.as_deref(), Some("first"));
+}
+
+/// Whatever removes or writes a key defeats the loads announced before.
+pub async fn a_removal_defeats_loads_announced_before<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let key = "a".to_owned();
+    for way in ["remove", "remove_many", "clear", "put", "release"] {
+        bench.remove("a").await;
+        let fence = bench.fence("a").await;
+        match way {
+            "remove" => bench.remove("a").await,
+            "remove_many" => {
+                bench.backend.remove_many(&["z".to_owned(), key.clone()]).await.expect("remove_many answers");
+            }
+            "clear" => bench.backend.clear().await.expect("clear answers"),
+            "put" => bench.put("a", bench.entry("written", MINUTE)).await,
+            _ => bench.backend.release(&key, fence, fixture.time().now()).await.expect("release answers"),
+        }
+        assert_eq!(bench.fill("a", fence, "old").await, Filled::Refused, "after {way}");
+        assert_ne!(bench.value("a").await.as_deref(), Some("old"), "after {way}");
+    }
+}
+
+/// A fence that was lost never stands again, though another is granted for its key (ABA).
+pub async fn a_lost_fence_never_stands_again<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let lost = bench.fence("a").await;
+    bench.remove("a").await;
+    let standing = bench.fence("a").await;
+    assert_ne!(lost.nonce(), standing.nonce(), "a nonce is never reused");
+    assert_eq!(bench.fill("a", lost, "old").await, Filled::Refused);
+    assert_eq!(bench.fill("a", standing, "young").await, Filled::Stored);
+    assert_eq!(bench.value("a").await.as_deref(), Some("young"));
+}
+
+/// A fence ends with its lease, and not before.
+pub async fn a_fence_ends_with_its_lease<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let (early, late) = (bench.fence("a").await, bench.fence("b").await);
+    fixture.advance(LEASE - MILLI).await;
+    assert_eq!(bench.fill("a", early, "in time").await, Filled::Stored);
+    fixture.advance(MILLI).await;
+    assert_eq!(bench.fill("b", late, "too late").await, Filled::Refused);
+    let now = fixture.time().now();
+    let renewed = bench.backend.renew(&"b".to_owned(), late, LEASE, now).await.expect("renew answers");
+    assert!(!renewed, "a lost fence cannot be renewed");
+}
+
+/// A renewed fence stands for another lease from then.
+pub async fn a_renewed_fence_stands_longer<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let fence = bench.fence("a").await;
+    for _ in 0..3 {
+        fixture.advance(LEASE - MILLI).await;
+        let now = fixture.time().now();
+        assert!(bench.backend.renew(&"a".to_owned(), fence, LEASE, now).await.expect("renew answers"));
+    }
+    assert_eq!(bench.fill("a", fence, "bread").await, Filled::Stored);
+}
+
+/// Shared announcements of one key hold one fence; the first fill is stored, the others are refused.
+pub async fn shared_announcements_join_one_fence<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let (first, second) = (bench.fence("a").await, bench.fence("a").await);
+    assert_eq!(first.nonce(), second.nonce());
+    assert!(!first.is_joined() && second.is_joined(), "the second joined what the first created");
+    assert_eq!(bench.fill("a", second, "second").await, Filled::Stored);
+    assert_eq!(bench.fill("a", first, "first").await, Filled::Refused);
+}
+
+/// An exclusive announcement keeps the others out, for a bounded time, until it ends.
+pub async fn an_exclusive_announcement_keeps_others_out<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let holder = bench.granted("a", Announce::exclusive(LEASE)).await;
+    for announce in [Announce::exclusive(LEASE), Announce::shared(LEASE)] {
+        match bench.begin("a", announce).await {
+            Begun::Busy(left) => assert!(left <= LEASE && !left.is_zero(), "busy for {left:?} of {LEASE:?}"),
+            other => panic!("held exclusively, and begin answered {other:?}"),
+        }
+    }
+    bench.granted("b", Announce::exclusive(LEASE)).await;
+    let now = fixture.time().now();
+    bench.backend.release(&"a".to_owned(), holder, now).await.expect("release answers");
+    let next = bench.granted("a", Announce::exclusive(LEASE)).await;
+    bench.backend.release(&"a".to_owned(), holder, now).await.expect("a stranger's release is no error");
+    assert_eq!(bench.fill("a", next, "bread").await, Filled::Stored, "and does not end the holder's fence");
+    bench.remove("a").await;
+    bench.granted("a", Announce::exclusive(LEASE)).await;
+    fixture.advance(LEASE).await;
+    bench.granted("a", Announce::exclusive(LEASE)).await;
+}
+
+/// An announcement looks once more, unless it is told not to.
+pub async fn begin_finds_what_was_filled_meanwhile<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    bench.load("a", "bread").await;
+    match bench.begin("a", Announce::shared(LEASE)).await {
+        Begun::Hit(entry) => assert_eq!(entry.value().map(|value| value.as_str()), Some("bread")),
+        other => panic!("there is a value, and begin answered {other:?}"),
+    }
+    let fence = bench.granted("a", Announce::shared(LEASE).despite_hit()).await;
+    assert_eq!(bench.value("a").await.as_deref(), Some("bread"), "a refresh leaves the value until it fills");
+    assert_eq!(bench.fill("a", fence, "cake").await, Filled::Stored);
+    assert_eq!(bench.value("a").await.as_deref(), Some("cake"));
+}
+
+/// After a removal there is nothing, also to a peek; removing nothing is no error.
+pub async fn a_removed_key_is_gone<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    bench.remove("never there").await;
+    bench.load("a", "bread").await;
+    bench.load("b", "cake").await;
+    bench.remove("a").await;
+    assert!(bench.get("a").await.is_none());
+    assert!(bench.backend.peek(&"a".to_owned(), fixture.time().now()).is_none());
+    assert_eq!(bench.value("b").await.as_deref(), Some("cake"), "the other key stays");
+}
+
+/// `clear` leaves nothing, and the backend is usable after it.
+pub async fn clear_leaves_nothing<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    for number in 0..100 {
+        bench.put(&number.to_string(), bench.entry("x", MINUTE)).await;
+    }
+    bench.backend.clear().await.expect("clear answers");
+    for number in 0..100 {
+        assert!(bench.get(&number.to_string()).await.is_none(), "key {number}");
+    }
+    bench.load("1", "again").await;
+    assert_eq!(bench.value("1").await.as_deref(), Some("again"));
+}
+
+/// Keys that look alike, or that a store could trip over, stay apart.
+pub async fn hostile_keys_stay_apart<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let long = "x".repeat(10_000);
+    let longer = format!("{}y", "x".repeat(9_999));
+    let keys = [
+        "",
+        " ",
+        "  ",
+        "\0",
+        "\0\0",
+        "a b",
+        "a\nb",
+        "a\r\nb",
+        "{",
+        "}",
+        "{}",
+        "{a}",
+        "a{b}c",
+        "a:b",
+        "a::b",
+        "%",
+        "%20",
+        "*",
+        "?",
+        "[a]",
+        "naïve",
+        "naive",
+        "日本語",
+        "\u{1F980}",
+        "é",
+        "e\u{301}",
+        "a,b",
+        "(a",
+        "'",
+        "\"",
+        "\\",
+        "=a",
+        &long,
+        &longer,
+    ];
+    for (number, key) in keys.iter().enumerate() {
+        bench.load(key, &number.to_string()).await;
+    }
+    for (number, key) in keys.iter().enumerate() {
+        let head: String = key.chars().take(20).collect();
+        assert_eq!(bench.value(key).await, Some(number.to_string()), "key {head:?}");
+    }
+    for (number, key) in keys.iter().enumerate() {
+        bench.remove(key).await;
+        assert!(bench.get(key).await.is_none(), "key {number} was removed");
+        for other in &keys[number + 1..] {
+            assert!(bench.get(other).await.is_some(), "and no other with it");
+        }
+    }
+}
+
+/// Values come back as they went in, large and odd ones too.
+pub async fn values_come_back_unchanged<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let odd: String = (0..2_000u32).filter_map(char::from_u32).collect();
+    for (key, value) in [("empty", String::new()), ("odd", odd), ("large", "0123456789abcdef".repeat(65_536))]
+    {
+        bench.load(key, &value).await;
+        assert_eq!(bench.value(key).await, Some(value), "{key}");
+    }
+}
+
+/// A peek knows nothing, or what a get says.
+pub async fn a_peek_never_contradicts_a_get<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let steps: [(&str, Option<&str>); 4] =
+        [("load", Some("1")), ("put", Some("2")), ("remove", None), ("put", Some("3"))];
+    for (step, value) in steps {
+        match value {
+            Some(value) if step == "load" => bench.load("a", value).await,
+            Some(value) => bench.put("a", bench.entry(value, MINUTE)).await,
+            None => bench.remove("a").await,
+        }
+        let got = bench.value("a").await;
+        assert_eq!(got.as_deref(), value, "after {step}");
+        if let Some(entry) = bench.backend.peek(&"a".to_owned(), fixture.time().now()) {
+            assert_eq!(entry.value().map(|value| value.to_string()), got, "after {step}");
+        }
+    }
+}
+
+/// Seeded interleavings of announcements, fills and removals: no value whose load began before a removal is ever read
+/// after it.
+pub async fn no_interleaving_revives_what_was_removed<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let mut drawn: u64 = 42;
+    let mut draw = |below: u64| {
+        drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (drawn >> 33) % below
+    };
+    let (mut step, mut removed_at, mut standing): (u64, [u64; 3], Vec<(usize, Fence, u64)>) =
+        (0, [0; 3], vec![]);
+    for _ in 0..3_000 {
+        step += 1;
+        let which = draw(3) as usize;
+        let key = ["a", "b", "c"][which];
+        match draw(10) {
+            0..4 => {
+                let fence = bench.granted(key, Announce::shared(LEASE).despite_hit()).await;
+                standing.push((which, fence, step));
+            }
+            4..8 if !standing.is_empty() => {
+                let (which, fence, began) = standing.swap_remove(draw(standing.len() as u64) as usize);
+                bench.fill(["a", "b", "c"][which], fence, &began.to_string()).await;
+            }
+            8 => {
+                bench.remove(key).await;
+                removed_at[which] = step;
+            }
+            _ => {
+                if let Some(value) = bench.value(key).await {
+                    let began: u64 = value.parse().expect("a step");
+                    assert!(
+                        began > removed_at[which],
+                        "step {step}: {key} was removed at step {}, and a load of step {began} is read",
+                        removed_at[which]
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Properties of a store that two processes see.
+
+use std::time::Duration;
+
+use larder::{Announce, Begun, CacheBackend, Filled};
+
+use crate::SharedFixture;
+use crate::backend::Bench;
+
+const LEASE: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_secs(60);
+
+macro_rules! two {
+    ($one:ident, $two:ident, $fixture:ident) => {
+        let now = || $fixture.time().now();
+        let [one, two] = $fixture.open_two().await;
+        let ($one, $two) = (Bench::new(one, &now), Bench::new(two, &now));
+    };
+}
+
+/// What one process stored, the other reads; what it removed, the other does not.
+pub async fn processes_see_each_others_writes<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    one.put("a", one.entry("bread", MINUTE)).await;
+    assert_eq!(two.value("a").await.as_deref(), Some("bread"));
+    two.remove("a").await;
+    assert!(one.get("a").await.is_none());
+    one.put("a", one.entry("cake", MINUTE)).await;
+    two.backend.clear().await.expect("clear answers");
+    assert!(one.get("a").await.is_none());
+}
+
+/// A removal by one process defeats the load that the other announced before, and not the one after.
+pub async fn a_removal_defeats_the_other_processs_load<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    let old = one.fence("a").await;
+    two.remove("a").await;
+    let young = two.fence("a").await;
+    assert_ne!(old.nonce(), young.nonce(), "a nonce is never reused");
+    assert_eq!(one.fill("a", old, "old").await, Filled::Refused);
+    assert!(one.get("a").await.is_none());
+    assert_eq!(two.fill("a", young, "young").await, Filled::Stored);
+    assert_eq!(one.value("a").await.as_deref(), Some("young"));
+}
+
+/// Loaders of two processes share a standing fence; the first fill is stored.
+pub async fn processes_share_a_fence<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    let (first, second) = (one.fence("a").await, two.fence("a").await);
+    assert_eq!(first.nonce(), second.nonce());
+    assert!(second.is_joined());
+    assert_eq!(two.fill("a", second, "second").await, Filled::Stored);
+    assert_eq!(one.fill("a", first, "first").await, Filled::Refused);
+    assert!(matches!(one.begin("a", Announce::shared(LEASE)).await, Begun::Hit(_)));
+}
+
+/// An exclusive announcement of one process keeps the other out.
+pub async fn an_exclusive_announcement_holds_across_processes<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    one.granted("a", Announce::exclusive(LEASE)).await;
+    assert!(matches!(two.begin("a", Announce::exclusive(LEASE)).await, Begun::Busy(_)));
+    fixture.advance(LEASE).await;
+    two.granted("a", Announce::exclusive(LEASE)).await;
+}
+
+/// An entry ends for both at its hard TTL.
+pub async fn an_entry_ends_for_both<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    one.put("a", one.entry("bread", MINUTE)).await;
+    fixture.advance(MINUTE).await;
+    assert!(one.get("a").await.is_none() && two.get("a").await.is_none());
+}

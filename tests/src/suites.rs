@@ -1,0 +1,149 @@
+//! The lists of all properties, and the macros that make tests of them.
+
+/// One test of each property of [`backend`](crate::backend), over what the expression makes.
+///
+/// # Examples
+/// See the [crate](crate).
+#[macro_export]
+macro_rules! backend_suite {
+    ($fixture:expr) => {
+        $crate::backend_suite! { @tests $fixture;
+            a_fill_is_read_back
+            an_entry_lives_exactly_its_ttl
+            a_tiny_ttl_does_not_become_for_ever
+            the_longest_ttl_is_for_ever
+            a_negative_entry_is_kept
+            an_overwrite_leaves_nothing_of_before
+            an_entry_keeps_its_cost_and_age
+            get_many_is_aligned
+            a_fill_needs_its_own_fence
+            a_fence_is_good_for_one_fill
+            a_removal_defeats_loads_announced_before
+            a_lost_fence_never_stands_again
+            a_fence_ends_with_its_lease
+            a_renewed_fence_stands_longer
+            shared_announcements_join_one_fence
+            an_exclusive_announcement_keeps_others_out
+            begin_finds_what_was_filled_meanwhile
+            a_removed_key_is_gone
+            clear_leaves_nothing
+            hostile_keys_stay_apart
+            values_come_back_unchanged
+            a_peek_never_contradicts_a_get
+            no_interleaving_revives_what_was_removed
+        }
+    };
+    (@tests $fixture:expr; $($property:ident)*) => {$(
+        #[tokio::test]
+        async fn $property() {
+            $crate::backend::$property($fixture).await;
+        }
+    )*};
+}
+
+/// One test of each property of [`shared`](crate::shared), over what the expression makes.
+///
+/// # Examples
+/// See the [crate](crate).
+#[macro_export]
+macro_rules! shared_suite {
+    ($fixture:expr) => {
+        $crate::shared_suite! { @tests $fixture;
+            processes_see_each_others_writes
+            a_removal_defeats_the_other_processs_load
+            processes_share_a_fence
+            an_exclusive_announcement_holds_across_processes
+            an_entry_ends_for_both
+        }
+    };
+    (@tests $fixture:expr; $($property:ident)*) => {$(
+        #[tokio::test]
+        async fn $property() {
+            $crate::shared::$property($fixture).await;
+        }
+    )*};
+}
+
+/// One test of each property of [`lock`](crate::lock), on tokio's paused clock: `(make, advance)`, where `make` makes the
+/// time and the locks, and `advance` moves that time.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::ManualClock;
+/// use larder_memory::{MemoryLocks, MemoryServer};
+///
+/// fn locks() -> (ManualClock, MemoryLocks) {
+///     let clock = ManualClock::new();
+///     (clock.clone(), MemoryServer::with_clock(clock).connect("one").locks())
+/// }
+///
+/// larder_testkit::lock_suite!(locks, ManualClock::advance);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! lock_suite {
+    ($make:expr, $advance:expr) => {
+        $crate::lock_suite! { @tests $make, $advance;
+            one_holder_at_a_time
+            only_the_holder_renews_and_releases
+            a_lease_ends
+            a_renewed_lock_lasts
+            waiting_is_bounded
+            a_release_wakes_the_waiting
+        }
+    };
+    (@tests $make:expr, $advance:expr; $($property:ident)*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $property() {
+            let (time, locks) = $make();
+            $crate::lock::$property(&locks, &|by| $advance(&time, by)).await;
+        }
+    )*};
+}
+
+/// One test of each property of [`ledger`](crate::ledger), over what the expression makes.
+///
+/// # Examples
+/// ```
+/// larder_testkit::ledger_suite!(larder_memory::MemoryServer::new().connect("one").ledger("suite"));
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! ledger_suite {
+    ($ledger:expr) => {
+        $crate::ledger_suite! { @tests $ledger;
+            an_invalidation_ends_what_was_stamped_before
+            a_view_is_aligned
+            many_tags_are_one_invalidation
+            pruning_raises_the_floor
+        }
+    };
+    (@tests $ledger:expr; $($property:ident)*) => {$(
+        #[tokio::test]
+        async fn $property() {
+            $crate::ledger::$property(&$ledger).await;
+        }
+    )*};
+}
+
+#[cfg(test)]
+mod tests {
+    /// The lists name every property: one that is written and not listed would never run.
+    #[test]
+    fn no_property_is_left_out() {
+        let lists = include_str!("suites.rs");
+        for source in [
+            include_str!("backend.rs"),
+            include_str!("shared.rs"),
+            include_str!("lock.rs"),
+            include_str!("ledger.rs"),
+        ] {
+            for line in source.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
+                let property: String =
+                    line.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                assert!(lists.contains(&format!("            {property}\n")), "{property} is in no suite");
+            }
+        }
+    }
+}
