@@ -91,7 +91,7 @@ impl MemoryBackend {
     }
 
     /// The entry in stored bytes; what is no entry of this cache is a counted miss.
-    fn entry(&self, key: &StoreKey, stored: Stored, clocks: Clocks) -> Option<Entry<Payload>> {
+    fn entry(&self, key: &StoreKey, stored: &Stored, clocks: Clocks) -> Option<Entry<Payload>> {
         let frame = Frame::decode(&stored.bytes, key, self.scope.schema()).inspect_err(|cause| {
             let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(*cause);
             self.scope.record(&Event::undecodable(&error));
@@ -115,12 +115,12 @@ impl MemoryBackend {
         if matches!(fault, Some(Fault::Corrupt)) {
             stored.bytes = flipped(&stored.bytes);
         }
-        self.entry(key, stored, clocks)
+        self.entry(key, &stored, clocks)
     }
 
     fn store(&self, state: &mut State, key: &StoreKey, entry: &Entry<Payload>, clocks: Clocks) {
         let frame = self.frame(entry, clocks);
-        state.set(name(&self.namespace, key), frame.encode(key), frame.expires_ms, clocks.server);
+        state.set(&name(&self.namespace, key), frame.encode(key), frame.expires_ms, clocks.server);
     }
 }
 

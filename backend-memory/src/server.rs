@@ -185,7 +185,7 @@ impl MemoryServer {
     /// Stores raw bytes under a key, as another program would.
     pub fn poke(&self, namespace: &str, key: &StoreKey, bytes: impl Into<Bytes>, ttl: Duration) {
         let now = self.now();
-        self.state().set(name(namespace, key), bytes.into(), now.saturating_add(millis_up(ttl)), now);
+        self.state().set(&name(namespace, key), bytes.into(), now.saturating_add(millis_up(ttl)), now);
     }
 
     /// The raw bytes of a key, if there is a live value.

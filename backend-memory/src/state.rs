@@ -137,10 +137,10 @@ impl State {
         Some(stored.clone())
     }
 
-    pub(crate) fn set(&mut self, name: Name, bytes: Bytes, expires: Millis, now: Millis) {
+    pub(crate) fn set(&mut self, name: &Name, bytes: Bytes, expires: Millis, now: Millis) {
         let touched = self.tick();
         self.data.values.insert(name.clone(), Stored { bytes, expires, touched });
-        self.changed(&name);
+        self.changed(name);
         self.make_room(now);
     }
 

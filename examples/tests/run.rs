@@ -1,4 +1,5 @@
 //! Every example runs and holds what it asserts; the quickstart tells what it should.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! Sources over a real SQLite database, alone and behind a cache.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -49,10 +49,12 @@ where
     cache
 }
 
+type Read<'a> = Box<dyn Fn(&[u64]) -> usize + 'a>;
+
 struct Contender<'a> {
     name: &'a str,
     /// Reads all keys, says how many it found.
-    read: Box<dyn Fn(&[u64]) -> usize + 'a>,
+    read: Read<'a>,
 }
 
 async fn get_all(cache: &Cache<u64, Value>, keys: &[u64]) -> usize {

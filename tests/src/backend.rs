@@ -63,7 +63,7 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
     }
 
     pub(crate) async fn value(&self, key: &str) -> Option<String> {
-        self.get(key).await.and_then(|entry| entry.value().map(|value| value.to_string()))
+        self.get(key).await.and_then(|entry| entry.value().map(ToString::to_string))
     }
 
     pub(crate) async fn remove(&self, key: &str) {
@@ -184,7 +184,7 @@ pub async fn get_many_is_aligned<F: Fixture>(fixture: F) {
     let found = bench.backend.get_many(&keys, fixture.time().now()).await.expect("get_many answers");
     assert_eq!(found.len(), keys.len(), "one answer for each key");
     for (key, entry) in keys.iter().zip(found) {
-        let value = entry.and_then(|entry| entry.value().map(|value| value.to_string()));
+        let value = entry.and_then(|entry| entry.value().map(ToString::to_string));
         let expected =
             key.parse::<u32>().expect("a number").is_multiple_of(3).then(|| format!("value {key}"));
         assert_eq!(value, expected, "key {key}");
@@ -425,7 +425,7 @@ pub async fn a_peek_never_contradicts_a_get<F: Fixture>(fixture: F) {
         let got = bench.value("a").await;
         assert_eq!(got.as_deref(), value, "after {step}");
         if let Some(entry) = bench.backend.peek(&"a".to_owned(), fixture.time().now()) {
-            assert_eq!(entry.value().map(|value| value.to_string()), got, "after {step}");
+            assert_eq!(entry.value().map(ToString::to_string), got, "after {step}");
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Builder calls commute, and what cannot work is refused with the mend.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

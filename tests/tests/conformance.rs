@@ -1,4 +1,5 @@
 //! Every backend of the workspace, alone, erased, tiered and decorated, under the whole suite.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use larder::codec::{Json, Postcard};
 use larder::{

@@ -1,4 +1,5 @@
 //! One load for everybody, whatever becomes of those who wait.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -92,8 +93,8 @@ async fn a_panic_in_the_loader_is_an_error_for_all_and_frees_the_key() {
             tokio::spawn(async move {
                 let load = move || async move {
                     gate.notified().await;
-                    let nobody: Option<u64> = None;
-                    Ok::<_, std::io::Error>(nobody.expect("the loader's own bug"))
+                    assert!(std::env::args().count() == 0, "the loader's own bug");
+                    Ok::<_, std::io::Error>(7)
                 };
                 cache.get_or_load(&1, load).await
             })

@@ -1,4 +1,5 @@
 //! No read that starts after an acknowledged invalidation returns a value loaded before it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

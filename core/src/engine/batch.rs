@@ -129,7 +129,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         if let Some(chain) = chain.filter(|_| !leading.is_empty()) {
             let engine = Arc::clone(self);
-            self.spawn(chain.scope(async move { engine.fly_many(source, leading).await }))?;
+            Self::spawn(chain.scope(async move { engine.fly_many(source, leading).await }))?;
         }
         Ok(boarded)
     }

@@ -58,7 +58,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         };
         let engine = Arc::clone(self);
         let chain = Chain::with(Chain::current(), self.id, key.clone());
-        self.spawn(chain.scope(async move {
+        Self::spawn(chain.scope(async move {
             let outcome = engine.fly(landing.key(), loader, despite_hit).await;
             landing.land(outcome);
         }))?;
@@ -81,7 +81,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Runs a flight on a task of its own, within the caller's tracing span.
-    pub(super) fn spawn(&self, flight: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    pub(super) fn spawn(flight: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let runtime = Handle::try_current().map_err(|cause| {
             Error::config("loads run on tokio: call the cache from within a tokio runtime").because(cause)
         })?;
@@ -235,5 +235,5 @@ async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T
     .await
 }
 
-/// A flight that somebody else ends is dropped with its landing; this is for those that lead many.
+/// The flights that one task leads.
 pub(super) type Leading<K, V> = Vec<Landing<K, V>>;
