@@ -101,9 +101,30 @@ async fn a_caller_after_a_local_invalidation_never_joins_the_older_load() {
     table.set(1, 11);
     cache.invalidate(&1).await.unwrap();
     let late = get(&cache);
-    hold.arrived().await;
+    settle().await;
+    assert_eq!(table.loads(), 2, "it does not wait for the older load either");
     hold.release();
     assert_eq!((value(early).await, value(late).await), (10, 11));
+}
+
+#[tokio::test]
+async fn an_old_load_that_lands_leaves_its_successor_in_flight() {
+    let table = Table::with([(1, 10)]);
+    let (cache, old) = (local(&table), table.hold());
+    let early = get(&cache);
+    old.arrived().await;
+    table.set(1, 11);
+    cache.invalidate(&1).await.unwrap();
+    let young = table.hold();
+    let second = get(&cache);
+    young.arrived().await;
+    old.release();
+    assert_eq!(value(early).await, 10);
+    let third = get(&cache);
+    settle().await;
+    assert_eq!((table.loads(), cache.in_flight()), (2, 1), "the third joins the second's load");
+    young.release();
+    assert_eq!((value(second).await, value(third).await), (11, 11));
 }
 
 /// Two processes on one server, a table between them.
