@@ -156,6 +156,20 @@ async fn a_loader_that_asks_for_its_own_key_gets_an_error() {
 }
 
 #[tokio::test]
+async fn a_batch_that_asks_for_a_key_being_loaded_by_its_caller_abandons_nobody() {
+    let table = Table::with([(1, 10), (2, 20)]);
+    let cache = local(&table);
+    let inner = cache.clone();
+    let load = move || async move {
+        let error = inner.get_many(&[2, 1]).await.unwrap_err();
+        assert_eq!((error.kind(), inner.in_flight()), (ErrorKind::Reentrant, 1), "key 2 was not boarded");
+        Ok::<_, std::io::Error>(7)
+    };
+    assert_eq!(cache.get_or_load(&1, load).await.unwrap().as_deref(), Some(&7));
+    assert_eq!(table.loads(), 0);
+}
+
+#[tokio::test]
 async fn a_loader_that_asks_for_its_own_key_through_another_cache_gets_an_error() {
     let build = || -> Cache<u64, u64> {
         Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap()

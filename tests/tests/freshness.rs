@@ -151,6 +151,8 @@ async fn a_caller_after_another_processs_invalidation_never_gets_the_older_load_
     hold.release();
     assert_eq!(value(early).await, 10, "it overlapped the invalidation");
     assert_eq!(value(late).await, 11, "it started after the invalidation was acknowledged");
+    let stats = one.stats();
+    assert_eq!((stats.reads(), stats.misses), (2, 2), "one read counts once, however often it looks");
     assert_eq!(one.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
 }
 

@@ -93,7 +93,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 let outcome = boarded.flight.outcome().await;
                 let answer = match self.acceptable(&outcome, start, boarded.leads) {
                     Some(answer) => answer?,
-                    None => self.read(key, self.source_loader(key)?).await?,
+                    None => self.read_source(key, start, self.source_loader(key)?).await?,
                 };
                 found.insert(key, answer.entry);
             }
@@ -111,8 +111,10 @@ impl<K: Key, V: Value> Engine<K, V> {
         let mut boarded = Vec::with_capacity(keys.len());
         let mut leading: Leading<K, V> = Vec::new();
         let mut chain = Chain::current();
+        // all before the first: a refusal half way would abandon flights that others have joined
+        keys.iter().try_for_each(|key| self.admit(key))?;
         for &key in keys {
-            let flight: Arc<Flight<V>> = match self.enter(key)? {
+            let flight: Arc<Flight<V>> = match self.flights.join(key) {
                 Role::Follow(flight) => {
                     self.recorder.record(&Event::Joined);
                     boarded.push(Boarded { flight, leads: false });

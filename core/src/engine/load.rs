@@ -45,7 +45,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         loader: &mut Option<Loader<V>>,
         despite_hit: bool,
     ) -> Result<Boarded<V>> {
-        let landing = match self.enter(key)? {
+        self.admit(key)?;
+        let landing = match self.flights.join(key) {
             Role::Follow(flight) => {
                 self.recorder.record(&Event::Joined);
                 return Ok(Boarded { flight, leads: false });
@@ -65,8 +66,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(boarded)
     }
 
-    /// Finds the part that a caller has in the load of `key`.
-    pub(super) fn enter(&self, key: &K) -> Result<Role<K, V>> {
+    /// Refuses what must not load: a loader that asks for its own key, a cache that was shut down.
+    pub(super) fn admit(&self, key: &K) -> Result<()> {
         if Chain::is_loading(self.id, key) {
             let mend = "load it from the source instead, or ask for another key";
             return Err(Error::new(
@@ -77,7 +78,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the cache was shut down"));
         }
-        Ok(self.flights.join(key))
+        Ok(())
     }
 
     /// Runs a flight on a task of its own, within the caller's tracing span.

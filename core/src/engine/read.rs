@@ -35,6 +35,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
         let start = self.sequence.next();
         if let Some(entry) = self.read_far(key).await {
+            self.recorder.record(&Event::Hit { tier: Tier::Far });
             return Ok(self.answer(entry, Origin::Far));
         }
         let answer = self.read_source(key, start, loader).await;
@@ -42,7 +43,13 @@ impl<K: Key, V: Value> Engine<K, V> {
         answer
     }
 
-    async fn read_source(self: &Arc<Self>, key: &K, start: u64, loader: Loader<V>) -> Result<Answer<V>> {
+    /// Loads, or waits for a load under way. Counts nothing: one read is one hit or one miss, whatever it took.
+    pub(super) async fn read_source(
+        self: &Arc<Self>,
+        key: &K,
+        start: u64,
+        loader: Loader<V>,
+    ) -> Result<Answer<V>> {
         let mut loader = Some(loader);
         loop {
             let Boarded { flight, leads } = self.board(key, &mut loader, false)?;
@@ -97,15 +104,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             return Ok(None);
         }
         let found = self.backend.get(key, self.clock.now()).await?;
-        let alive = found.filter(|entry| entry.is_alive(self.clock.now()));
-        if alive.is_some() {
-            // an invalidation of our own that failed meanwhile may have been meant for what was read
-            if self.pending.holds(key) {
-                return Ok(None);
-            }
-            self.recorder.record(&Event::Hit { tier: Tier::Far });
-        }
-        Ok(alive)
+        // an invalidation of our own that failed meanwhile may have been meant for what was read
+        Ok(found.filter(|entry| entry.is_alive(self.clock.now()) && !self.pending.holds(key)))
     }
 
     /// Reads what is cached and never loads.
@@ -113,7 +113,11 @@ impl<K: Key, V: Value> Engine<K, V> {
         if let Some(entry) = self.peek(key) {
             return Ok(Some(self.answer(entry, Origin::Near)));
         }
-        Ok(self.ask_far(key).await?.map(|entry| self.answer(entry, Origin::Far)))
+        let found = self.ask_far(key).await?;
+        if found.is_some() {
+            self.recorder.record(&Event::Hit { tier: Tier::Far });
+        }
+        Ok(found.map(|entry| self.answer(entry, Origin::Far)))
     }
 
     /// Loads whatever is cached, and puts the result in its place.
