@@ -61,12 +61,32 @@ pub struct Gate {
 
 impl Gate {
     /// A closed gate.
+    ///
+    /// # Examples
+    /// ```
+    /// let gate = larder_memory::Gate::new();
+    /// gate.open();
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self { arrived: Arc::new(Semaphore::new(0)), opened: Arc::new(Semaphore::new(0)) }
     }
 
     /// Waits until one more operation waits at the gate.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::{Fault, Gate, MemoryServer};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let (server, gate) = (MemoryServer::new(), Gate::new());
+    /// server.faults().when(|_| true, Fault::Gate(gate.clone()));
+    /// let ledger = server.connect("shop").ledger("product");
+    /// let asked = tokio::spawn(async move { larder::TagLedger::stamp(&ledger).await });
+    /// gate.arrived().await; // the operation waits
+    /// gate.open();
+    /// assert!(asked.await.unwrap().is_ok());
+    /// # }
+    /// ```
     pub async fn arrived(&self) {
         if let Ok(permit) = self.arrived.acquire().await {
             permit.forget();
@@ -74,6 +94,12 @@ impl Gate {
     }
 
     /// Lets all operations through, now and later.
+    ///
+    /// # Examples
+    /// ```
+    /// let gate = larder_memory::Gate::new();
+    /// gate.open();
+    /// ```
     pub fn open(&self) {
         self.opened.close();
     }
@@ -135,6 +161,13 @@ impl Faults {
     }
 
     /// From now on, `fault` happens to every operation that matches.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::{Fault, Gate, MemoryServer, OperationKind};
+    /// let faults = MemoryServer::new().faults();
+    /// faults.when(|operation| operation.kind == OperationKind::Fill, Fault::LoseReply);
+    /// ```
     pub fn when(
         &self,
         matches: impl Fn(&Operation) -> bool + Send + Sync + 'static,
@@ -144,6 +177,13 @@ impl Faults {
     }
 
     /// `fault` happens to the next `count` operations that match.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::{Fault, Gate, MemoryServer, OperationKind};
+    /// let faults = MemoryServer::new().faults();
+    /// faults.times(3, |_| true, Fault::Error);
+    /// ```
     pub fn times(
         &self,
         count: u64,
@@ -160,11 +200,27 @@ impl Faults {
     }
 
     /// Removes one rule. Operations that it hangs stay so.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::{Fault, Gate, MemoryServer, OperationKind};
+    /// let faults = MemoryServer::new().faults();
+    /// let down = faults.when(|_| true, Fault::Error);
+    /// faults.remove(down);
+    /// ```
     pub fn remove(&self, id: FaultId) {
         self.rules().retain(|rule| rule.id != id.0);
     }
 
     /// Removes all rules. Operations that hang stay so.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::{Fault, Gate, MemoryServer, OperationKind};
+    /// let faults = MemoryServer::new().faults();
+    /// faults.when(|_| true, Fault::Error);
+    /// faults.clear();
+    /// ```
     pub fn clear(&self) {
         self.rules().clear();
     }

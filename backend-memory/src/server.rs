@@ -64,12 +64,26 @@ pub struct Snapshot(Data);
 
 impl MemoryServer {
     /// A server on the machine's clock, without limit.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// assert!(MemoryServer::new().is_empty());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(SystemClock::new())
     }
 
     /// A server on this clock: a [`larder::ManualClock`] for tests.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let clock = larder::ManualClock::new();
+    /// let server = MemoryServer::with_clock(clock.clone());
+    /// # let _ = server;
+    /// ```
     #[must_use]
     pub fn with_clock(clock: impl Clock) -> Self {
         Self(Arc::new(Shared {
@@ -82,6 +96,13 @@ impl MemoryServer {
 
     /// Keeps at most `most` values and fences together; the least recently used of both go first, as with Redis'
     /// `allkeys-lru`.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let small = MemoryServer::new().capacity(100);
+    /// # let _ = small;
+    /// ```
     #[must_use]
     pub fn capacity(self, most: usize) -> Self {
         self.state().capacity = Some(most);
@@ -89,6 +110,13 @@ impl MemoryServer {
     }
 
     /// What random choices (nonces, tokens, [`evict_some`](Self::evict_some)) are drawn from. Default 0: a run repeats itself.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let another_course = MemoryServer::new().seed(7);
+    /// # let _ = another_course;
+    /// ```
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         self.state().seed(seed);
@@ -96,39 +124,98 @@ impl MemoryServer {
     }
 
     /// A handle for the process `name`.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let process = MemoryServer::new().connect("shop");
+    /// # let _ = process;
+    /// ```
     #[must_use]
     pub fn connect(&self, name: impl Into<String>) -> Memory {
         Memory { server: self.clone(), process: name.into().into() }
     }
 
     /// The faults, to add and remove.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let server = MemoryServer::new();
+    /// server.faults().when(|operation| operation.process == "shop", larder_memory::Fault::Error);
+    /// ```
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.0.faults.clone()
     }
 
     /// The operations executed so far, in order.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// assert!(MemoryServer::new().record().is_empty());
+    /// ```
     #[must_use]
     pub fn record(&self) -> Vec<Operation> {
         self.state().record.clone()
     }
 
     /// Forgets the operations recorded so far.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// MemoryServer::new().clear_record();
+    /// ```
     pub fn clear_record(&self) {
         self.state().record.clear();
     }
 
     /// Loses everything, as `FLUSHALL` does; subscribers are told.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// server.flush();
+    /// assert!(server.is_empty());
+    /// ```
     pub fn flush(&self) {
         self.state().replace(Data::default());
     }
 
     /// Restarts without data: everything is lost, all processes see a reconnect.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// server.restart_empty();
+    /// assert!(server.is_empty());
+    /// ```
     pub fn restart_empty(&self) {
         self.restart_from(&Snapshot::default());
     }
 
     /// What the server holds now.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// let dump = server.snapshot();
+    /// # let _ = dump;
+    /// ```
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot(self.state().data.clone())
@@ -136,6 +223,19 @@ impl MemoryServer {
 
     /// Restarts with the data of an earlier moment, as after a failover or a restart from a dump: what was removed since
     /// is back, fences included.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// let dump = server.snapshot();
+    /// server.flush();
+    /// server.restart_from(&dump);
+    /// assert_eq!(server.len(), 1);
+    /// ```
     pub fn restart_from(&self, snapshot: &Snapshot) {
         let mut state = self.state();
         state.replace(snapshot.0.clone());
@@ -143,39 +243,107 @@ impl MemoryServer {
     }
 
     /// Evicts the value of a key, as lack of memory would.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// server.evict("product", &StoreKey::new(&7));
+    /// assert!(server.is_empty());
+    /// ```
     pub fn evict(&self, namespace: &str, key: &StoreKey) {
         self.state().remove_value(&name(namespace, key));
     }
 
     /// Evicts the fence of a key, as lack of memory would.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// server.evict_fence("product", &StoreKey::new(&7));
+    /// assert_eq!(server.len(), 1);
+    /// ```
     pub fn evict_fence(&self, namespace: &str, key: &StoreKey) {
         self.state().end_fence(&name(namespace, key));
     }
 
     /// Evicts up to `count` values and fences drawn from the seed; returns how many.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// assert_eq!(server.evict_some(5), 1);
+    /// ```
     pub fn evict_some(&self, count: usize) -> usize {
         self.state().evict_some(count)
     }
 
     /// The stored keys as (namespace, key), in order, expired ones that nobody touched included.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// assert_eq!(server.keys(), [("product".to_owned(), "7".to_owned())]);
+    /// ```
     #[must_use]
     pub fn keys(&self) -> Vec<(String, String)> {
         self.state().names()
     }
 
     /// How many values are stored, expired ones that nobody touched included.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// assert_eq!(server.len(), 1);
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.state().names().len()
     }
 
     /// Whether no value is stored.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// assert!(!server.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many fences stand.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// assert_eq!(MemoryServer::new().fences(), 0);
+    /// ```
     #[must_use]
     pub fn fences(&self) -> usize {
         let now = self.now();
@@ -183,12 +351,32 @@ impl MemoryServer {
     }
 
     /// Stores raw bytes under a key, as another program would.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// assert_eq!(server.len(), 1);
+    /// ```
     pub fn poke(&self, namespace: &str, key: &StoreKey, bytes: impl Into<Bytes>, ttl: Duration) {
         let now = self.now();
         self.state().set(&name(namespace, key), bytes.into(), now.saturating_add(millis_up(ttl)), now);
     }
 
     /// The raw bytes of a key, if there is a live value.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// # use larder::StoreKey;
+    /// # use std::time::Duration;
+    /// let server = MemoryServer::new();
+    /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
+    /// assert_eq!(server.bytes("product", &StoreKey::new(&7)).unwrap(), "bytes");
+    /// ```
     #[must_use]
     pub fn bytes(&self, namespace: &str, key: &StoreKey) -> Option<Bytes> {
         let now = self.now();
@@ -257,29 +445,67 @@ pub(crate) struct Request {
 
 impl Memory {
     /// The store with values encoded by `codec`.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let typed = MemoryServer::new().connect("shop").encoded(larder::codec::Json);
+    /// # let _ = typed;
+    /// ```
     pub fn encoded<C>(&self, codec: C) -> Encoded<Self, C> {
         Encoded::new(self.clone(), codec)
     }
 
     /// The server's locks.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let locks = MemoryServer::new().connect("shop").locks();
+    /// # let _ = locks;
+    /// ```
     #[must_use]
     pub fn locks(&self) -> MemoryLocks {
         MemoryLocks::new(self.clone())
     }
 
     /// The tag ledger of a namespace.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let ledger = MemoryServer::new().connect("shop").ledger("product");
+    /// # let _ = ledger;
+    /// ```
     #[must_use]
     pub fn ledger(&self, namespace: impl Into<String>) -> MemoryLedger {
         MemoryLedger::new(self.clone(), namespace.into())
     }
 
     /// What the server pushes from now on.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let server = MemoryServer::new();
+    /// let mut pushes = server.connect("shop").pushes();
+    /// server.flush();
+    /// assert!(pushes.try_next().is_some());
+    /// ```
     #[must_use]
     pub fn pushes(&self) -> Pushes {
         Pushes(self.server.state().subscribe(&self.process))
     }
 
     /// Cuts this process off: its operations fail, pushes to it are lost.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let process = MemoryServer::new().connect("shop");
+    /// process.disconnect(); // its operations fail now
+    /// process.reconnect();
+    /// ```
     pub fn disconnect(&self) {
         let mut state = self.server.state();
         if !self.is_cut_off(&state) {
@@ -288,6 +514,16 @@ impl Memory {
     }
 
     /// Ends the cut; its subscribers receive [`Push::Reconnected`] first.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let process = MemoryServer::new().connect("shop");
+    /// let mut pushes = process.pushes();
+    /// process.disconnect();
+    /// process.reconnect();
+    /// assert_eq!(pushes.try_next(), Some(larder_memory::Push::Reconnected));
+    /// ```
     pub fn reconnect(&self) {
         let mut state = self.server.state();
         state.disconnected.retain(|process| **process != *self.process);

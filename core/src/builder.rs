@@ -66,6 +66,12 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
 
     /// The name that sets this cache's keys apart in a shared store: ASCII letters, digits and `-_./:`, at most 64.
     /// Needed with a shared store; without one by default.
+    ///
+    /// # Examples
+    /// ```
+    /// let builder = larder::Cache::<u64, u64>::builder().namespace("square");
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.namespace = Some(name.into());
@@ -74,6 +80,12 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
 
     /// The version of the value type in a shared store. Raise it when the type changes: versions do not see each other's
     /// entries, so old and new processes can run side by side. Default 0.
+    ///
+    /// # Examples
+    /// ```
+    /// let builder = larder::Cache::<u64, u64>::builder().namespace("square").schema(2);
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn schema(mut self, schema: u32) -> Self {
         self.schema = schema;
@@ -81,6 +93,13 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     }
 
     /// Where entries are kept. Needed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::doc::Store as Quick;
+    /// let builder = larder::Cache::<u64, u64>::builder().backend(Quick);
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn backend<B>(mut self, backend: B) -> Self
     where
@@ -92,6 +111,13 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     }
 
     /// Where values come from. Without one, only [`Cache::get_or_load`] loads.
+    ///
+    /// # Examples
+    /// ```
+    /// let builder = larder::Cache::<u64, u64>::builder()
+    ///     .source(larder::source_fn(|key: u64| async move { Ok::<_, std::io::Error>(Some(key * key)) }));
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn source<S: Source<K, Value = V>>(mut self, source: S) -> Self {
         self.source = Some(Arc::new(Single(source)));
@@ -99,6 +125,23 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     }
 
     /// Where values come from, one or many at a time: [`Cache::get_many`] then loads what is missing with one call.
+    ///
+    /// # Examples
+    /// ```
+    /// struct Squares;
+    /// # impl larder::Source<u64> for Squares {
+    /// #     type Value = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn load(&self, key: &u64) -> Result<Option<u64>, Self::Error> { Ok(Some(key * key)) }
+    /// # }
+    /// impl larder::BatchSource<u64> for Squares {
+    ///     async fn load_many(&self, keys: &[u64]) -> Result<Vec<Option<u64>>, Self::Error> {
+    ///         Ok(keys.iter().map(|key| key.checked_mul(*key)).collect())
+    ///     }
+    /// }
+    /// let builder = larder::Cache::<u64, u64>::builder().batch_source(Squares);
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn batch_source<S: BatchSource<K, Value = V>>(mut self, source: S) -> Self {
         self.source = Some(Arc::new(Batched(source)));
@@ -106,6 +149,12 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     }
 
     /// How the cache behaves, its TTL first of all. Needed.
+    ///
+    /// # Examples
+    /// ```
+    /// let builder = larder::Cache::<u64, u64>::builder().strategy(larder::Strategy::aside(std::time::Duration::from_secs(60)));
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy<V>) -> Self {
         self.strategy = Some(strategy);
@@ -114,6 +163,12 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
 
     /// How long a call to the whole backend may take before the cache goes on without it. Default 1 s. To bound one tier
     /// of two, decorate it with [`Timeout`].
+    ///
+    /// # Examples
+    /// ```
+    /// let builder = larder::Cache::<u64, u64>::builder().backend_timeout(std::time::Duration::from_millis(250));
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn backend_timeout(mut self, limit: Duration) -> Self {
         self.backend_timeout = limit;
@@ -121,6 +176,19 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     }
 
     /// Who is told of every event, besides the built-in [`Stats`](crate::Stats). Default nobody.
+    ///
+    /// # Examples
+    /// ```
+    /// #[derive(Debug)]
+    /// struct Console;
+    /// impl larder::Observer for Console {
+    ///     fn on_event(&self, event: &larder::Event<'_>) {
+    ///         println!("{event:?}");
+    ///     }
+    /// }
+    /// let builder = larder::Cache::<u64, u64>::builder().observer(Console);
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -128,6 +196,12 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     }
 
     /// The clock. Default [`SystemClock`]; tests give a [`ManualClock`](crate::ManualClock).
+    ///
+    /// # Examples
+    /// ```
+    /// let builder = larder::Cache::<u64, u64>::builder().clock(larder::ManualClock::new());
+    /// # let _ = builder;
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
@@ -139,6 +213,12 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) when a needed part is missing or a value cannot work; the message says what
     /// to write instead.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Cache::<u64, u64>::builder().build().unwrap_err();
+    /// assert!(error.to_string().contains("`.backend(Quick::new(10_000))`"));
+    /// ```
     pub fn build(self) -> Result<Cache<K, V>> {
         let Self { namespace, schema, open, source, strategy, backend_timeout, observer, clock } = self;
         let missing = |mend: &str| Error::config(format!("a part is missing: {mend}"));

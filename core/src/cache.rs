@@ -65,6 +65,14 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Cancellation safety
     /// Dropping the future gives up waiting and nothing else: the load goes on and its value is kept.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = larder::doc::squares()?;
+    /// assert_eq!(squares.get(&3).await?.as_deref(), Some(&9));
+    /// # Ok(()) }
+    /// ```
     pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
         if let Some(entry) = self.engine.peek(key) {
             return Ok(entry.into_value());
@@ -79,6 +87,15 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Cancellation safety
     /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = larder::doc::squares()?;
+    /// let found = squares.fetch(&3).await?;
+    /// assert_eq!((found.origin, found.age.as_secs()), (larder::Origin::Loaded, 0));
+    /// # Ok(()) }
+    /// ```
     pub async fn fetch(&self, key: &K) -> Result<Fetched<V>> {
         if let Some(entry) = self.engine.peek(key) {
             return Ok(Fetched::new(self.engine.near_answer(entry)));
@@ -233,6 +250,17 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Cancellation safety
     /// Dropped on its way, it goes on in the background like one that failed. A future that was never polled did nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = larder::doc::squares()?;
+    /// squares.get(&3).await?;
+    /// // ... the write is committed ...
+    /// squares.invalidate(&3).await?;
+    /// assert!(squares.lookup(&3).await?.is_none());
+    /// # Ok(()) }
+    /// ```
     pub async fn invalidate(&self, key: &K) -> Result<()> {
         Box::pin(self.engine.invalidate(key)).await
     }

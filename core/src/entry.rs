@@ -81,6 +81,15 @@ impl Born {
 
 impl<V> Entry<V> {
     /// An entry made at `now` that is dead `ttl` later. `None` makes a negative entry.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert!(entry.is_alive(now));
+    /// ```
     #[must_use]
     pub fn new(value: Option<Arc<V>>, now: Timestamp, ttl: Duration) -> Self {
         let born = Born::new(now, Duration::ZERO);
@@ -88,54 +97,136 @@ impl<V> Entry<V> {
     }
 
     /// The value, or `None` for a negative entry.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(**entry.value().unwrap(), "bread");
+    /// ```
     #[must_use]
     pub fn value(&self) -> Option<&Arc<V>> {
         self.value.as_ref()
     }
 
     /// The value, taken out.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(*entry.into_value().unwrap(), "bread");
+    /// ```
     #[must_use]
     pub fn into_value(self) -> Option<Arc<V>> {
         self.value
     }
 
     /// When the value was stored, to the millisecond below.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(entry.created(), now);
+    /// ```
     #[must_use]
     pub fn created(&self) -> Timestamp {
         self.born.created()
     }
 
     /// The first moment at which the entry is dead (the hard TTL).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(entry.expires(), now.saturating_add(Duration::from_secs(60)));
+    /// ```
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
 
     /// Whether the entry may still be served at `now`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert!(!entry.is_alive(entry.expires()));
+    /// ```
     #[must_use]
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now < self.expires || self.expires == Timestamp::NEVER
     }
 
     /// How long ago the value was stored.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(entry.age(now.saturating_add(Duration::from_secs(1))), Duration::from_secs(1));
+    /// ```
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         self.created().until(now)
     }
 
     /// How long the entry has left to live at `now`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(entry.remaining(now), Duration::from_secs(60));
+    /// ```
     #[must_use]
     pub fn remaining(&self, now: Timestamp) -> Duration {
         if self.expires == Timestamp::NEVER { Duration::MAX } else { now.until(self.expires) }
     }
 
     /// How long the load took that made the value, in microseconds, to five digits; zero when not known.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(entry.load_cost(), Duration::ZERO);
+    /// ```
     #[must_use]
     pub fn load_cost(&self) -> Duration {
         self.born.cost()
     }
 
     /// The same entry with the time its load took.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// let entry = entry.with_load_cost(Duration::from_millis(7));
+    /// assert_eq!(entry.load_cost(), Duration::from_millis(7));
+    /// ```
     #[must_use]
     pub fn with_load_cost(mut self, cost: Duration) -> Self {
         self.born = Born::new(self.created(), cost);
@@ -143,6 +234,16 @@ impl<V> Entry<V> {
     }
 
     /// The same entry with other times: for backends that keep entries in another clock.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// let moved = entry.with_times(Timestamp::ORIGIN, now);
+    /// assert!(!moved.is_alive(now));
+    /// ```
     #[must_use]
     pub fn with_times(mut self, created: Timestamp, expires: Timestamp) -> Self {
         self.born = Born::new(created, self.load_cost());
@@ -154,6 +255,17 @@ impl<V> Entry<V> {
     ///
     /// # Errors
     /// Those of `change`; the entry is then gone.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// let length = entry.try_map(|text| Ok::<_, larder::Error>(text.len()))?;
+    /// assert_eq!(**length.value().unwrap(), 5);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     pub fn try_map<W, E>(self, change: impl FnOnce(&V) -> Result<W, E>) -> Result<Entry<W>, E> {
         let Self { value, expires, born, mark } = self;
         let value = value.map(|value| change(&value).map(Arc::new)).transpose()?;
@@ -161,6 +273,15 @@ impl<V> Entry<V> {
     }
 
     /// The same entry, dead at `latest` if it would have lived longer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert_eq!(entry.expiring_by(now).expires(), now);
+    /// ```
     #[must_use]
     pub fn expiring_by(mut self, latest: Timestamp) -> Self {
         self.expires = self.expires.min(latest);

@@ -149,6 +149,13 @@ impl Error {
     }
 
     /// Adds the cause, which [`StdError::source`] then returns.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::error::Error as _;
+    /// let error = larder::Error::config("no such file").because(std::io::Error::other("gone"));
+    /// assert_eq!(error.source().unwrap().to_string(), "gone");
+    /// ```
     #[must_use]
     pub fn because(self, cause: impl Into<BoxError>) -> Self {
         let Inner { kind, transient, ref message, .. } = *self.0;
@@ -156,6 +163,12 @@ impl Error {
     }
 
     /// Marks the error as one that may go away when the operation is tried again.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Error, ErrorKind};
+    /// assert!(Error::new(ErrorKind::Backend, "busy").transient().is_transient());
+    /// ```
     #[must_use]
     pub fn transient(mut self) -> Self {
         match Arc::get_mut(&mut self.0) {
@@ -173,18 +186,36 @@ impl Error {
     }
 
     /// What kind of thing went wrong.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Error, ErrorKind};
+    /// assert_eq!(Error::from_source("no").kind(), ErrorKind::Source);
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Whether the same call may succeed when tried again unchanged.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(!larder::Error::from_source("no such table").is_transient());
+    /// ```
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.0.transient
     }
 
     /// The first cause in the chain that is an `E`: the user's own error, given back.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::from_source(std::io::Error::other("down"));
+    /// assert_eq!(error.source_as::<std::io::Error>().unwrap().to_string(), "down");
+    /// assert!(error.source_as::<std::fmt::Error>().is_none());
+    /// ```
     #[must_use]
     pub fn source_as<E: StdError + 'static>(&self) -> Option<&E> {
         let mut next: Option<&(dyn StdError + 'static)> = self.source();

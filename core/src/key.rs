@@ -76,12 +76,26 @@ impl KeyWriter {
     }
 
     /// Writes a string part: `=` and the escaped text.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut key = larder::KeyWriter::new();
+    /// key.string("a b");
+    /// assert_eq!(key.finish().as_str(), "=a%20b");
+    /// ```
     pub fn string(&mut self, text: &str) {
         self.0.push('=');
         self.escaped(text);
     }
 
     /// Writes an integer part: its decimal digits.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut key = larder::KeyWriter::new();
+    /// key.integer(-7i64);
+    /// assert_eq!(key.finish().as_str(), "-7");
+    /// ```
     pub fn integer(&mut self, number: impl Into<Integer>) {
         use fmt::Write as _;
         let _ = match number.into().0 {
@@ -91,6 +105,13 @@ impl KeyWriter {
     }
 
     /// Writes raw bytes (an identifier, a digest): `x` and hex digits.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut key = larder::KeyWriter::new();
+    /// key.bytes(&[1, 255]);
+    /// assert_eq!(key.finish().as_str(), "x01ff");
+    /// ```
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.0.push('x');
         for byte in bytes {
@@ -99,6 +120,13 @@ impl KeyWriter {
     }
 
     /// Writes parts between brackets: what a struct of one's own or an enum variant is made of.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut key = larder::KeyWriter::new();
+    /// key.parts([&"variant" as &dyn larder::CacheKey, &7]);
+    /// assert_eq!(key.finish().as_str(), "(=variant,7)");
+    /// ```
     pub fn parts<'a>(&mut self, parts: impl IntoIterator<Item = &'a dyn CacheKey>) {
         self.list('(', parts, ')');
     }
@@ -135,6 +163,13 @@ impl KeyWriter {
     }
 
     /// The finished key.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut key = larder::KeyWriter::new();
+    /// key.integer(7u8);
+    /// assert_eq!(key.finish().as_str(), "7");
+    /// ```
     #[must_use]
     pub fn finish(self) -> StoreKey {
         let short = (self.0.len() > LONGEST).then(|| {
@@ -181,6 +216,11 @@ pub struct StoreKey {
 
 impl StoreKey {
     /// Encodes a key.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::StoreKey::new(&Some(7)).as_str(), "+7");
+    /// ```
     #[must_use]
     pub fn new<K: CacheKey + ?Sized>(key: &K) -> Self {
         let mut writer = KeyWriter::new();
@@ -189,12 +229,22 @@ impl StoreKey {
     }
 
     /// The form that names the entry in the store.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::StoreKey::new(&("user", 7)).as_str(), "(=user,7)");
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.short.as_deref().unwrap_or(&self.full)
     }
 
     /// The whole encoded key, which the stored header echoes.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::StoreKey::new(&"x".repeat(500)).full().len(), 501);
+    /// ```
     #[must_use]
     pub fn full(&self) -> &str {
         &self.full

@@ -76,12 +76,22 @@ pub struct LockToken(u128);
 
 impl LockToken {
     /// The token with this number.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::LockToken::new(7), larder::LockToken::new(7));
+    /// ```
     #[must_use]
     pub const fn new(token: u128) -> Self {
         Self(token)
     }
 
     /// The number.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::LockToken::new(7).get(), 7);
+    /// ```
     #[must_use]
     pub const fn get(self) -> u128 {
         self.0

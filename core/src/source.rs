@@ -144,18 +144,35 @@ pub struct Loaded<V> {
 
 impl<V> Loaded<V> {
     /// A loaded value, kept as long as the strategy says.
+    ///
+    /// # Examples
+    /// ```
+    /// let loaded: larder::Loaded<u8> = larder::Loaded::new(7);
+    /// assert_eq!(loaded, Some(7).into());
+    /// ```
     pub fn new(value: V) -> Self {
         Self { value: Some(value), ttl: None, store: true }
     }
 
     /// The knowledge that there is no such thing; kept only with a TTL of its own or the strategy's
     /// [`negative_ttl`](crate::Strategy::negative_ttl).
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Loaded::<u8>::absent(), None.into());
+    /// ```
     #[must_use]
     pub fn absent() -> Self {
         Self { value: None, ttl: None, store: true }
     }
 
     /// Keeps this value for `ttl` instead of the strategy's TTL. Zero means [`no_store`](Self::no_store).
+    ///
+    /// # Examples
+    /// ```
+    /// let token = larder::Loaded::new("secret").ttl(std::time::Duration::from_secs(30));
+    /// # let _ = token;
+    /// ```
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
@@ -163,6 +180,12 @@ impl<V> Loaded<V> {
     }
 
     /// Gives the value to those who wait for it and does not keep it.
+    ///
+    /// # Examples
+    /// ```
+    /// let once = larder::Loaded::new("for this caller").no_store();
+    /// # let _ = once;
+    /// ```
     #[must_use]
     pub fn no_store(mut self) -> Self {
         self.store = false;

@@ -35,6 +35,13 @@ pub struct Strategy<V> {
 impl<V> Strategy<V> {
     /// Cache-aside: a miss loads, fills and answers; an entry lives for `ttl`, from 1 ms to [`Duration::MAX`] (never
     /// expires). Zero is refused by `build()`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60));
+    /// # let _ = strategy;
+    /// ```
     #[must_use]
     pub fn aside(ttl: Duration) -> Self {
         Self {
@@ -48,6 +55,13 @@ impl<V> Strategy<V> {
     }
 
     /// Keeps the knowledge that something is absent, for this long. By default absence is not kept.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60)).negative_ttl(Duration::from_secs(5));
+    /// # let _ = strategy;
+    /// ```
     #[must_use]
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.negative_ttl = Some(ttl);
@@ -56,6 +70,13 @@ impl<V> Strategy<V> {
 
     /// Shortens each TTL at random by up to this share (0.1: between 90 and 100 %), so that entries filled together do
     /// not expire together. Never lengthens it. Default 0; must be at least 0 and below 1.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60)).jitter(0.1);
+    /// # let _ = strategy;
+    /// ```
     #[must_use]
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
@@ -64,6 +85,14 @@ impl<V> Strategy<V> {
 
     /// Lets the loaded value decide its own TTL; `None` leaves the strategy's, zero does not keep the value. A TTL that
     /// the loader gives ([`Loaded::ttl`]) comes before both.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60))
+    ///     .ttl_by(|page: &String| page.contains("breaking").then_some(Duration::from_secs(2)));
+    /// # let _ = strategy;
+    /// ```
     #[must_use]
     pub fn ttl_by(mut self, decide: impl Fn(&V) -> Option<Duration> + Send + Sync + 'static) -> Self {
         self.ttl_by = Some(Arc::new(decide));
@@ -72,6 +101,13 @@ impl<V> Strategy<V> {
 
     /// How long a load may take before it is given up with a timeout error. Default 30 s. Callers may give up earlier;
     /// the load then goes on and fills.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60)).load_timeout(Duration::from_secs(2));
+    /// # let _ = strategy;
+    /// ```
     #[must_use]
     pub fn load_timeout(mut self, budget: Duration) -> Self {
         self.load_timeout = budget;
@@ -80,6 +116,13 @@ impl<V> Strategy<V> {
 
     /// How long the announcement of a load stands in the backend unless renewed, which happens every third of it while
     /// the load runs. Default 10 s. When it ends, a fill is refused; nothing worse.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60)).lease(Duration::from_secs(5));
+    /// # let _ = strategy;
+    /// ```
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;

@@ -21,6 +21,11 @@ pub struct Tag(Box<str>);
 
 impl Tag {
     /// The tag of the thing `key` of the kind `kind`.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Tag::new("shop", ("north", 7)).as_str(), "shop:(=north,7)");
+    /// ```
     pub fn new(kind: &str, key: impl CacheKey) -> Self {
         let mut writer = KeyWriter::new();
         writer.escaped(kind);
@@ -30,6 +35,11 @@ impl Tag {
     }
 
     /// The tag as the ledger keeps it: printable ASCII.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Tag::new("shop", "a b").as_str(), "shop:=a%20b");
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -64,18 +74,33 @@ pub struct Stamp {
 
 impl Stamp {
     /// The stamp of the ledger with this identity at this count.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Stamp::new(1, 2).count(), 2);
+    /// ```
     #[must_use]
     pub const fn new(ledger: u64, count: u64) -> Self {
         Self { ledger, count }
     }
 
     /// The identity of the ledger: random, made when the ledger is.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Stamp::new(1, 2).ledger(), 1);
+    /// ```
     #[must_use]
     pub const fn ledger(self) -> u64 {
         self.ledger
     }
 
     /// How many invalidations the ledger had counted.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Stamp::new(1, 2).count(), 2);
+    /// ```
     #[must_use]
     pub const fn count(self) -> u64 {
         self.count
@@ -102,24 +127,44 @@ pub struct LedgerView {
 impl LedgerView {
     /// The view of the ledger with this identity; `counts` are aligned with the tags that were asked for, and a tag that
     /// the ledger does not hold has its floor.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::LedgerView::new(1, vec![3]).counts(), [3]);
+    /// ```
     #[must_use]
     pub fn new(ledger: u64, counts: Vec<u64>) -> Self {
         Self { ledger, counts }
     }
 
     /// The identity of the ledger.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::LedgerView::new(1, vec![3]).ledger(), 1);
+    /// ```
     #[must_use]
     pub fn ledger(&self) -> u64 {
         self.ledger
     }
 
     /// The counts, aligned with the tags that were asked for.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::LedgerView::new(1, vec![3, 0]).counts(), [3, 0]);
+    /// ```
     #[must_use]
     pub fn counts(&self) -> &[u64] {
         &self.counts
     }
 
     /// Whether an entry with this stamp, carrying these tags, still stands.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(larder::LedgerView::new(1, vec![3]).allows(larder::Stamp::new(1, 3)));
+    /// ```
     #[must_use]
     pub fn allows(&self, stamp: Stamp) -> bool {
         self.ledger == stamp.ledger() && self.counts.iter().all(|&count| count <= stamp.count())

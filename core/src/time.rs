@@ -29,25 +29,55 @@ impl Timestamp {
     pub const NEVER: Self = Self(u64::MAX);
 
     /// The point `nanos` nanoseconds after the clock's origin.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Timestamp;
+    /// assert_eq!(Timestamp::from_nanos(0), Timestamp::ORIGIN);
+    /// ```
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the clock's origin.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Timestamp;
+    /// assert_eq!(Timestamp::from_nanos(7).as_nanos(), 7);
+    /// ```
     #[must_use]
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// `self + duration`, or [`Timestamp::NEVER`] when that is too far away to say.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Timestamp;
+    /// assert_eq!(Timestamp::ORIGIN.saturating_add(Duration::from_nanos(7)).as_nanos(), 7);
+    /// ```
     #[must_use]
+    #[inline]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
     }
 
     /// `self - duration`, or the origin when that is before it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Timestamp;
+    /// assert_eq!(Timestamp::from_nanos(7).saturating_sub(Duration::from_secs(1)), Timestamp::ORIGIN);
+    /// ```
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -62,6 +92,13 @@ impl Timestamp {
     }
 
     /// The time from `self` until `later`; zero when `later` is not later.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Timestamp;
+    /// assert_eq!(Timestamp::from_nanos(7).until(Timestamp::from_nanos(3)), Duration::ZERO);
+    /// ```
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_nanos(later.0.saturating_sub(self.0))
@@ -196,12 +233,27 @@ impl ManualClock {
     }
 
     /// A clock that stands at `start`.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Clock, ManualClock, Timestamp};
+    /// assert_eq!(ManualClock::at(Timestamp::from_nanos(7)).now().as_nanos(), 7);
+    /// ```
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
         Self(Arc::new(AtomicU64::new(start.as_nanos())))
     }
 
     /// Moves the time on by `duration`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// use larder::{Clock, ManualClock, Timestamp};
+    /// let clock = ManualClock::at(Timestamp::ORIGIN);
+    /// clock.advance(Duration::from_nanos(7));
+    /// assert_eq!(clock.now().as_nanos(), 7);
+    /// ```
     pub fn advance(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // fetch_add would wrap; a clock must not go back

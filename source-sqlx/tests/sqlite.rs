@@ -82,6 +82,7 @@ async fn a_batch_is_aligned_whatever_its_keys() {
         let expected: Vec<_> = keys.iter().map(|&id| (id < 1_000).then(|| product(id))).collect();
         assert_eq!(source.load_many(&keys).await.unwrap(), expected, "{count} keys");
     }
+    larder_testkit::source::load_many_agrees_with_load(&source, &[7, 5_000, 7, 8]).await;
     let twice = source.load_many(&[7, 5_000, 7]).await.unwrap();
     assert_eq!(twice, [Some(product(7)), None, Some(product(7))]);
     assert_eq!(source.load(&7).await.unwrap(), Some(product(7)));

@@ -34,11 +34,27 @@ pub struct Breaker<S> {
 
 impl<S> Breaker<S> {
     /// A breaker around `inner`: 5 failures in a row open it, for 1 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
+    /// let guarded = Breaker::new(Redis);
+    /// # let _ = guarded;
+    /// ```
     pub fn new(inner: S) -> Self {
         Self { inner, failures: 5, pause: Duration::from_secs(1) }
     }
 
     /// How many failures in a row open it; default 5, zero is refused by `build()`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
+    /// let patient = Breaker::new(Redis).failures(20);
+    /// # let _ = patient;
+    /// ```
     #[must_use]
     pub fn failures(mut self, failures: u32) -> Self {
         self.failures = failures;
@@ -46,6 +62,14 @@ impl<S> Breaker<S> {
     }
 
     /// How long it stays open before a try; default 1 s, zero is refused by `build()`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
+    /// let patient = Breaker::new(Redis).pause(Duration::from_secs(5));
+    /// # let _ = patient;
+    /// ```
     #[must_use]
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;

@@ -33,17 +33,38 @@ pub struct Payload {
 
 impl Payload {
     /// The bytes that `codec` wrote.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{CodecId, Payload};
+    /// let payload = Payload::new(CodecId::JSON, "{}");
+    /// # let _ = payload;
+    /// ```
     pub fn new(codec: CodecId, bytes: impl Into<Bytes>) -> Self {
         Self { codec, bytes: bytes.into() }
     }
 
     /// Which codec wrote the bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{CodecId, Payload};
+    /// let payload = Payload::new(CodecId::JSON, "{}");
+    /// assert_eq!(payload.codec(), CodecId::JSON);
+    /// ```
     #[must_use]
     pub fn codec(&self) -> CodecId {
         self.codec
     }
 
     /// The bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{CodecId, Payload};
+    /// let payload = Payload::new(CodecId::JSON, "{}");
+    /// assert_eq!(payload.bytes().len(), 2);
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -72,12 +93,28 @@ pub struct Encoded<S, C> {
 
 impl<S, C> Encoded<S, C> {
     /// `store` with values encoded by `codec`.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "json")] {
+    /// # use larder::{doc::Store, codec::Json, Encoded};
+    /// let typed = Encoded::new(Store, Json);
+    /// # let _ = typed; }
+    /// ```
     pub fn new(store: S, codec: C) -> Self {
         Self { store, codec, max_bytes: MAX_BYTES }
     }
 
     /// The largest encoded value, in bytes; default 16 MiB. A larger one is returned to its caller, counted, traced, and
     /// not stored; larger stored bytes are a miss.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "json")] {
+    /// # use larder::{doc::Store, codec::Json, Encoded};
+    /// let small_values_only = Encoded::new(Store, Json).max_bytes(64 << 10);
+    /// # let _ = small_values_only; }
+    /// ```
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;

@@ -191,18 +191,42 @@ pub struct Announce {
 
 impl Announce {
     /// Several loaders may hold the fence at once; the first accepted fill ends it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Announce;
+    /// let lease = Duration::from_secs(10);
+    /// assert!(!Announce::shared(lease).is_exclusive());
+    /// ```
     #[must_use]
     pub const fn shared(lease: Duration) -> Self {
         Self { lease, exclusive: false, despite_hit: false }
     }
 
     /// One loader at a time; the others are told [`Begun::Busy`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Announce;
+    /// let lease = Duration::from_secs(10);
+    /// assert!(Announce::exclusive(lease).is_exclusive());
+    /// ```
     #[must_use]
     pub const fn exclusive(lease: Duration) -> Self {
         Self { lease, exclusive: true, despite_hit: false }
     }
 
     /// Announce the load even when there is an entry: a refresh, or the replacement of bytes that cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Announce;
+    /// let lease = Duration::from_secs(10);
+    /// assert!(Announce::shared(lease).despite_hit().ignores_hit());
+    /// ```
     #[must_use]
     pub const fn despite_hit(mut self) -> Self {
         self.despite_hit = true;
@@ -210,18 +234,42 @@ impl Announce {
     }
 
     /// How long the fence stands unless renewed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Announce;
+    /// let lease = Duration::from_secs(10);
+    /// assert_eq!(Announce::shared(lease).lease(), lease);
+    /// ```
     #[must_use]
     pub const fn lease(&self) -> Duration {
         self.lease
     }
 
     /// Whether others are to be kept from loading.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Announce;
+    /// let lease = Duration::from_secs(10);
+    /// assert!(Announce::exclusive(lease).is_exclusive());
+    /// ```
     #[must_use]
     pub const fn is_exclusive(&self) -> bool {
         self.exclusive
     }
 
     /// Whether an entry that is there does not count.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Announce;
+    /// let lease = Duration::from_secs(10);
+    /// assert!(!Announce::shared(lease).ignores_hit());
+    /// ```
     #[must_use]
     pub const fn ignores_hit(&self) -> bool {
         self.despite_hit
@@ -255,24 +303,44 @@ pub struct Fence {
 
 impl Fence {
     /// A fence that this announcement created.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(!larder::Fence::created(7).is_joined());
+    /// ```
     #[must_use]
     pub const fn created(nonce: u128) -> Self {
         Self { nonce, joined: false }
     }
 
     /// A standing fence that this announcement shares.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(larder::Fence::joined(7).is_joined());
+    /// ```
     #[must_use]
     pub const fn joined(nonce: u128) -> Self {
         Self { nonce, joined: true }
     }
 
     /// The number that makes the fence unique.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Fence::joined(7).nonce(), 7);
+    /// ```
     #[must_use]
     pub const fn nonce(self) -> u128 {
         self.nonce
     }
 
     /// Whether another loader created it; only the creator releases a fence.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_ne!(larder::Fence::created(7).is_joined(), larder::Fence::joined(7).is_joined());
+    /// ```
     #[must_use]
     pub const fn is_joined(self) -> bool {
         self.joined

@@ -22,6 +22,14 @@ pub struct Prefix<S> {
 
 impl<S> Prefix<S> {
     /// `inner` under `prefix`, which may have ASCII letters, digits and `-_./:`; others are refused by `build()`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
+    /// let staging = Prefix::new("staging", Redis);
+    /// # let _ = staging;
+    /// ```
     pub fn new(prefix: impl Into<String>, inner: S) -> Self {
         Self { prefix: prefix.into(), inner }
     }

@@ -31,12 +31,25 @@ impl Scope {
     ///
     /// # Errors
     /// When the name has another character, is empty or too long.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// assert_eq!(Scope::new("product")?.namespace(), "product");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     pub fn new(name: &str) -> Result<Self> {
         check(name)?;
         Ok(Self { name: Some(name.to_owned()), ..Self::unnamed() })
     }
 
     /// A scope without a namespace: enough for stores that no other cache shares.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// assert_eq!(Scope::unnamed().namespace(), "");
+    /// ```
     #[must_use]
     pub fn unnamed() -> Self {
         Self { prefix: String::new(), name: None, schema: 0, recorder: Arc::default() }
@@ -44,6 +57,13 @@ impl Scope {
 
     /// The scope with a schema version, which becomes part of the namespace: values of another version are not seen, and
     /// both can be in use while a new version is rolled out. The default, 0, adds nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// assert_eq!(Scope::new("product")?.with_schema(2).namespace(), "product@2");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     #[must_use]
     pub fn with_schema(mut self, schema: u32) -> Self {
         self.schema = schema;
@@ -54,6 +74,13 @@ impl Scope {
     ///
     /// # Errors
     /// When the prefix has a character that a namespace cannot have.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// assert_eq!(Scope::new("product")?.prefixed("staging")?.namespace(), "staging:product");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     pub fn prefixed(&self, prefix: &str) -> Result<Self> {
         check(prefix)?;
         Ok(Self { prefix: format!("{prefix}:{}", self.prefix), ..self.clone() })
@@ -65,6 +92,13 @@ impl Scope {
     }
 
     /// The whole name under which a shared store keeps this cache's keys; empty when there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// assert_eq!(Scope::new("product")?.namespace(), "product");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     #[must_use]
     pub fn namespace(&self) -> String {
         let Some(name) = &self.name else { return String::new() };
@@ -78,6 +112,12 @@ impl Scope {
     ///
     /// # Errors
     /// When the cache has no namespace.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// assert!(Scope::unnamed().shared_namespace().is_err());
+    /// ```
     pub fn shared_namespace(&self) -> Result<String> {
         if self.name.is_none() {
             return Err(Error::config(
@@ -88,12 +128,24 @@ impl Scope {
     }
 
     /// The schema version; 0 by default.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// assert_eq!(Scope::unnamed().schema(), 0);
+    /// ```
     #[must_use]
     pub fn schema(&self) -> u32 {
         self.schema
     }
 
     /// Tells the cache's [`Stats`](crate::Stats) and [`Observer`](crate::Observer) of an event, such as an eviction.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Scope;
+    /// Scope::unnamed().record(&larder::Event::evicted(3));
+    /// ```
     pub fn record(&self, event: &Event<'_>) {
         self.recorder.record(event);
     }

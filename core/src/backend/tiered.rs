@@ -40,12 +40,28 @@ pub struct Tiered<N, F> {
 
 impl<N, F> Tiered<N, F> {
     /// `near` before `far`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
+    /// let tiers = Tiered::new(Redis, Redis);
+    /// # let _ = tiers;
+    /// ```
     pub fn new(near: N, far: F) -> Self {
         Self { near, far, near_ttl: Duration::from_secs(1) }
     }
 
     /// The longest life of a near entry, and so the longest that another process's invalidation can go unnoticed here.
     /// Default 1 s; zero is refused by `build()`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
+    /// let tiers = Tiered::new(Redis, Redis).near_ttl(Duration::from_millis(200));
+    /// # let _ = tiers;
+    /// ```
     #[must_use]
     pub fn near_ttl(mut self, near_ttl: Duration) -> Self {
         self.near_ttl = near_ttl;

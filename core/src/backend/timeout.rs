@@ -30,6 +30,14 @@ pub struct Timeout<S> {
 
 impl<S> Timeout<S> {
     /// Each call to `inner` ends within `limit`. Zero is refused by `build()`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
+    /// let bounded = Timeout::new(Redis, Duration::from_millis(50));
+    /// # let _ = bounded;
+    /// ```
     pub fn new(inner: S, limit: Duration) -> Self {
         Self { inner, limit }
     }

@@ -97,12 +97,22 @@ impl CodecId {
     pub const BINCODE: Self = Self(4);
 
     /// The mark with this number.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::CodecId::new(200).get(), 200);
+    /// ```
     #[must_use]
     pub const fn new(id: u8) -> Self {
         Self(id)
     }
 
     /// The number.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::CodecId::POSTCARD.get(), 2);
+    /// ```
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0

@@ -65,18 +65,42 @@ pub struct Latency {
 
 impl Latency {
     /// How many were recorded.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// let latency = squares.stats().load_latency;
+    /// assert_eq!(latency.count(), 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
     /// Their mean; zero when there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// let latency = squares.stats().load_latency;
+    /// assert!(latency.mean().is_zero());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     #[must_use]
     pub fn mean(&self) -> Duration {
         Duration::from_micros(self.sum_us.checked_div(self.count).unwrap_or(0))
     }
 
     /// The latency that this share of all did not exceed (0.5: the median); zero when there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// let latency = squares.stats().load_latency;
+    /// println!("median {:?}, p99 {:?}", latency.percentile(0.5), latency.percentile(0.99));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
     #[must_use]
     pub fn percentile(&self, share: f64) -> Duration {
         let rank = (self.count as f64 * share.clamp(0.0, 1.0)).ceil().max(1.0) as u64;

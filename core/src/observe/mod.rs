@@ -120,6 +120,11 @@ pub enum Event<'a> {
 
 impl Event<'_> {
     /// The event of `count` entries that left a bounded store to make room: for backends to report.
+    ///
+    /// # Examples
+    /// ```
+    /// larder::Scope::unnamed().record(&larder::Event::evicted(1));
+    /// ```
     #[must_use]
     pub fn evicted(count: u64) -> Self {
         Self::Evicted { count }
@@ -128,6 +133,12 @@ impl Event<'_> {
 
 impl<'a> Event<'a> {
     /// The event of stored bytes that are no entry: for backends to report.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::codec("decode", "not a value");
+    /// larder::Scope::unnamed().record(&larder::Event::undecodable(&error));
+    /// ```
     #[must_use]
     pub fn undecodable(error: &'a Error) -> Self {
         Self::Undecodable { error }

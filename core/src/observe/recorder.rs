@@ -34,6 +34,7 @@ impl Recorder {
     }
 
     /// A near hit, apart from the rest because it is the hit path.
+    #[inline]
     pub(crate) fn near_hit(&self) {
         self.near_hits.increment();
         if let Some(observer) = &self.observer {

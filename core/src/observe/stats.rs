@@ -53,18 +53,42 @@ pub struct Stats {
 
 impl Stats {
     /// Reads answered without a load.
+    ///
+    /// # Examples
+    /// ```
+    /// # let mut stats = larder::Stats::default();
+    /// stats.near_hits = 3;
+    /// stats.far_hits = 1;
+    /// assert_eq!(stats.hits(), 4);
+    /// ```
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.near_hits + self.far_hits
     }
 
     /// All reads.
+    ///
+    /// # Examples
+    /// ```
+    /// # let mut stats = larder::Stats::default();
+    /// stats.near_hits = 3;
+    /// stats.misses = 1;
+    /// assert_eq!(stats.reads(), 4);
+    /// ```
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.hits() + self.misses
     }
 
     /// The share of reads answered without a load, from 0 to 1; 0 when there was none.
+    ///
+    /// # Examples
+    /// ```
+    /// # let mut stats = larder::Stats::default();
+    /// stats.near_hits = 3;
+    /// stats.misses = 1;
+    /// assert_eq!(stats.hit_rate(), 0.75);
+    /// ```
     #[must_use]
     pub fn hit_rate(&self) -> f64 {
         match self.reads() {
