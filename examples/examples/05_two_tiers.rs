@@ -11,7 +11,7 @@ fn process(server: &MemoryServer, name: &str) -> larder::Result<Cache<u64, Strin
     let far = server.connect(name).encoded(Postcard); // Redis in production
     Cache::builder()
         .namespace("user")
-        .backend(Tiered::new(Quick::new(10_000), far).near_ttl(Duration::from_millis(500)))
+        .backend(Tiered::new(Quick::new(10_000), far).near_ttl(Duration::from_secs(5)))
         .source(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(format!("user {id}"))) }))
         .strategy(Strategy::aside(Duration::from_secs(60)))
         .build()
@@ -27,7 +27,7 @@ async fn main() -> larder::Result<()> {
     println!("loaded by one, far for two, then near: {origins:?}");
     assert_eq!(origins, [Origin::Loaded, Origin::Far, Origin::Near]);
 
-    // at once here; in the other process when its near entry ends, half a second later at the latest
+    // at once here; in the other process when its near entry ends, five seconds later at the latest
     one.invalidate(&7).await?;
     assert_eq!(one.fetch(&7).await?.origin, Origin::Loaded);
     Ok(())

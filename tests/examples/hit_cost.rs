@@ -1,7 +1,8 @@
 //! What a hit through `Cache::get` costs beside a bare one: `cargo run --release -p larder-testkit --example hit_cost`
 //!
 //! 100,000 keys, Zipf 0.99, 200-byte values in `Arc`, one thread; the contenders take turns, and the ratio is taken round
-//! by round, so that a machine whose speed drifts does not matter. Allocations are counted, not estimated.
+//! by round, so that a machine whose speed drifts does not matter. All of it several times with caches built anew, since
+//! where entries happen to lie in memory moves a figure by a tenth. Allocations are counted, not estimated.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use tokio::runtime::Runtime;
 
 const KEYS: u64 = 100_000;
 const READS: usize = 400_000;
-const ROUNDS: usize = 15;
+const BUILDS: usize = 5;
+const ROUNDS: usize = 6;
 
 type Value = [u8; 200];
 
@@ -76,7 +78,16 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-fn main() {
+/// What one contender came to.
+#[derive(Default)]
+struct Figures {
+    name: String,
+    nanos: Vec<f64>,
+    allocations: f64,
+}
+
+/// Builds all caches anew and lets them take turns.
+fn measure(keys: &[u64], figures: &mut Vec<Figures>) {
     let bare_quick = quick_cache::sync::Cache::<u64, Arc<Value>>::new(2 * KEYS as usize);
     let bare_moka = moka::sync::Cache::<u64, Arc<Value>>::new(2 * KEYS);
     for key in 0..KEYS {
@@ -87,37 +98,49 @@ fn main() {
     let (quick, moka) = (cache(Quick::new(2 * KEYS)), cache(Moka::new(2 * KEYS)));
     let runtime = runtime();
     let get = |cache: &Cache<u64, Value>, keys: &[u64]| runtime.block_on(get_all(cache, keys));
+    let contender = |name, read| Contender { name, read };
     let contenders = [
-        Contender {
-            name: "quick_cache",
-            read: Box::new(|keys| {
+        contender(
+            "quick_cache",
+            Box::new(|keys: &[u64]| {
                 keys.iter().filter(|&key| black_box(bare_quick.get(key)).is_some()).count()
+            }) as Read<'_>,
+        ),
+        contender("larder over quick_cache", Box::new(|keys: &[u64]| get(&quick, keys))),
+        contender(
+            "moka",
+            Box::new(|keys: &[u64]| {
+                keys.iter().filter(|&key| black_box(bare_moka.get(key)).is_some()).count()
             }),
-        },
-        Contender { name: "larder over quick_cache", read: Box::new(|keys| get(&quick, keys)) },
-        Contender {
-            name: "moka",
-            read: Box::new(|keys| keys.iter().filter(|&key| black_box(bare_moka.get(key)).is_some()).count()),
-        },
-        Contender { name: "larder over moka", read: Box::new(|keys| get(&moka, keys)) },
+        ),
+        contender("larder over moka", Box::new(|keys: &[u64]| get(&moka, keys))),
     ];
-    let keys = zipf(READS);
-    let mut figures = vec![Vec::new(); contenders.len()];
+    figures.resize_with(contenders.len(), Figures::default);
     for round in 0..=ROUNDS {
-        for (contender, figures) in contenders.iter().zip(&mut figures) {
-            let nanos = nanos(contender, &keys);
+        for (contender, figures) in contenders.iter().zip(figures.iter_mut()) {
+            let nanos = nanos(contender, keys);
             if round > 0 {
-                figures.push(nanos);
+                figures.nanos.push(nanos);
             }
         }
     }
-    println!("{:<26}{:>12}{:>14}{:>16}", "a hit through", "ns (median)", "x bare", "allocations");
-    for (index, contender) in contenders.iter().enumerate() {
-        let bare = index - index % 2;
-        let ratios = figures[index].iter().zip(&figures[bare]).map(|(own, bare)| own / bare).collect();
+    for (contender, figures) in contenders.iter().zip(figures.iter_mut()) {
         let counted = allocation_counter::measure(|| _ = nanos(contender, &keys[..10_000]));
-        let allocations = counted.count_total as f64 / 10_000.0;
-        let (time, ratio) = (median(figures[index].clone()), median(ratios));
-        println!("{:<26}{time:>12.0}{ratio:>14.2}{allocations:>16.4}", contender.name);
+        figures.name = contender.name.to_owned();
+        figures.allocations = counted.count_total as f64 / 10_000.0;
+    }
+}
+
+fn main() {
+    let (keys, mut figures) = (zipf(READS), Vec::new());
+    for _ in 0..BUILDS {
+        measure(&keys, &mut figures);
+    }
+    println!("{:<26}{:>12}{:>14}{:>16}", "a hit through", "ns (median)", "x bare", "allocations");
+    for (index, own) in figures.iter().enumerate() {
+        let bare = &figures[index - index % 2];
+        let ratio = median(own.nanos.iter().zip(&bare.nanos).map(|(own, bare)| own / bare).collect());
+        let (name, time, allocations) = (&own.name, median(own.nanos.clone()), own.allocations);
+        println!("{name:<26}{time:>12.0}{ratio:>14.2}{allocations:>16.4}");
     }
 }
