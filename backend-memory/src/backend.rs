@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, IntoBackend,
-    Payload, Result, Scope, StoreKey, Timestamp,
+    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError,
+    IntoBackend, Payload, Result, Scope, StoreKey, Timestamp,
 };
 
-use crate::fault::Fault;
-use crate::record::OperationKind;
-use crate::server::{Memory, Request};
-use crate::state::{Grant, Millis, NEVER, State, Stored, name};
+use crate::clocks::Clocks;
+use crate::memory::{Memory, Request, Step};
+use crate::record::{Answer, OperationKind, Outcome};
+use crate::state::{Grant, Name, Stored, name};
 
 /// An opened [`Memory`].
 ///
@@ -38,32 +38,6 @@ impl IntoBackend<StoreKey, Payload> for Memory {
     }
 }
 
-/// The two clocks at one moment: the process's, which callers speak, and the server's, which entries are judged by.
-#[derive(Clone, Copy)]
-struct Clocks {
-    local: Timestamp,
-    server: Millis,
-}
-
-impl Clocks {
-    /// The moment `duration` from now in the server's time, rounded down: an entry never lives longer than asked, but
-    /// for the millisecond without which it would not live at all.
-    fn to_server(self, remaining: Duration) -> Millis {
-        let millis = u64::try_from(remaining.as_millis()).unwrap_or(NEVER);
-        self.server.saturating_add(millis.max(1))
-    }
-
-    fn to_local(self, at: Millis) -> Timestamp {
-        if at == NEVER {
-            return Timestamp::NEVER;
-        }
-        match at.checked_sub(self.server) {
-            Some(ahead) => self.local.saturating_add(Duration::from_millis(ahead)),
-            None => self.local.saturating_sub(Duration::from_millis(self.server - at)),
-        }
-    }
-}
-
 impl MemoryBackend {
     fn request(&self, kind: OperationKind, keys: &[StoreKey]) -> Request {
         let keys = keys.iter().map(|key| key.as_str().to_owned()).collect();
@@ -74,53 +48,90 @@ impl MemoryBackend {
         self.request(kind, std::slice::from_ref(key))
     }
 
-    fn frame(&self, entry: &Entry<Payload>, clocks: Clocks) -> Frame {
-        let expires_ms = match entry.expires() {
-            Timestamp::NEVER => NEVER,
-            _ => clocks.to_server(entry.remaining(clocks.local)),
-        };
-        let age = u64::try_from(entry.age(clocks.local).as_millis()).unwrap_or(NEVER);
-        Frame {
-            payload: entry.value().map(|payload| Payload::clone(payload)),
-            schema: self.scope.schema(),
-            cost_us: u32::try_from(entry.load_cost().as_micros()).unwrap_or(u32::MAX),
-            created_ms: clocks.server.saturating_sub(age),
-            soft_ms: expires_ms,
-            expires_ms,
-        }
+    fn name(&self, key: &StoreKey) -> Name {
+        name(&self.namespace, key)
     }
 
-    /// The entry in stored bytes; what is no entry of this cache is a counted miss.
-    fn entry(&self, key: &StoreKey, stored: &Stored, clocks: Clocks) -> Option<Entry<Payload>> {
-        let frame = Frame::decode(&stored.bytes, key, self.scope.schema()).inspect_err(|cause| {
-            let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(*cause);
-            self.scope.record(&Event::undecodable(&error));
-        });
-        let frame = frame.ok()?;
+    /// What is stored under a key. Runs as part of a step, so nobody is told yet of bytes that are no entry.
+    fn look(&self, step: &mut Step<'_>, key: &StoreKey, now: Timestamp) -> Look {
+        let mut stored = step.state.get(&self.name(key), step.now)?;
+        if step.corrupt {
+            stored.bytes = flipped(&stored.bytes);
+        }
+        let clocks = Clocks { local: now, server: step.at };
+        self.decode(key, &stored, clocks).transpose()
+    }
+
+    /// The entry in stored bytes; none when it is dead by its own header.
+    fn decode(
+        &self,
+        key: &StoreKey,
+        stored: &Stored,
+        clocks: Clocks,
+    ) -> Result<Option<Entry<Payload>>, FrameError> {
+        let frame = Frame::decode(&stored.bytes, key, self.scope.schema())?;
         let expires = clocks.to_local(frame.expires_ms.min(stored.expires));
         let entry = Entry::new(frame.payload.map(Into::into), clocks.local, Duration::ZERO)
             .with_times(clocks.to_local(frame.created_ms), expires)
             .with_load_cost(Duration::from_micros(u64::from(frame.cost_us)));
-        entry.is_alive(clocks.local).then_some(entry)
+        Ok(entry.is_alive(clocks.local).then_some(entry))
     }
 
-    fn look(
-        &self,
-        state: &mut State,
-        key: &StoreKey,
-        clocks: Clocks,
-        fault: Option<&Fault>,
-    ) -> Option<Entry<Payload>> {
-        let mut stored = state.get(&name(&self.namespace, key), clocks.server)?;
-        if matches!(fault, Some(Fault::Corrupt)) {
-            stored.bytes = flipped(&stored.bytes);
+    fn store(&self, step: &mut Step<'_>, key: &StoreKey, entry: &Entry<Payload>, now: Timestamp) {
+        let clocks = Clocks { local: now, server: step.at };
+        let expires_ms = clocks.ending_in(entry.remaining(now));
+        let frame = Frame {
+            payload: entry.value().map(|payload| Payload::clone(payload)),
+            schema: self.scope.schema(),
+            cost_us: u32::try_from(entry.load_cost().as_micros()).unwrap_or(u32::MAX),
+            created_ms: clocks.begun_before(entry.age(now)),
+            soft_ms: expires_ms,
+            expires_ms,
+        };
+        step.state.set(&self.name(key), frame.encode(key), expires_ms, step.now);
+    }
+
+    /// The entry of a look. Bytes that are none are a counted miss; called outside of the step, since the observer that
+    /// is told may ask the server.
+    fn seen(&self, look: Look) -> Option<Entry<Payload>> {
+        look?.inspect_err(|cause| self.undecodable(*cause)).ok()
+    }
+
+    fn undecodable(&self, cause: FrameError) {
+        let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(cause);
+        self.scope.record(&Event::undecodable(&error));
+    }
+}
+
+/// What a step finds under a key: nothing, an entry, or bytes that are none.
+type Look = Option<Result<Entry<Payload>, FrameError>>;
+
+impl Answer for Look {
+    fn outcome(&self) -> Outcome {
+        Outcome::Found(usize::from(matches!(self, Some(Ok(_)))))
+    }
+}
+
+impl Answer for Vec<Look> {
+    fn outcome(&self) -> Outcome {
+        Outcome::Found(self.iter().filter(|look| matches!(look, Some(Ok(_)))).count())
+    }
+}
+
+/// What a step answers to an announcement: what was there, or what was granted.
+struct Announced {
+    begun: Begun<Payload>,
+    unreadable: Option<FrameError>,
+}
+
+impl Answer for Announced {
+    fn outcome(&self) -> Outcome {
+        match &self.begun {
+            Begun::Hit(_) => Outcome::Found(1),
+            Begun::Granted(fence) if fence.is_joined() => Outcome::Joined,
+            Begun::Granted(_) => Outcome::Granted,
+            Begun::Busy(_) => Outcome::Busy,
         }
-        self.entry(key, &stored, clocks)
-    }
-
-    fn store(&self, state: &mut State, key: &StoreKey, entry: &Entry<Payload>, clocks: Clocks) {
-        let frame = self.frame(entry, clocks);
-        state.set(&name(&self.namespace, key), frame.encode(key), frame.expires_ms, clocks.server);
     }
 }
 
@@ -140,37 +151,36 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
 
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let request = self.one(OperationKind::Get, key);
-        self.memory
-            .ask(request, |state, server, fault| self.look(state, key, Clocks { local: now, server }, fault))
-            .await
+        let look = self.memory.ask(request, |step| self.look(step, key, now)).await?;
+        Ok(self.seen(look))
     }
 
     async fn get_many(&self, keys: &[StoreKey], now: Timestamp) -> Result<Vec<Option<Entry<Payload>>>> {
         let request = self.request(OperationKind::GetMany, keys);
-        self.memory
-            .ask(request, |state, server, fault| {
-                let clocks = Clocks { local: now, server };
-                keys.iter().map(|key| self.look(state, key, clocks, fault)).collect()
-            })
-            .await
+        let look_all =
+            |step: &mut Step<'_>| keys.iter().map(|key| self.look(step, key, now)).collect::<Vec<_>>();
+        let looks = self.memory.ask(request, look_all).await?;
+        Ok(looks.into_iter().map(|look| self.seen(look)).collect())
     }
 
     async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
         let request = self.one(OperationKind::Begin, key);
-        self.memory
-            .ask(request, |state, server, fault| {
-                if !announce.ignores_hit()
-                    && let Some(entry) = self.look(state, key, Clocks { local: now, server }, fault)
-                {
-                    return Begun::Hit(entry);
-                }
-                match state.grant(&name(&self.namespace, key), announce, server) {
-                    Grant::Created(nonce) => Begun::Granted(Fence::created(nonce)),
-                    Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce)),
-                    Grant::Busy(lease) => Begun::Busy(lease),
-                }
-            })
-            .await
+        let announce = |step: &mut Step<'_>| {
+            let look = if announce.ignores_hit() { None } else { self.look(step, key, now) };
+            let unreadable = match look {
+                Some(Ok(entry)) => return Announced { begun: Begun::Hit(entry), unreadable: None },
+                look => look.and_then(Result::err),
+            };
+            let begun = match step.state.grant(&self.name(key), announce, step.now) {
+                Grant::Created(nonce) => Begun::Granted(Fence::created(nonce)),
+                Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce)),
+                Grant::Busy(lease) => Begun::Busy(lease),
+            };
+            Announced { begun, unreadable }
+        };
+        let Announced { begun, unreadable } = self.memory.ask(request, announce).await?;
+        unreadable.into_iter().for_each(|cause| self.undecodable(cause));
+        Ok(begun)
     }
 
     async fn fill(
@@ -181,59 +191,52 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         now: Timestamp,
     ) -> Result<Filled> {
         let request = self.one(OperationKind::Fill, key);
-        self.memory
-            .ask(request, |state, server, _fault| {
-                let name = name(&self.namespace, key);
-                if !state.holds(&name, fence.nonce(), server) {
-                    return Filled::Refused;
-                }
-                state.end_fence(&name);
-                self.store(state, key, &entry, Clocks { local: now, server });
-                Filled::Stored
-            })
-            .await
+        let fill = |step: &mut Step<'_>| {
+            let name = self.name(key);
+            if !step.state.holds(&name, fence.nonce(), step.now) {
+                return Filled::Refused;
+            }
+            step.state.end_fence(&name);
+            self.store(step, key, &entry, now);
+            Filled::Stored
+        };
+        self.memory.ask(request, fill).await
     }
 
     async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {
         let request = self.one(OperationKind::Renew, key);
-        let name = name(&self.namespace, key);
-        self.memory
-            .ask(request, |state, server, _fault| state.renew(&name, fence.nonce(), lease, server))
-            .await
+        let renew = |step: &mut Step<'_>| step.state.renew(&self.name(key), fence.nonce(), lease, step.now);
+        self.memory.ask(request, renew).await
     }
 
     async fn release(&self, key: &StoreKey, fence: Fence, _now: Timestamp) -> Result<()> {
         let request = self.one(OperationKind::Release, key);
-        let name = name(&self.namespace, key);
-        self.memory.ask(request, |state, server, _fault| state.release(&name, fence.nonce(), server)).await
+        let release = |step: &mut Step<'_>| step.state.release(&self.name(key), fence.nonce(), step.now);
+        self.memory.ask(request, release).await.map(|_| ())
     }
 
     async fn put(&self, key: &StoreKey, entry: Entry<Payload>, now: Timestamp) -> Result<()> {
         let request = self.one(OperationKind::Put, key);
-        self.memory
-            .ask(request, |state, server, _fault| {
-                state.end_fence(&name(&self.namespace, key));
-                self.store(state, key, &entry, Clocks { local: now, server });
-            })
-            .await
+        let put = |step: &mut Step<'_>| {
+            step.state.end_fence(&self.name(key));
+            self.store(step, key, &entry, now);
+        };
+        self.memory.ask(request, put).await
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<()> {
         let request = self.one(OperationKind::Remove, key);
-        self.memory.ask(request, |state, _server, _fault| state.remove(&name(&self.namespace, key))).await
+        self.memory.ask(request, |step| step.state.remove(&self.name(key))).await
     }
 
     async fn remove_many(&self, keys: &[StoreKey]) -> Result<()> {
         let request = self.request(OperationKind::RemoveMany, keys);
-        self.memory
-            .ask(request, |state, _server, _fault| {
-                keys.iter().for_each(|key| state.remove(&name(&self.namespace, key)));
-            })
-            .await
+        let remove_all = |step: &mut Step<'_>| keys.iter().for_each(|key| step.state.remove(&self.name(key)));
+        self.memory.ask(request, remove_all).await
     }
 
     async fn clear(&self) -> Result<()> {
         let request = self.request(OperationKind::Clear, &[]);
-        self.memory.ask(request, |state, _server, _fault| state.clear(&self.namespace)).await
+        self.memory.ask(request, |step| step.state.clear(&self.namespace)).await
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::record::Operation;
 
-/// What happens to an operation.
+/// What happens to an operation. Delays are tokio's: they need its runtime, and end at once when its time is paused.
 ///
 /// # Examples
 /// ```
@@ -26,7 +26,7 @@ pub enum Fault {
     Error,
     /// It is executed, and its answer is lost: the caller gets an error.
     LoseReply,
-    /// It is never answered and never executed.
+    /// It is never answered and never executed; its future can only be dropped, as a timeout does.
     Hang,
     /// It is executed after this long.
     Delay(Duration),
@@ -72,7 +72,10 @@ impl Gate {
         Self { arrived: Arc::new(Semaphore::new(0)), opened: Arc::new(Semaphore::new(0)) }
     }
 
-    /// Waits until one more operation waits at the gate.
+    /// Waits until one more operation has come to the gate: each is counted once.
+    ///
+    /// # Cancellation safety
+    /// Safe: an arrival is counted for a wait that ends, and for no other.
     ///
     /// # Examples
     /// ```
@@ -176,7 +179,7 @@ impl Faults {
         self.add(Arc::new(matches), fault, None)
     }
 
-    /// `fault` happens to the next `count` operations that match.
+    /// `fault` happens to the next `count` operations that match; with 0 to none.
     ///
     /// # Examples
     /// ```
@@ -195,7 +198,10 @@ impl Faults {
 
     fn add(&self, matches: Predicate, fault: Fault, left: Option<u64>) -> FaultId {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.rules().push(Rule { id, matches, fault, left });
+        // a rule in the list is good for one operation at least
+        if left != Some(0) {
+            self.rules().push(Rule { id, matches, fault, left });
+        }
         FaultId(id)
     }
 
@@ -227,15 +233,23 @@ impl Faults {
 
     /// The fault of this operation.
     pub(crate) fn strike(&self, operation: &Operation) -> Option<Fault> {
-        let candidates: Vec<Rule> = self.rules().clone();
-        // the user's predicate runs without our lock
-        let found = candidates.into_iter().find(|rule| (rule.matches)(operation))?;
-        let mut rules = self.rules();
-        if let Some(rule) = rules.iter_mut().find(|rule| rule.id == found.id) {
-            rule.left = rule.left.map(|left| left.saturating_sub(1));
+        loop {
+            // the user's predicate runs without our lock, so another operation may use the rule up meanwhile
+            let candidates = self.rules().clone();
+            let found = candidates.into_iter().find(|rule| (rule.matches)(operation))?;
+            if self.spend(found.id) {
+                return Some(found.fault);
+            }
         }
+    }
+
+    /// Counts one use of a rule; `false` when it is gone.
+    fn spend(&self, id: u64) -> bool {
+        let mut rules = self.rules();
+        let Some(rule) = rules.iter_mut().find(|rule| rule.id == id) else { return false };
+        rule.left = rule.left.map(|left| left - 1);
         rules.retain(|rule| rule.left != Some(0));
-        Some(found.fault)
+        true
     }
 }
 
@@ -263,15 +277,4 @@ impl Fault {
         }
         true
     }
-}
-
-/// Why an operation failed: what a client of a real server would see.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ServerError {
-    #[error("the connection was refused (a fault on request)")]
-    Refused,
-    #[error("the reply was lost (a fault on request): it is not known whether the operation was executed")]
-    ReplyLost,
-    #[error("the process is disconnected")]
-    Disconnected,
 }

@@ -2,8 +2,8 @@
 
 use larder::{LedgerView, Result, Stamp, Tag, TagLedger};
 
+use crate::memory::{Memory, Request};
 use crate::record::OperationKind;
-use crate::server::{Memory, Request};
 
 /// The ledger of one namespace.
 ///
@@ -41,21 +41,21 @@ impl MemoryLedger {
 impl TagLedger for MemoryLedger {
     async fn stamp(&self) -> Result<Stamp> {
         let request = self.request(OperationKind::LedgerStamp, &[]);
-        self.memory.ask(request, |state, _now, _fault| state.stamp(&self.namespace)).await
+        self.memory.ask(request, |step| step.state.stamp(&self.namespace)).await
     }
 
     async fn invalidate(&self, tags: &[Tag]) -> Result<Stamp> {
         let request = self.request(OperationKind::LedgerInvalidate, tags);
-        self.memory.ask(request, |state, _now, _fault| state.invalidate_tags(&self.namespace, tags)).await
+        self.memory.ask(request, |step| step.state.invalidate_tags(&self.namespace, tags)).await
     }
 
     async fn view(&self, tags: &[Tag]) -> Result<LedgerView> {
         let request = self.request(OperationKind::LedgerView, tags);
-        self.memory.ask(request, |state, _now, _fault| state.view(&self.namespace, tags)).await
+        self.memory.ask(request, |step| step.state.view(&self.namespace, tags)).await
     }
 
     async fn prune(&self, count: u64) -> Result<usize> {
         let request = self.request(OperationKind::LedgerPrune, &[]);
-        self.memory.ask(request, |state, _now, _fault| state.prune(&self.namespace, count)).await
+        self.memory.ask(request, |step| step.state.prune(&self.namespace, count)).await
     }
 }

@@ -11,10 +11,50 @@
 //! | [`Memory`] | one process's connection: a byte store for `.encoded(codec)` |
 //! | [`MemoryLocks`], [`MemoryLedger`] | its locks and tag ledgers |
 //! | [`Faults`], [`Fault`], [`Gate`] | what goes wrong, when, and what waits for the test |
-//! | [`Operation`], [`OperationKind`] | what the server was asked |
+//! | [`Operation`], [`OperationKind`], [`Outcome`] | what the server was asked, and what became of it |
 //! | [`Pushes`], [`Push`] | what the server tells by itself |
 //!
 //! # Examples
+//! Two processes share a server:
+//! ```
+//! use std::time::Duration;
+//! use larder::{Cache, ManualClock, Strategy, codec::Json};
+//! use larder_memory::MemoryServer;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+//! let clock = ManualClock::new();
+//! let server = MemoryServer::with_clock(clock.clone());
+//! let process = |name| -> larder::Result<Cache<u64, String>> {
+//!     Cache::builder()
+//!         .namespace("product")
+//!         .backend(server.connect(name).encoded(Json))
+//!         .strategy(Strategy::aside(Duration::from_secs(60)))
+//!         .clock(clock.clone())
+//!         .build()
+//! };
+//! let (shop, office) = (process("shop")?, process("office")?);
+//! shop.insert(&1, "bread".to_owned()).await?;
+//! assert_eq!(office.lookup(&1).await?.unwrap().value.unwrap().as_str(), "bread");
+//! clock.advance(Duration::from_secs(60));
+//! assert!(office.lookup(&1).await?.is_none());
+//! # Ok(()) }
+//! ```
+//! A fault, and the record of what was asked:
+//! ```
+//! use larder::{CacheBackend, IntoBackend, Scope, StoreKey, Timestamp};
+//! use larder_memory::{Fault, MemoryServer, OperationKind, Outcome};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+//! let server = MemoryServer::new();
+//! let shop = server.connect("shop").into_backend(&Scope::new("product")?)?;
+//! server.faults().times(1, |operation| operation.kind == OperationKind::Remove, Fault::LoseReply);
+//! let key = StoreKey::new(&7);
+//! assert!(shop.remove(&key).await.is_err()); // it happened, but who knows?
+//! shop.remove(&key).await?;
+//! let outcomes: Vec<_> = server.record().iter().map(|operation| operation.outcome).collect();
+//! assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
+//! # Ok(()) }
+//! ```
 //! A service is tested without a server, through an outage:
 //! ```
 //! use std::time::Duration;
@@ -42,9 +82,11 @@
 //! ```
 
 mod backend;
+mod clocks;
 mod fault;
 mod ledger;
 mod lock;
+mod memory;
 mod push;
 mod record;
 mod server;
@@ -54,6 +96,7 @@ pub use backend::MemoryBackend;
 pub use fault::{Fault, FaultId, Faults, Gate};
 pub use ledger::MemoryLedger;
 pub use lock::MemoryLocks;
+pub use memory::Memory;
 pub use push::{Push, Pushes};
-pub use record::{Operation, OperationKind};
-pub use server::{Memory, MemoryServer, Snapshot};
+pub use record::{Operation, OperationKind, Outcome};
+pub use server::{MemoryServer, Snapshot};

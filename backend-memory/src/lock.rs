@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder::{Acquired, LockProvider, LockToken, Result};
+use larder::{Acquired, Error, LockProvider, LockToken, Result};
 
+use crate::memory::{Memory, Request};
 use crate::record::OperationKind;
-use crate::server::{Memory, Request};
 
 /// How often a waiter looks again by itself, in case a wake-up was lost or a lease ended.
 const RECHECK: Duration = Duration::from_millis(50);
@@ -47,19 +47,25 @@ impl MemoryLocks {
 impl LockProvider for MemoryLocks {
     async fn try_acquire(&self, name: &str, lease: Duration) -> Result<Acquired> {
         let request = request(OperationKind::LockAcquire, name);
-        self.memory.ask(request, |state, now, _fault| state.lock(name, lease, now)).await
+        self.memory.ask(request, |step| step.state.lock(name, lease, step.now)).await
     }
 
     async fn renew(&self, name: &str, token: LockToken, lease: Duration) -> Result<bool> {
         let request = request(OperationKind::LockRenew, name);
-        self.memory.ask(request, |state, now, _fault| state.renew_lock(name, token, lease, now)).await
+        self.memory.ask(request, |step| step.state.renew_lock(name, token, lease, step.now)).await
     }
 
     async fn release(&self, name: &str, token: LockToken) -> Result<bool> {
         let request = request(OperationKind::LockRelease, name);
-        let released = self.memory.ask(request, |state, now, _fault| state.unlock(name, token, now)).await;
-        self.memory.server().released().notify_waiters();
-        released
+        let released = self.memory.server().released();
+        self.memory
+            .ask(request, |step| {
+                let held = step.state.unlock(name, token, step.now);
+                // here, not after the answer: whether that arrives is not the waiters' concern
+                released.notify_waiters();
+                held
+            })
+            .await
     }
 
     async fn released(&self, name: &str, at_most: Duration) -> Result<()> {
@@ -67,6 +73,7 @@ impl LockProvider for MemoryLocks {
             loop {
                 let released = self.memory.server().released().notified();
                 // no round trip of its own: a real server would push the release
+                self.memory.check().map_err(|error| Error::backend("released", error))?;
                 let Some(left) = self.memory.server().locked_for(name) else { return Ok(()) };
                 // whichever comes first; a timeout only means looking again
                 _ = tokio::time::timeout(left.min(RECHECK), released).await;

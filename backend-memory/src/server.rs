@@ -1,19 +1,18 @@
-//! The server, and the handles through which processes reach it.
+//! The server, and what its administrator can do.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::{Clock, Encoded, Error, Result, StoreKey, SystemClock};
+use larder::{Clock, StoreKey, SystemClock, Timestamp};
 use tokio::sync::Notify;
 
-use crate::fault::{Fault, Faults, ServerError};
-use crate::ledger::MemoryLedger;
-use crate::lock::MemoryLocks;
-use crate::push::{Push, Pushes};
-use crate::record::{Operation, OperationKind};
-use crate::state::{Data, Millis, State, millis_up, name};
+use crate::fault::Faults;
+use crate::memory::Memory;
+use crate::push::Push;
+use crate::record::Operation;
+use crate::state::{Data, State, millis, millis_up, name};
 
 /// A cache server in this process, with a clock of its own. Clones are the same server.
 ///
@@ -133,7 +132,7 @@ impl MemoryServer {
     /// ```
     #[must_use]
     pub fn connect(&self, name: impl Into<String>) -> Memory {
-        Memory { server: self.clone(), process: name.into().into() }
+        Memory::new(self.clone(), name.into().into())
     }
 
     /// The faults, to add and remove.
@@ -149,7 +148,8 @@ impl MemoryServer {
         self.0.faults.clone()
     }
 
-    /// The operations executed so far, in order.
+    /// The operations so far, in order: those that were executed and those that failed before. One that hangs or was
+    /// given up before its turn is not among them. Grows until [`clear_record`](Self::clear_record).
     ///
     /// # Examples
     /// ```
@@ -161,7 +161,7 @@ impl MemoryServer {
         self.state().record.clone()
     }
 
-    /// Forgets the operations recorded so far.
+    /// Forgets the operations recorded so far; the next one's sequence number goes on.
     ///
     /// # Examples
     /// ```
@@ -186,6 +186,7 @@ impl MemoryServer {
     /// ```
     pub fn flush(&self) {
         self.state().replace(Data::default());
+        self.0.released.notify_waiters();
     }
 
     /// Restarts without data: everything is lost, all processes see a reconnect.
@@ -240,6 +241,7 @@ impl MemoryServer {
         let mut state = self.state();
         state.replace(snapshot.0.clone());
         state.push(&Push::Reconnected);
+        self.0.released.notify_waiters();
     }
 
     /// Evicts the value of a key, as lack of memory would.
@@ -272,6 +274,24 @@ impl MemoryServer {
     /// ```
     pub fn evict_fence(&self, namespace: &str, key: &StoreKey) {
         self.state().end_fence(&name(namespace, key));
+    }
+
+    /// Evicts the tag ledger of a namespace: the next use makes another, which ends the entries stamped before.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::TagLedger;
+    /// use larder_memory::MemoryServer;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// let server = MemoryServer::new();
+    /// let ledger = server.connect("shop").ledger("product");
+    /// let stamp = ledger.stamp().await?;
+    /// server.evict_ledger("product");
+    /// assert!(!ledger.view(&[]).await?.allows(stamp));
+    /// # Ok(()) }
+    /// ```
+    pub fn evict_ledger(&self, namespace: &str) {
+        self.state().end_ledger(namespace);
     }
 
     /// Evicts up to `count` values and fences drawn from the seed; returns how many.
@@ -346,7 +366,7 @@ impl MemoryServer {
     /// ```
     #[must_use]
     pub fn fences(&self) -> usize {
-        let now = self.now();
+        let now = millis(self.now());
         self.state().fences(now)
     }
 
@@ -362,7 +382,7 @@ impl MemoryServer {
     /// assert_eq!(server.len(), 1);
     /// ```
     pub fn poke(&self, namespace: &str, key: &StoreKey, bytes: impl Into<Bytes>, ttl: Duration) {
-        let now = self.now();
+        let now = millis(self.now());
         self.state().set(&name(namespace, key), bytes.into(), now.saturating_add(millis_up(ttl)), now);
     }
 
@@ -379,22 +399,22 @@ impl MemoryServer {
     /// ```
     #[must_use]
     pub fn bytes(&self, namespace: &str, key: &StoreKey) -> Option<Bytes> {
-        let now = self.now();
+        let now = millis(self.now());
         self.state().get(&name(namespace, key), now).map(|stored| stored.bytes)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server's time.
-    pub(crate) fn now(&self) -> Millis {
-        self.0.clock.now().as_nanos() / 1_000_000
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
     }
 
     /// How long a lock is still held; `None` when it is free.
     pub(crate) fn locked_for(&self, lock: &str) -> Option<Duration> {
-        let now = self.now();
+        let now = millis(self.now());
         self.state().locked_for(lock, now)
     }
 
@@ -412,167 +432,5 @@ impl Default for MemoryServer {
 impl fmt::Debug for MemoryServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryServer").field("values", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// One process's connection to a [`MemoryServer`]; a cheap handle. A byte store: give it a codec.
-///
-/// # Examples
-/// ```
-/// use larder::codec::Json;
-/// use larder_memory::MemoryServer;
-/// let typed = MemoryServer::new().connect("one").encoded(Json);
-/// # let _ = typed;
-/// ```
-#[derive(Clone)]
-pub struct Memory {
-    server: MemoryServer,
-    process: Arc<str>,
-}
-
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("process", &self.process).finish_non_exhaustive()
-    }
-}
-
-/// One request, on its way.
-pub(crate) struct Request {
-    pub(crate) kind: OperationKind,
-    pub(crate) namespace: String,
-    pub(crate) keys: Vec<String>,
-}
-
-impl Memory {
-    /// The store with values encoded by `codec`.
-    ///
-    /// # Examples
-    /// ```
-    /// use larder_memory::MemoryServer;
-    /// let typed = MemoryServer::new().connect("shop").encoded(larder::codec::Json);
-    /// # let _ = typed;
-    /// ```
-    pub fn encoded<C>(&self, codec: C) -> Encoded<Self, C> {
-        Encoded::new(self.clone(), codec)
-    }
-
-    /// The server's locks.
-    ///
-    /// # Examples
-    /// ```
-    /// use larder_memory::MemoryServer;
-    /// let locks = MemoryServer::new().connect("shop").locks();
-    /// # let _ = locks;
-    /// ```
-    #[must_use]
-    pub fn locks(&self) -> MemoryLocks {
-        MemoryLocks::new(self.clone())
-    }
-
-    /// The tag ledger of a namespace.
-    ///
-    /// # Examples
-    /// ```
-    /// use larder_memory::MemoryServer;
-    /// let ledger = MemoryServer::new().connect("shop").ledger("product");
-    /// # let _ = ledger;
-    /// ```
-    #[must_use]
-    pub fn ledger(&self, namespace: impl Into<String>) -> MemoryLedger {
-        MemoryLedger::new(self.clone(), namespace.into())
-    }
-
-    /// What the server pushes from now on.
-    ///
-    /// # Examples
-    /// ```
-    /// use larder_memory::MemoryServer;
-    /// let server = MemoryServer::new();
-    /// let mut pushes = server.connect("shop").pushes();
-    /// server.flush();
-    /// assert!(pushes.try_next().is_some());
-    /// ```
-    #[must_use]
-    pub fn pushes(&self) -> Pushes {
-        Pushes(self.server.state().subscribe(&self.process))
-    }
-
-    /// Cuts this process off: its operations fail, pushes to it are lost.
-    ///
-    /// # Examples
-    /// ```
-    /// use larder_memory::MemoryServer;
-    /// let process = MemoryServer::new().connect("shop");
-    /// process.disconnect(); // its operations fail now
-    /// process.reconnect();
-    /// ```
-    pub fn disconnect(&self) {
-        let mut state = self.server.state();
-        if !self.is_cut_off(&state) {
-            state.disconnected.push(self.process.to_string());
-        }
-    }
-
-    /// Ends the cut; its subscribers receive [`Push::Reconnected`] first.
-    ///
-    /// # Examples
-    /// ```
-    /// use larder_memory::MemoryServer;
-    /// let process = MemoryServer::new().connect("shop");
-    /// let mut pushes = process.pushes();
-    /// process.disconnect();
-    /// process.reconnect();
-    /// assert_eq!(pushes.try_next(), Some(larder_memory::Push::Reconnected));
-    /// ```
-    pub fn reconnect(&self) {
-        let mut state = self.server.state();
-        state.disconnected.retain(|process| **process != *self.process);
-        for subscriber in state.subscribers.iter().filter(|subscriber| *subscriber.process == *self.process) {
-            // a receiver that is gone does not care
-            _ = subscriber.sender.send(Push::Reconnected);
-        }
-    }
-
-    fn is_cut_off(&self, state: &State) -> bool {
-        state.disconnected.iter().any(|process| **process == *self.process)
-    }
-
-    pub(crate) fn server(&self) -> &MemoryServer {
-        &self.server
-    }
-
-    /// Sends a request: the faults of the day, then `execute` as one step on the server, then the faults again.
-    pub(crate) async fn ask<T>(
-        &self,
-        request: Request,
-        execute: impl FnOnce(&mut State, Millis, Option<&Fault>) -> T + Send,
-    ) -> Result<T> {
-        let Request { kind, namespace, keys } = request;
-        let mut operation =
-            Operation { sequence: 0, process: self.process.to_string(), kind, namespace, keys };
-        let failed = |error: ServerError| Error::backend(&format!("{kind:?}"), error);
-        let fault = self.server.0.faults.strike(&operation);
-        if let Some(fault) = &fault
-            && !fault.before().await
-        {
-            return Err(failed(ServerError::Refused));
-        }
-        let answer = {
-            let now = self.server.now();
-            let mut state = self.server.state();
-            if self.is_cut_off(&state) {
-                return Err(failed(ServerError::Disconnected));
-            }
-            operation.sequence = state.record.last().map_or(1, |last| last.sequence + 1);
-            state.record.push(operation);
-            state.drop_pushes = matches!(fault, Some(Fault::DropPushes));
-            let answer = execute(&mut state, now, fault.as_ref());
-            state.drop_pushes = false;
-            answer
-        };
-        match &fault {
-            Some(fault) if !fault.after().await => Err(failed(ServerError::ReplyLost)),
-            _ => Ok(answer),
-        }
     }
 }

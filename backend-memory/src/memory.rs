@@ -1,0 +1,227 @@
+//! The handles through which processes reach the server.
+
+use std::fmt;
+use std::sync::Arc;
+
+use larder::{Encoded, Error, Result, Timestamp};
+
+use crate::fault::Fault;
+use crate::ledger::MemoryLedger;
+use crate::lock::MemoryLocks;
+use crate::push::Pushes;
+use crate::record::{Answer, Operation, OperationKind, Outcome};
+use crate::server::MemoryServer;
+use crate::state::{Millis, State, millis};
+
+/// One process's connection to a [`MemoryServer`]; a cheap handle. A byte store: give it a codec.
+///
+/// # Examples
+/// ```
+/// use larder::codec::Json;
+/// use larder_memory::MemoryServer;
+/// let typed = MemoryServer::new().connect("one").encoded(Json);
+/// # let _ = typed;
+/// ```
+#[derive(Clone)]
+pub struct Memory {
+    server: MemoryServer,
+    process: Arc<str>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+/// One request, on its way.
+pub(crate) struct Request {
+    pub(crate) kind: OperationKind,
+    pub(crate) namespace: String,
+    pub(crate) keys: Vec<String>,
+}
+
+impl Memory {
+    pub(crate) fn new(server: MemoryServer, process: Arc<str>) -> Self {
+        Self { server, process }
+    }
+
+    /// The store with values encoded by `codec`.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let typed = MemoryServer::new().connect("shop").encoded(larder::codec::Json);
+    /// # let _ = typed;
+    /// ```
+    pub fn encoded<C>(&self, codec: C) -> Encoded<Self, C> {
+        Encoded::new(self.clone(), codec)
+    }
+
+    /// The server's locks.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let locks = MemoryServer::new().connect("shop").locks();
+    /// # let _ = locks;
+    /// ```
+    #[must_use]
+    pub fn locks(&self) -> MemoryLocks {
+        MemoryLocks::new(self.clone())
+    }
+
+    /// The tag ledger of a namespace.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let ledger = MemoryServer::new().connect("shop").ledger("product");
+    /// # let _ = ledger;
+    /// ```
+    #[must_use]
+    pub fn ledger(&self, namespace: impl Into<String>) -> MemoryLedger {
+        MemoryLedger::new(self.clone(), namespace.into())
+    }
+
+    /// What the server pushes from now on.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let server = MemoryServer::new();
+    /// let mut pushes = server.connect("shop").pushes();
+    /// server.flush();
+    /// assert!(pushes.try_next().is_some());
+    /// ```
+    #[must_use]
+    pub fn pushes(&self) -> Pushes {
+        Pushes(self.server.state().subscribe(&self.process))
+    }
+
+    /// Cuts this process off: its operations fail, those under way included, and pushes to it are lost. Handles of one
+    /// name are one process.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let process = MemoryServer::new().connect("shop");
+    /// process.disconnect(); // its operations fail now
+    /// process.reconnect();
+    /// ```
+    pub fn disconnect(&self) {
+        self.server.state().cut(&self.process);
+    }
+
+    /// Ends the cut; its subscribers receive [`Push::Reconnected`](crate::Push::Reconnected) first.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let process = MemoryServer::new().connect("shop");
+    /// let mut pushes = process.pushes();
+    /// process.disconnect();
+    /// process.reconnect();
+    /// assert_eq!(pushes.try_next(), Some(larder_memory::Push::Reconnected));
+    /// ```
+    pub fn reconnect(&self) {
+        self.server.state().mend(&self.process);
+    }
+
+    pub(crate) fn server(&self) -> &MemoryServer {
+        &self.server
+    }
+
+    /// Whether the process can reach the server at this moment.
+    pub(crate) fn check(&self) -> Result<(), ServerError> {
+        self.server.state().link(&self.process).map(|_| ()).ok_or(ServerError::Disconnected)
+    }
+
+    /// Sends a request: the faults of the day, then `execute` as one step on the server, then the faults again.
+    pub(crate) async fn ask<T: Answer>(
+        &self,
+        request: Request,
+        execute: impl FnOnce(&mut Step<'_>) -> T + Send,
+    ) -> Result<T> {
+        let kind = request.kind;
+        self.send(request, execute).await.map_err(|error| Error::backend(kind.name(), error))
+    }
+
+    async fn send<T: Answer>(
+        &self,
+        request: Request,
+        execute: impl FnOnce(&mut Step<'_>) -> T + Send,
+    ) -> Result<T, ServerError> {
+        let operation = self.operation(request);
+        let link = self.server.state().link(&self.process);
+        let fault = self.server.faults().strike(&operation);
+        if let Some(fault) = &fault
+            && !fault.before().await
+        {
+            self.fail(operation);
+            return Err(ServerError::Refused);
+        }
+        let answer = self.execute(operation, link, fault.as_ref(), execute)?;
+        if let Some(fault) = &fault {
+            if !fault.after().await {
+                return Err(ServerError::ReplyLost);
+            }
+            if self.server.state().link(&self.process) != link {
+                return Err(ServerError::Disconnected);
+            }
+        }
+        Ok(answer)
+    }
+
+    fn operation(&self, Request { kind, namespace, keys }: Request) -> Operation {
+        let (process, at) = (self.process.to_string(), self.server.now());
+        Operation { sequence: 0, at, process, kind, namespace, keys, outcome: Outcome::Pending }
+    }
+
+    fn fail(&self, operation: Operation) {
+        let at = self.server.now();
+        self.server.state().note(Operation { at, outcome: Outcome::Failed, ..operation });
+    }
+
+    /// One step: nobody sees half of it.
+    fn execute<T: Answer>(
+        &self,
+        operation: Operation,
+        link: Option<u64>,
+        fault: Option<&Fault>,
+        execute: impl FnOnce(&mut Step<'_>) -> T,
+    ) -> Result<T, ServerError> {
+        let at = self.server.now();
+        let mut state = self.server.state();
+        if link.is_none() || state.link(&self.process) != link {
+            state.note(Operation { at, outcome: Outcome::Failed, ..operation });
+            return Err(ServerError::Disconnected);
+        }
+        state.drop_pushes = matches!(fault, Some(Fault::DropPushes));
+        let corrupt = matches!(fault, Some(Fault::Corrupt));
+        let answer = execute(&mut Step { state: &mut state, now: millis(at), at, corrupt });
+        state.drop_pushes = false;
+        state.note(Operation { at, outcome: answer.outcome(), ..operation });
+        Ok(answer)
+    }
+}
+
+/// A request's turn on the server.
+pub(crate) struct Step<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) now: Millis,
+    pub(crate) at: Timestamp,
+    /// Whether bytes that are read come back damaged.
+    pub(crate) corrupt: bool,
+}
+
+/// Why an operation failed: what a client of a real server would see.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error("the connection was refused (a fault on request)")]
+    Refused,
+    #[error("the reply was lost (a fault on request): it is not known whether the operation was executed")]
+    ReplyLost,
+    #[error("the process is disconnected")]
+    Disconnected,
+}

@@ -1,0 +1,66 @@
+//! When each tag was last invalidated.
+
+use std::collections::BTreeMap;
+
+use larder::{LedgerView, Stamp, Tag};
+
+use super::State;
+use crate::push::Push;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ledger {
+    id: u64,
+    count: u64,
+    floor: u64,
+    tags: BTreeMap<Tag, u64>,
+}
+
+impl State {
+    fn ledger(&mut self, namespace: &str) -> &mut Ledger {
+        if !self.data.ledgers.contains_key(namespace) {
+            let id = self.fresh();
+            self.data.ledgers.insert(namespace.to_owned(), Ledger { id, ..Ledger::default() });
+        }
+        self.data.ledgers.entry(namespace.to_owned()).or_default()
+    }
+
+    /// Loses a ledger: the next use makes another.
+    pub(crate) fn end_ledger(&mut self, namespace: &str) {
+        if self.data.ledgers.remove(namespace).is_some() {
+            self.push(&Push::LedgerChanged { namespace: namespace.to_owned() });
+        }
+    }
+
+    pub(crate) fn stamp(&mut self, namespace: &str) -> Stamp {
+        let ledger = self.ledger(namespace);
+        Stamp::new(ledger.id, ledger.count)
+    }
+
+    pub(crate) fn invalidate_tags(&mut self, namespace: &str, tags: &[Tag]) -> Stamp {
+        let ledger = self.ledger(namespace);
+        ledger.count += 1;
+        let count = ledger.count;
+        ledger.tags.extend(tags.iter().map(|tag| (tag.clone(), count)));
+        let stamp = Stamp::new(ledger.id, count);
+        self.push(&Push::LedgerChanged { namespace: namespace.to_owned() });
+        stamp
+    }
+
+    pub(crate) fn view(&mut self, namespace: &str, tags: &[Tag]) -> LedgerView {
+        let ledger = self.ledger(namespace);
+        let counts = tags.iter().map(|tag| ledger.tags.get(tag).copied().unwrap_or(ledger.floor)).collect();
+        LedgerView::new(ledger.id, counts)
+    }
+
+    pub(crate) fn prune(&mut self, namespace: &str, count: u64) -> usize {
+        let ledger = self.ledger(namespace);
+        // a floor above the count would end entries that are yet to come
+        let count = count.min(ledger.count);
+        let before = ledger.tags.len();
+        ledger.floor = ledger.floor.max(count);
+        ledger.tags.retain(|_, invalidated| *invalidated > count);
+        let pruned = before - ledger.tags.len();
+        self.push(&Push::LedgerChanged { namespace: namespace.to_owned() });
+        pruned
+    }
+}

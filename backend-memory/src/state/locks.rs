@@ -1,0 +1,52 @@
+//! Leases of names.
+
+use std::time::Duration;
+
+use larder::{Acquired, LockToken};
+
+use super::{Millis, State, millis_up};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lock {
+    token: u128,
+    until: Millis,
+}
+
+impl State {
+    pub(crate) fn lock(&mut self, lock: &str, lease: Duration, now: Millis) -> Acquired {
+        if let Some(held) = self.data.locks.get(lock).filter(|held| held.until > now) {
+            return Acquired::Busy(Duration::from_millis(held.until - now));
+        }
+        let token = u128::from(self.fresh()) << 64 | u128::from(self.drawn);
+        let until = now.saturating_add(millis_up(lease));
+        self.data.locks.insert(lock.to_owned(), Lock { token, until });
+        Acquired::Held(LockToken::new(token))
+    }
+
+    fn holds_lock(&self, lock: &str, token: LockToken, now: Millis) -> bool {
+        self.data.locks.get(lock).is_some_and(|held| held.token == token.get() && held.until > now)
+    }
+
+    pub(crate) fn renew_lock(&mut self, lock: &str, token: LockToken, lease: Duration, now: Millis) -> bool {
+        let held = self.holds_lock(lock, token, now);
+        if held {
+            let until = now.saturating_add(millis_up(lease));
+            self.data.locks.insert(lock.to_owned(), Lock { token: token.get(), until });
+        }
+        held
+    }
+
+    pub(crate) fn unlock(&mut self, lock: &str, token: LockToken, now: Millis) -> bool {
+        let held = self.holds_lock(lock, token, now);
+        if held {
+            self.data.locks.remove(lock);
+        }
+        held
+    }
+
+    /// How long the lock is still held; `None` when it is free.
+    pub(crate) fn locked_for(&self, lock: &str, now: Millis) -> Option<Duration> {
+        let held = self.data.locks.get(lock).filter(|held| held.until > now)?;
+        Some(Duration::from_millis(held.until - now))
+    }
+}

@@ -1,0 +1,149 @@
+//! What the server holds, and its commands: each is one step, as a script in Redis is.
+
+mod eviction;
+mod fences;
+mod ledgers;
+mod links;
+mod locks;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use larder::{StoreKey, Timestamp};
+
+pub(crate) use fences::Grant;
+use fences::Standing;
+use ledgers::Ledger;
+use links::Link;
+use locks::Lock;
+
+use crate::push::{Push, Subscriber};
+use crate::record::Operation;
+
+/// Milliseconds of the server's clock; the largest means never.
+pub(crate) type Millis = u64;
+pub(crate) const NEVER: Millis = u64::MAX;
+
+/// The whole milliseconds at a moment of the server's clock.
+pub(crate) fn millis(at: Timestamp) -> Millis {
+    at.as_nanos() / 1_000_000
+}
+
+/// The whole milliseconds of a duration, rounded up, so that a lease of less than one stands at all.
+pub(crate) fn millis_up(duration: Duration) -> Millis {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
+}
+
+/// Namespace and key: never glued together, so that look-alikes stay apart.
+pub(crate) type Name = (String, String);
+
+pub(crate) fn name(namespace: &str, key: &StoreKey) -> Name {
+    (namespace.to_owned(), key.as_str().to_owned())
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) bytes: Bytes,
+    pub(crate) expires: Millis,
+    touched: u64,
+}
+
+/// What a restart can bring back.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Data {
+    values: BTreeMap<Name, Stored>,
+    fences: BTreeMap<Name, Standing>,
+    locks: BTreeMap<String, Lock>,
+    ledgers: BTreeMap<String, Ledger>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) data: Data,
+    pub(crate) capacity: Option<usize>,
+    links: BTreeMap<String, Link>,
+    subscribers: Vec<Subscriber>,
+    pub(crate) record: Vec<Operation>,
+    recorded: u64,
+    /// Whether the running command's pushes are lost.
+    pub(crate) drop_pushes: bool,
+    seed: u64,
+    drawn: u64,
+    ticks: u64,
+}
+
+impl State {
+    pub(crate) fn seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
+    /// A number that never repeats: a counter, spread by SplitMix64 (a bijection) from the seed.
+    fn fresh(&mut self) -> u64 {
+        self.drawn += 1;
+        let mut mixed = self.seed.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.ticks += 1;
+        self.ticks
+    }
+
+    /// Adds an operation to the record, at the next place.
+    pub(crate) fn note(&mut self, operation: Operation) {
+        self.recorded += 1;
+        self.record.push(Operation { sequence: self.recorded, ..operation });
+    }
+
+    fn changed(&mut self, (namespace, key): &Name) {
+        self.push(&Push::Changed { namespace: namespace.clone(), key: key.clone() });
+    }
+
+    pub(crate) fn get(&mut self, name: &Name, now: Millis) -> Option<Stored> {
+        let touched = self.tick();
+        let stored = self.data.values.get_mut(name)?;
+        if stored.expires <= now && stored.expires != NEVER {
+            self.remove_value(name);
+            return None;
+        }
+        stored.touched = touched;
+        Some(stored.clone())
+    }
+
+    pub(crate) fn set(&mut self, name: &Name, bytes: Bytes, expires: Millis, now: Millis) {
+        let touched = self.tick();
+        self.data.values.insert(name.clone(), Stored { bytes, expires, touched });
+        self.changed(name);
+        self.make_room(now);
+    }
+
+    pub(crate) fn remove_value(&mut self, name: &Name) {
+        if self.data.values.remove(name).is_some() {
+            self.changed(name);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &Name) {
+        self.remove_value(name);
+        self.data.fences.remove(name);
+    }
+
+    pub(crate) fn clear(&mut self, namespace: &str) {
+        self.data.fences.retain(|(owner, _), _| owner != namespace);
+        let names: Vec<Name> =
+            self.data.values.keys().filter(|(owner, _)| owner == namespace).cloned().collect();
+        names.iter().for_each(|name| self.remove_value(name));
+    }
+
+    pub(crate) fn names(&self) -> Vec<Name> {
+        self.data.values.keys().cloned().collect()
+    }
+
+    pub(crate) fn replace(&mut self, data: Data) {
+        self.data = data;
+        self.push(&Push::Flushed);
+    }
+}
