@@ -1,6 +1,6 @@
 //! One query for many keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use larder::{BatchSource, Source};
 use sqlx::{AssertSqlSafe, Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
 
+use crate::placeholder::{Placeholders, places};
 use crate::{BindKey, Dialect, QuerySource, SourceError};
 
 /// Where the keys go in a batch query.
@@ -17,8 +18,12 @@ const MOST_KEYS: usize = 512;
 
 /// A source that loads many keys with one query, and one key with the same.
 ///
-/// The query says where the keys go by `{keys}`, and `key_of` says which key a row belongs to. The list is filled up to
-/// a power of two by repeating its last key, so that the database prepares ten statements and not five hundred.
+/// The query says where the keys go by `{keys}`, and `key_of` says which key a row belongs to: exactly the key that was
+/// asked for, so beware of columns that compare without case. Of several rows of a key the first counts; rows of other
+/// keys do not. More than 512 keys (SQLite: or 999 values) are loaded with several queries.
+///
+/// The list is filled up to a power of two by repeating its last key, so that the database prepares ten statements and
+/// not five hundred.
 ///
 /// # Examples
 /// ```
@@ -44,13 +49,18 @@ const MOST_KEYS: usize = 512;
 pub struct BatchQuerySource<K, T, DB: Database, F> {
     pool: Pool<DB>,
     sql: SqlStr,
+    keys: Vec<usize>,
+    own: Placeholders,
     key_of: F,
     row: PhantomData<fn(K) -> T>,
 }
 
 impl<T, DB: Database> QuerySource<T, DB> {
     /// The source that loads many keys with one query; for [`CacheBuilder::batch_source`](larder::CacheBuilder::batch_source).
-    /// A query without one `{keys}` fails the first load with [`SourceError::Keys`].
+    /// The query may be what [`new`](Self::new) takes.
+    ///
+    /// A query without one `{keys}` fails each load with [`SourceError::Keys`], one with placeholders of its own with
+    /// [`SourceError::OwnPlaceholders`].
     ///
     /// # Examples
     /// See [`BatchQuerySource`].
@@ -59,7 +69,9 @@ impl<T, DB: Database> QuerySource<T, DB> {
         sql: impl SqlSafeStr,
         key_of: F,
     ) -> BatchQuerySource<K, T, DB, F> {
-        BatchQuerySource { pool, sql: sql.into_sql_str(), key_of, row: PhantomData }
+        let sql = sql.into_sql_str();
+        let (keys, own) = (places(sql.as_str(), KEYS), Placeholders::of(sql.as_str()));
+        BatchQuerySource { pool, sql, keys, own, key_of, row: PhantomData }
     }
 }
 
@@ -85,12 +97,14 @@ where
     }
 
     fn query(&self, keys: usize) -> Result<SqlStr, SourceError> {
-        let sql = self.sql.as_str();
-        match sql.matches(KEYS).count() {
-            // only the user's own text and generated `?` are in it; the keys are bound
-            1 => Ok(AssertSqlSafe(sql.replace(KEYS, &DB::key_list(keys, K::BINDS))).into_sql_str()),
-            found => Err(SourceError::Keys { found }),
+        let [place] = self.keys[..] else { return Err(SourceError::Keys { found: self.keys.len() }) };
+        if self.own.count() > 0 {
+            return Err(SourceError::OwnPlaceholders { found: self.own.count() });
         }
+        let mut sql = self.sql.as_str().to_owned();
+        sql.replace_range(place..place + KEYS.len(), &DB::key_list(keys, K::BINDS));
+        // only the user's own text and generated `?` are in it; the keys are bound
+        Ok(AssertSqlSafe(sql).into_sql_str())
     }
 
     /// The rows of up to [`most_keys`](Self::most_keys) keys.
@@ -103,7 +117,11 @@ where
             key.bind(&mut arguments).map_err(SourceError::Bind)?;
         }
         let rows: Vec<T> = sqlx::query_as_with(sql, arguments).fetch_all(&self.pool).await?;
-        Ok(rows.into_iter().map(|row| ((self.key_of)(&row), row)).collect())
+        let mut by_key = HashMap::with_capacity(rows.len());
+        for row in rows {
+            by_key.entry((self.key_of)(&row)).or_insert(row);
+        }
+        Ok(by_key)
     }
 }
 
@@ -136,7 +154,7 @@ where
     /// A key that occurs twice is loaded for itself the second time, since a row cannot be copied; a cache never asks so.
     async fn load_many(&self, keys: &[K]) -> Result<Vec<Option<T>>, SourceError> {
         let mut values = Vec::with_capacity(keys.len());
-        let mut seen = std::collections::HashSet::with_capacity(keys.len());
+        let mut seen = HashSet::with_capacity(keys.len());
         for chunk in keys.chunks(Self::most_keys()) {
             let mut rows = self.rows(chunk).await?;
             for key in chunk {

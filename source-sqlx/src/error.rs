@@ -29,6 +29,18 @@ pub enum SourceError {
         /// How many the key needs.
         binds: usize,
     },
+    /// The query has placeholders of both kinds, `?` and `?1`, which SQLite and sqlx number differently.
+    #[error("the query mixes `?` with `?1`: write all of its placeholders in one way")]
+    MixedPlaceholders,
+    /// A batch query has placeholders of its own, for which there are no values.
+    #[error(
+        "the batch query has {found} placeholders of its own and only its keys are bound: \
+         write the value into the query, or make it a part of the key"
+    )]
+    OwnPlaceholders {
+        /// How many values they would take.
+        found: usize,
+    },
     /// A batch query does not say where its keys go.
     #[error("the batch query has {found} `{{keys}}` and needs one, as in `WHERE id IN ({{keys}})`")]
     Keys {

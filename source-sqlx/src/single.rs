@@ -6,7 +6,8 @@ use std::marker::PhantomData;
 use larder::Source;
 use sqlx::{Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
 
-use crate::{BindKey, SourceError, placeholder};
+use crate::placeholder::Placeholders;
+use crate::{BindKey, SourceError};
 
 /// A source that loads a key with a query of the user's. No row is an absent value; further rows are not looked at.
 ///
@@ -26,16 +27,23 @@ use crate::{BindKey, SourceError, placeholder};
 pub struct QuerySource<T, DB: Database> {
     pool: Pool<DB>,
     sql: SqlStr,
-    placeholders: usize,
+    placeholders: Placeholders,
     row: PhantomData<fn() -> T>,
 }
 
 impl<T, DB: Database> QuerySource<T, DB> {
-    /// The source that runs `sql` with the key bound to its placeholders, in their order. A query that does not fit the
-    /// key fails the first load with [`SourceError::Placeholders`].
+    /// The source that runs `sql` with the parts of the key bound to its placeholders: `?` in their order, or `?1`, `?2`.
+    /// The query is a `&'static str`, or [`sqlx::AssertSqlSafe`] around one made at run time, which must hold no user
+    /// input.
+    ///
+    /// A query that does not fit the key fails each load with [`SourceError::Placeholders`], one that
+    /// mixes `?` with `?1` with [`SourceError::MixedPlaceholders`].
+    ///
+    /// # Examples
+    /// See [`QuerySource`].
     pub fn new(pool: Pool<DB>, sql: impl SqlSafeStr) -> Self {
         let sql = sql.into_sql_str();
-        let placeholders = placeholder::count(sql.as_str());
+        let placeholders = Placeholders::of(sql.as_str());
         Self { pool, sql, placeholders, row: PhantomData }
     }
 }
@@ -58,9 +66,7 @@ where
     type Error = SourceError;
 
     async fn load(&self, key: &K) -> Result<Option<T>, SourceError> {
-        if self.placeholders != K::BINDS {
-            return Err(SourceError::Placeholders { placeholders: self.placeholders, binds: K::BINDS });
-        }
+        self.placeholders.check(K::BINDS)?;
         let mut arguments = DB::Arguments::default();
         key.bind(&mut arguments).map_err(SourceError::Bind)?;
         Ok(sqlx::query_as_with(self.sql.clone(), arguments).fetch_optional(&self.pool).await?)

@@ -73,6 +73,39 @@ async fn a_query_that_does_not_fit_its_key_says_so() {
     assert!(error.contains("0 `{keys}` and needs one, as in `WHERE id IN ({keys})`"), "{error}");
 }
 
+/// A placeholder without a value is bound as NULL: the query runs, finds nothing, and an absence would be kept.
+#[tokio::test]
+async fn a_query_that_would_find_nothing_without_an_error_is_refused() {
+    let database = database().await;
+    for sql in [
+        "SELECT shop, id, note FROM products WHERE shop = ? AND id = ?2 AND id = ?",
+        "SELECT shop, id, note FROM products WHERE shop = ?1 AND id = ?",
+    ] {
+        let source = QuerySource::<Product, _>::new(database.pool.clone(), sql);
+        let refused = source.load(&("a".to_owned(), 7i64)).await;
+        assert!(matches!(refused, Err(SourceError::MixedPlaceholders)), "{sql}: {refused:?}");
+    }
+    let numbered = "SELECT shop, id, note FROM products WHERE id = $2 AND shop = $1";
+    let source = QuerySource::<Product, _>::new(database.pool.clone(), numbered);
+    assert_eq!(source.load(&("a".to_owned(), 7i64)).await.unwrap(), Some(product(7)), "{numbered}");
+    let refused = source.load(&7i64).await;
+    assert!(matches!(refused, Err(SourceError::Placeholders { placeholders: 2, binds: 1 })), "{refused:?}");
+    let with_more = "SELECT shop, id, note FROM products WHERE id IN ({keys}) AND shop = ?";
+    let source =
+        QuerySource::<Product, _>::batch(database.pool.clone(), with_more, |product: &Product| product.id);
+    let refused = source.load_many(&[7]).await;
+    assert!(matches!(refused, Err(SourceError::OwnPlaceholders { found: 1 })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn keys_in_text_are_text_and_the_first_row_of_a_key_counts() {
+    let database = database().await;
+    let sql = "SELECT shop, id, '{keys}' AS note FROM products /* {keys} */ WHERE id IN ({keys}) ORDER BY shop DESC";
+    let source = QuerySource::<Product, _>::batch(database.pool.clone(), sql, |product: &Product| product.id);
+    let found = source.load_many(&[7]).await.unwrap().remove(0).unwrap();
+    assert_eq!((found.shop.as_str(), found.note.as_deref()), ("b", Some("{keys}")));
+}
+
 #[tokio::test]
 async fn a_batch_is_aligned_whatever_its_keys() {
     let database = database().await;
