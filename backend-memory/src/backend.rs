@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use larder::{
     Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError,
-    IntoBackend, Payload, Result, Scope, StoreKey, Timestamp,
+    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Timestamp,
 };
 
 use crate::clocks::Clocks;
@@ -77,7 +77,14 @@ impl MemoryBackend {
         Ok(entry.is_alive(clocks.local).then_some(entry))
     }
 
-    fn store(&self, step: &mut Step<'_>, key: &StoreKey, entry: &Entry<Payload>, now: Timestamp) {
+    fn store(
+        &self,
+        step: &mut Step<'_>,
+        key: &StoreKey,
+        entry: &Entry<Payload>,
+        stamp: Stamp,
+        now: Timestamp,
+    ) {
         let clocks = Clocks { local: now, server: step.at };
         let expires_ms = clocks.ending_in(entry.remaining(now));
         let frame = Frame {
@@ -87,6 +94,7 @@ impl MemoryBackend {
             created_ms: clocks.begun_before(entry.age(now)),
             soft_ms: expires_ms,
             expires_ms,
+            stamp,
         };
         step.state.set(&self.name(key), frame.encode(key), expires_ms, step.now);
     }
@@ -149,6 +157,10 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         None
     }
 
+    fn shared_name(&self, key: &StoreKey) -> Option<String> {
+        Some(format!("{}:{key}", self.namespace))
+    }
+
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let request = self.one(OperationKind::Get, key);
         let look = self.memory.ask(request, |step| self.look(step, key, now)).await?;
@@ -197,7 +209,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 return Filled::Refused;
             }
             step.state.end_fence(&name);
-            self.store(step, key, &entry, now);
+            self.store(step, key, &entry, fence.stamp(), now);
             Filled::Stored
         };
         self.memory.ask(request, fill).await
@@ -219,7 +231,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         let request = self.one(OperationKind::Put, key);
         let put = |step: &mut Step<'_>| {
             step.state.end_fence(&self.name(key));
-            self.store(step, key, &entry, now);
+            self.store(step, key, &entry, Stamp::default(), now);
         };
         self.memory.ask(request, put).await
     }

@@ -51,7 +51,8 @@ fn world() -> World {
 fn frame(key: &StoreKey, schema: u32) -> Vec<u8> {
     let payload = Some(Payload::new(CodecId::JSON, "\"bread\""));
     let forever = u64::MAX;
-    Frame { payload, schema, cost_us: 0, created_ms: 0, soft_ms: forever, expires_ms: forever }
+    let stamp = larder::Stamp::default();
+    Frame { payload, schema, cost_us: 0, created_ms: 0, soft_ms: forever, expires_ms: forever, stamp }
         .encode(key)
         .to_vec()
 }
@@ -69,7 +70,7 @@ fn garbage() -> [(Vec<u8>, FrameError); 7] {
         (b"O:8:\"stdClass\":0:{}".to_vec(), FrameError::Foreign),
         (changed(4, 9), FrameError::Unknown),
         ([good(), vec![0]].concat(), FrameError::Trailing),
-        (changed(70, 0), FrameError::Corrupt),
+        (changed(86, 0), FrameError::Corrupt),
         (frame(&key(2), 0), FrameError::OtherKey),
         (frame(&key(1), 3), FrameError::OtherSchema),
     ]

@@ -19,8 +19,10 @@
 //! | 44 | 4 | length of the extensions, 0 in this version |
 //! | 48 | 4 | length of the payload |
 //! | 52 | 4 | reserved, 0 |
-//! | 56 | 8 | XXH3-64 of all other bytes: `0..56`, then `64..` |
-//! | 64 | | the whole encoded key, the extensions, the payload |
+//! | 56 | 8 | identity of the namespace's ledger when the load began (5.4 of the design: tags, `clear`) |
+//! | 64 | 8 | count of that ledger |
+//! | 72 | 8 | XXH3-64 of all other bytes: `0..72`, then `80..` |
+//! | 80 | | the whole encoded key, the extensions, the payload |
 //!
 //! Whatever is not exactly this is a miss: a reader never fails on bytes it does not know.
 
@@ -30,18 +32,19 @@ use twox_hash::XxHash3_64;
 use crate::backend::Payload;
 use crate::codec::CodecId;
 use crate::key::StoreKey;
+use crate::tag::Stamp;
 
 const MAGIC: &[u8; 4] = b"lrdr";
 const VERSION: u8 = 1;
 const NEGATIVE: u8 = 1;
-const LENGTH: usize = 64;
-const CHECKSUM: std::ops::Range<usize> = 56..64;
+const LENGTH: usize = 80;
+const CHECKSUM: std::ops::Range<usize> = 72..80;
 
 /// The parts of a stored entry: what [`Frame::encode`] writes and [`Frame::decode`] reads.
 ///
 /// # Examples
 /// ```
-/// use larder::{CodecId, Frame, Payload, StoreKey};
+/// use larder::{CodecId, Frame, Payload, Stamp, StoreKey};
 /// let key = StoreKey::new(&7u64);
 /// let frame = Frame {
 ///     payload: Some(Payload::new(CodecId::JSON, "{}")),
@@ -50,6 +53,7 @@ const CHECKSUM: std::ops::Range<usize> = 56..64;
 ///     created_ms: 1_000,
 ///     soft_ms: 61_000,
 ///     expires_ms: 61_000,
+///     stamp: Stamp::default(),
 /// };
 /// let bytes = frame.encode(&key);
 /// assert_eq!(Frame::decode(&bytes, &key, 0)?, frame);
@@ -70,6 +74,8 @@ pub struct Frame {
     pub soft_ms: u64,
     /// When the value is dead.
     pub expires_ms: u64,
+    /// The namespace's ledger when the load began; zeros in a store that has none.
+    pub stamp: Stamp,
 }
 
 /// Why stored bytes are not an entry. Always a miss, never an error of a read.
@@ -110,7 +116,7 @@ impl Frame {
     /// The bytes to store under `key`.
     #[must_use]
     pub fn encode(&self, key: &StoreKey) -> Bytes {
-        let Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms } = self;
+        let Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp } = self;
         let key = key.full().as_bytes();
         let (flags, codec, body) = match payload {
             Some(payload) => (0, payload.codec().get(), &payload.bytes()[..]),
@@ -128,6 +134,8 @@ impl Frame {
         out.put_u32_le(0);
         out.put_u32_le(length(body));
         out.put_u32_le(0);
+        out.put_u64_le(stamp.ledger());
+        out.put_u64_le(stamp.count());
         out.put_u64_le(0);
         out.put_slice(key);
         out.put_slice(body);
@@ -159,6 +167,8 @@ impl Frame {
         let (created_ms, soft_ms, expires_ms) =
             (header.get_u64_le(), header.get_u64_le(), header.get_u64_le());
         let [key_length, extensions, payload_length] = [(); 3].map(|()| header.get_u32_le() as usize);
+        header.advance(4);
+        let stamp = Stamp::new(header.get_u64_le(), header.get_u64_le());
         match bytes.len().cmp(&(LENGTH + key_length + extensions + payload_length)) {
             std::cmp::Ordering::Less => return Err(FrameError::Truncated),
             std::cmp::Ordering::Greater => return Err(FrameError::Trailing),
@@ -178,7 +188,7 @@ impl Frame {
             return Err(FrameError::OtherSchema);
         }
         let payload = (flags & NEGATIVE == 0).then(|| Payload::new(CodecId::new(codec), bytes.slice(body..)));
-        Ok(Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms })
+        Ok(Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp })
     }
 }
 
@@ -206,6 +216,7 @@ mod tests {
             created_ms: 1_000,
             soft_ms: 31_000,
             expires_ms: 61_000,
+            stamp: Stamp::new(0xfeed, 41),
         }
     }
 
@@ -233,7 +244,9 @@ mod tests {
                 "00000000",
                 "08000000",
                 "00000000", // lengths
-                "e860ff31d2a11e16",
+                "edfe000000000000",
+                "2900000000000000", // ledger
+                "8c15357102fdd5f8",
                 "283d61253230622c3729", // (=a%20b,7)
                 "7b226964223a377d"      // {"id":7}
             )

@@ -100,7 +100,7 @@ pub use entry::Entry;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use header::{Frame, FrameError};
 pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
-pub use lock::{Acquired, LockProvider, LockToken};
+pub use lock::{Acquired, LockProvider, LockToken, Locking};
 pub use observe::{BreakerState, Event, Latency, Observer, Stats, Tier};
 pub use source::{BatchSource, Loaded, Source, SourceFn, source_fn};
 pub use strategy::Strategy;

@@ -1,6 +1,7 @@
 //! Locks that elect one loader among processes.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -95,5 +96,62 @@ impl LockToken {
     #[must_use]
     pub const fn get(self) -> u128 {
         self.0
+    }
+}
+
+/// How a cache elects one loader among processes: what [`Strategy::locked`](crate::Strategy::locked) takes. A provider
+/// alone stands for its defaults.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::{LockProvider, Locking, Strategy};
+///
+/// fn strategy(locks: impl LockProvider) -> Strategy<String> {
+///     let locking = Locking::by(locks).wait(Duration::from_secs(2)).or_fail();
+///     Strategy::aside(Duration::from_secs(60)).locked(locking)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Locking {
+    pub(crate) provider: Arc<dyn LockProvider>,
+    pub(crate) wait: Duration,
+    pub(crate) fails: bool,
+}
+
+impl Locking {
+    /// Elects with the locks of `provider`. Others wait for at most 10 s, and then load by themselves without storing.
+    pub fn by(provider: impl LockProvider) -> Self {
+        Self { provider: Arc::new(provider), wait: Duration::from_secs(10), fails: false }
+    }
+
+    /// How long to wait for the load of another process; default 10 s. Zero does not wait: who is not elected loads by
+    /// itself at once.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// When waiting was in vain: load without storing. The source may then be asked by every process at once. This is the
+    /// default.
+    #[must_use]
+    pub fn or_load(mut self) -> Self {
+        self.fails = false;
+        self
+    }
+
+    /// When waiting was in vain: fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), for sources that must never
+    /// be asked by several at once.
+    #[must_use]
+    pub fn or_fail(mut self) -> Self {
+        self.fails = true;
+        self
+    }
+}
+
+impl<P: LockProvider> From<P> for Locking {
+    fn from(provider: P) -> Self {
+        Self::by(provider)
     }
 }

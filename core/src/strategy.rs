@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::lock::Locking;
 use crate::source::Loaded;
 use crate::{Error, Result};
 
@@ -30,6 +31,7 @@ pub struct Strategy<V> {
     ttl_by: Option<TtlOf<V>>,
     pub(crate) load_timeout: Duration,
     pub(crate) lease: Duration,
+    pub(crate) locking: Option<Locking>,
 }
 
 impl<V> Strategy<V> {
@@ -51,6 +53,7 @@ impl<V> Strategy<V> {
             ttl_by: None,
             load_timeout: Duration::from_secs(30),
             lease: Duration::from_secs(10),
+            locking: None,
         }
     }
 
@@ -129,8 +132,29 @@ impl<V> Strategy<V> {
         self
     }
 
+    /// Elects one loader of a missing key among all processes: the others wait for it, are woken when it has filled or
+    /// failed, and read. A lock provider, or a [`Locking`] that says more. By default every process loads for itself.
+    ///
+    /// Saves loads, and nothing rests on it: when the lock is lost or the provider cannot be reached, more than one loads,
+    /// and the fence keeps the data right. With a backend that only this process sees there is nobody to elect.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{LockProvider, Strategy};
+    ///
+    /// fn strategy(redis_locks: impl LockProvider) -> Strategy<String> {
+    ///     Strategy::aside(Duration::from_secs(60)).locked(redis_locks)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn locked(mut self, locking: impl Into<Locking>) -> Self {
+        self.locking = Some(locking.into());
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
-        let Self { ttl, negative_ttl, jitter, ttl_by: _, load_timeout, lease } = self;
+        let Self { ttl, negative_ttl, jitter, ttl_by: _, load_timeout, lease, locking: _ } = self;
         let zero = |name: &str| {
             let mend = "give at least 1 ms, or `Duration::MAX` for no limit";
             Err(Error::config(format!("{name} of zero: {mend}")))
@@ -175,7 +199,7 @@ fn shortened(ttl: Duration, share: f64) -> Duration {
 
 impl<V> Clone for Strategy<V> {
     fn clone(&self) -> Self {
-        let Self { ttl, negative_ttl, jitter, ttl_by, load_timeout, lease } = self;
+        let Self { ttl, negative_ttl, jitter, ttl_by, load_timeout, lease, locking } = self;
         Self {
             ttl: *ttl,
             negative_ttl: *negative_ttl,
@@ -183,13 +207,14 @@ impl<V> Clone for Strategy<V> {
             ttl_by: ttl_by.clone(),
             load_timeout: *load_timeout,
             lease: *lease,
+            locking: locking.clone(),
         }
     }
 }
 
 impl<V> fmt::Debug for Strategy<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ttl, negative_ttl, jitter, ttl_by, load_timeout, lease } = self;
+        let Self { ttl, negative_ttl, jitter, ttl_by, load_timeout, lease, locking } = self;
         f.debug_struct("Strategy")
             .field("ttl", ttl)
             .field("negative_ttl", negative_ttl)
@@ -197,6 +222,7 @@ impl<V> fmt::Debug for Strategy<V> {
             .field("ttl_by", &ttl_by.is_some())
             .field("load_timeout", load_timeout)
             .field("lease", lease)
+            .field("locking", locking)
             .finish()
     }
 }

@@ -66,7 +66,7 @@ impl fmt::Display for Tag {
 /// let stamp = Stamp::new(0xfeed, 41);
 /// assert_eq!((stamp.ledger(), stamp.count()), (0xfeed, 41));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Stamp {
     ledger: u64,
     count: u64,

@@ -154,6 +154,9 @@ mod broken {
             let now = if self.1 == Fault::ServesTheDead { Timestamp::ORIGIN } else { now };
             self.0.peek(key, now)
         }
+        fn shared_name(&self, _key: &String) -> Option<String> {
+            None
+        }
         async fn get(&self, key: &String, now: Timestamp) -> Result<Option<Entry<String>>> {
             Ok(self.peek(key, now))
         }

@@ -12,8 +12,10 @@ use crate::{Error, ErrorKind, Result};
 
 /// Stops asking a store that keeps failing, and tries it again after a pause.
 ///
-/// Closed, it counts failures in a row; at `failures` it opens, and reads and fills fail at once without a call. After
-/// `pause` one call is let through: its success closes the breaker, its failure opens it for another pause.
+/// Closed, it counts failures in a row; at `failures` it opens, and reads and fills fail at once without a call. A timeout
+/// opens it at once, since it has cost its caller the whole of it. After a pause one call is let through: its success closes
+/// the breaker, its failure opens it for twice as long. The first pause is an eighth of `pause`, the longest is `pause`, so
+/// that a hiccup costs little and a dead store next to nothing.
 /// Removals always go through, since an invalidation is never dropped to be quick; one that succeeds closes the breaker.
 /// Only the store's own failures count: errors of kind [`ErrorKind::Backend`] and [`ErrorKind::Timeout`].
 ///
@@ -61,7 +63,7 @@ impl<S> Breaker<S> {
         self
     }
 
-    /// How long it stays open before a try; default 1 s, zero is refused by `build()`.
+    /// The longest that it stays open before a try; default 1 s, zero is refused by `build()`.
     ///
     /// # Examples
     /// ```
@@ -105,10 +107,12 @@ enum State {
     },
     Open {
         until: Timestamp,
+        pause: Duration,
     },
     /// One call is under way; if nothing is heard of it, the next is let through after another pause.
     Trying {
         until: Timestamp,
+        pause: Duration,
     },
 }
 
@@ -127,7 +131,8 @@ impl<B> BreakerBackend<B> {
         self.admit(now)?;
         let answer = call.await;
         match &answer {
-            Err(error) if matches!(error.kind(), ErrorKind::Backend | ErrorKind::Timeout) => self.failed(now),
+            Err(error) if error.kind() == ErrorKind::Timeout => self.failed(now, self.failures),
+            Err(error) if error.kind() == ErrorKind::Backend => self.failed(now, 1),
             _ => self.succeeded(),
         }
         answer
@@ -145,8 +150,8 @@ impl<B> BreakerBackend<B> {
     fn admit(&self, now: Timestamp) -> Result<()> {
         self.turn(|state| match state {
             State::Closed { .. } => (state, Ok(())),
-            State::Open { until } | State::Trying { until } if now >= until => {
-                (State::Trying { until: now.saturating_add(self.pause) }, Ok(()))
+            State::Open { until, pause } | State::Trying { until, pause } if now >= until => {
+                (State::Trying { until: now.saturating_add(self.pause), pause }, Ok(()))
             }
             State::Open { .. } | State::Trying { .. } => {
                 (state, Err(Error::new(ErrorKind::Backend, "the breaker is open").transient()))
@@ -154,12 +159,20 @@ impl<B> BreakerBackend<B> {
         })
     }
 
-    fn failed(&self, now: Timestamp) {
-        self.turn(|state| match state {
-            State::Closed { failures } if failures + 1 < self.failures => {
-                (State::Closed { failures: failures + 1 }, ())
-            }
-            _ => (State::Open { until: now.saturating_add(self.pause) }, ()),
+    /// Notes a call that failed, with the weight of so many failures.
+    fn failed(&self, now: Timestamp, weight: u32) {
+        self.turn(|state| {
+            let pause = match state {
+                State::Closed { failures } if failures.saturating_add(weight) < self.failures => {
+                    return (State::Closed { failures: failures + weight }, ());
+                }
+                State::Closed { .. } => self.pause / 8,
+                State::Trying { pause, .. } => (pause * 2).min(self.pause),
+                // a call from before it opened
+                open @ State::Open { .. } => return (open, ()),
+            };
+            let pause = pause.max(Duration::from_millis(1));
+            (State::Open { until: now.saturating_add(pause), pause }, ())
         });
     }
 
@@ -196,6 +209,9 @@ where
 {
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
         self.inner.peek(key, now)
+    }
+    fn shared_name(&self, key: &K) -> Option<String> {
+        self.inner.shared_name(key)
     }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.guarded(now, self.inner.get(key, now)).await

@@ -204,6 +204,10 @@ where
         self.decode(self.store.peek(&StoreKey::new(key), now)?)
     }
 
+    fn shared_name(&self, key: &K) -> Option<String> {
+        self.store.shared_name(&StoreKey::new(key))
+    }
+
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         let found = self.store.get(&StoreKey::new(key), now).await?;
         Ok(found.and_then(|entry| self.decode(entry)))

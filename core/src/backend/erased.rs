@@ -50,6 +50,7 @@ impl<K, V> fmt::Debug for Erased<K, V> {
 #[async_trait]
 trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
+    fn shared_name_dyn(&self, key: &K) -> Option<String>;
     async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>>;
     async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>>;
     async fn begin_dyn(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>>;
@@ -66,6 +67,9 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
 impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBackend<K, V> for B {
     fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
         self.peek(key, now)
+    }
+    fn shared_name_dyn(&self, key: &K) -> Option<String> {
+        self.shared_name(key)
     }
     async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.get(key, now).await
@@ -102,6 +106,9 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
 impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<K, V> {
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
         self.0.peek_dyn(key, now)
+    }
+    fn shared_name(&self, key: &K) -> Option<String> {
+        self.0.shared_name_dyn(key)
     }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.0.get_dyn(key, now).await

@@ -161,6 +161,10 @@ where
         self.store.get(key).filter(|entry| entry.is_alive(now))
     }
 
+    fn shared_name(&self, _key: &K) -> Option<String> {
+        None
+    }
+
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         Ok(self.peek(key, now))
     }

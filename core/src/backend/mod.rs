@@ -24,6 +24,7 @@ pub use timeout::{Timeout, TimeoutBackend};
 
 use crate::Result;
 use crate::entry::Entry;
+use crate::tag::Stamp;
 use crate::time::Timestamp;
 
 /// A place that keeps entries: a process's memory, Redis, two tiers of them.
@@ -67,6 +68,10 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     ///
     /// Never suspends and, for a typed local store, never allocates: this is the hit path.
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
+
+    /// The name by which all processes of a shared store know `key`: what a [`LockProvider`](crate::LockProvider) locks.
+    /// `None` when only this process sees the store.
+    fn shared_name(&self, key: &K) -> Option<String>;
 
     /// The entry of `key`, wherever it is kept.
     fn get(&self, key: &K, now: Timestamp) -> impl Future<Output = Result<Option<Entry<V>>>> + Send;
@@ -299,6 +304,7 @@ pub enum Begun<V> {
 pub struct Fence {
     nonce: u128,
     joined: bool,
+    stamp: Stamp,
 }
 
 impl Fence {
@@ -310,7 +316,7 @@ impl Fence {
     /// ```
     #[must_use]
     pub const fn created(nonce: u128) -> Self {
-        Self { nonce, joined: false }
+        Self { nonce, joined: false, stamp: Stamp::new(0, 0) }
     }
 
     /// A standing fence that this announcement shares.
@@ -321,7 +327,32 @@ impl Fence {
     /// ```
     #[must_use]
     pub const fn joined(nonce: u128) -> Self {
-        Self { nonce, joined: true }
+        Self { nonce, joined: true, stamp: Stamp::new(0, 0) }
+    }
+
+    /// The fence with the state of the namespace's ledger when the load was announced, which the fill stores.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Fence, Stamp};
+    /// assert_eq!(Fence::created(7).stamped(Stamp::new(1, 2)).stamp(), Stamp::new(1, 2));
+    /// ```
+    #[must_use]
+    pub const fn stamped(mut self, stamp: Stamp) -> Self {
+        self.stamp = stamp;
+        self
+    }
+
+    /// The state of the namespace's ledger when the load was announced; zeros in a store that has none.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Fence, Stamp};
+    /// assert_eq!(Fence::created(7).stamp(), Stamp::default());
+    /// ```
+    #[must_use]
+    pub const fn stamp(self) -> Stamp {
+        self.stamp
     }
 
     /// The number that makes the fence unique.

@@ -163,6 +163,10 @@ where
         self.near.peek(key, now).filter(|entry| self.generations.is_current(entry.mark()))
     }
 
+    fn shared_name(&self, key: &K) -> Option<String> {
+        self.far.shared_name(key).or_else(|| self.near.shared_name(key))
+    }
+
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         if let Some(entry) = self.peek(key, now) {
             return Ok(Some(entry));

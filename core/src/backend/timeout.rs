@@ -86,6 +86,9 @@ where
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
         self.inner.peek(key, now)
     }
+    fn shared_name(&self, key: &K) -> Option<String> {
+        self.inner.shared_name(key)
+    }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.bounded("get", self.inner.get(key, now)).await
     }

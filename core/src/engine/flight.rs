@@ -25,6 +25,11 @@ pub(super) struct Outcome<V> {
 }
 
 impl<V> Outcome<V> {
+    /// An entry that was there, in an answer to a command sent after `asked`.
+    pub(super) fn found(entry: Entry<V>, asked: u64) -> Self {
+        Self { result: Ok(entry), as_of: asked, loaded_from: None }
+    }
+
     pub(super) fn failed(error: Error) -> Self {
         // an error holds no data that could be too old: everybody may have it
         Self { result: Err(error), as_of: u64::MAX, loaded_from: Some(u64::MAX) }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
 use super::chain::Chain;
+use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
 use super::{Engine, Key, Value};
 use crate::backend::{Announce, Begun, CacheBackend, Fence, Filled};
@@ -22,6 +23,17 @@ use crate::{Error, ErrorKind, Result};
 
 pub(crate) type LoadFuture<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>>> + Send>>;
 pub(crate) type Loader<V> = Box<dyn FnOnce() -> LoadFuture<V> + Send>;
+
+/// How a load treats what the backend has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Approach {
+    /// What is there after all is taken.
+    Missing,
+    /// What is there is replaced.
+    Refresh,
+    /// The backend has just failed: it is not asked again, and the caller does not wait for it twice.
+    Alone,
+}
 
 /// What the backend answered to the announcement of a load.
 pub(super) enum Announced<V> {
@@ -43,7 +55,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self: &Arc<Self>,
         key: &K,
         loader: &mut Option<Loader<V>>,
-        despite_hit: bool,
+        approach: Approach,
     ) -> Result<Boarded<V>> {
         self.admit(key)?;
         let landing = match self.flights.join(key) {
@@ -60,7 +72,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let engine = Arc::clone(self);
         let chain = Chain::with(Chain::current(), self.id, key.clone());
         Self::spawn(chain.scope(async move {
-            let outcome = engine.fly(landing.key(), loader, despite_hit).await;
+            let outcome = engine.fly(landing.key(), loader, approach).await;
             landing.land(outcome);
         }))?;
         Ok(boarded)
@@ -90,15 +102,40 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(())
     }
 
-    async fn fly(&self, key: &K, loader: Loader<V>, despite_hit: bool) -> Outcome<V> {
+    /// The whole of a flight: is elected, announces, loads, fills.
+    pub(super) async fn fly(&self, key: &K, loader: Loader<V>, approach: Approach) -> Outcome<V> {
+        let elected = match approach {
+            Approach::Alone => Ok(Elected::Chosen(None)),
+            _ => self.elect(key, approach).await,
+        };
+        match elected {
+            Ok(Elected::Chosen(held)) => {
+                let outcome = self.fly_elected(key, loader, approach, held.as_ref()).await;
+                self.resign(held).await;
+                outcome
+            }
+            Ok(Elected::Found(entry, asked)) => Outcome::found(entry, asked),
+            Ok(Elected::Unelected) => self.fly_elected(key, loader, Approach::Alone, None).await,
+            Err(error) => Outcome::failed(error),
+        }
+    }
+
+    async fn fly_elected(
+        &self,
+        key: &K,
+        loader: Loader<V>,
+        approach: Approach,
+        held: Option<&Held>,
+    ) -> Outcome<V> {
         let asked = self.sequence.next();
-        let fence = match self.announce(key, despite_hit).await {
-            Announced::Hit(entry) => return Outcome { result: Ok(entry), as_of: asked, loaded_from: None },
+        let fence = match self.announce(key, approach).await {
+            Announced::Hit(entry) => return Outcome::found(entry, asked),
             Announced::Load(fence) => fence,
         };
         let started = self.sequence.next();
         let began = self.clock.now();
-        let loaded = self.load(loader, self.keep_announced(key, fence)).await;
+        let alive = join(self.keep_announced(key, fence), self.keep_elected(held));
+        let loaded = self.load(loader, async { _ = alive.await }).await;
         match loaded {
             Ok(loaded) => self.fill(key, fence, loaded, began.until(self.clock.now()), started).await,
             Err(error) => {
@@ -109,12 +146,12 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Announces a load. A backend that fails costs the fill, not the load.
-    pub(super) async fn announce(&self, key: &K, despite_hit: bool) -> Announced<V> {
-        if self.pending.holds(key) {
+    pub(super) async fn announce(&self, key: &K, approach: Approach) -> Announced<V> {
+        if approach == Approach::Alone || self.pending.holds(key) {
             return Announced::Load(None);
         }
         let shared = Announce::shared(self.strategy.lease);
-        let announce = if despite_hit { shared.despite_hit() } else { shared };
+        let announce = if approach == Approach::Refresh { shared.despite_hit() } else { shared };
         let now = self.clock.now();
         match self.backend.begin(key, announce, now).await {
             Ok(Begun::Hit(entry)) if entry.is_alive(self.clock.now()) => Announced::Hit(entry),

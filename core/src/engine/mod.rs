@@ -2,6 +2,7 @@
 
 mod batch;
 mod chain;
+mod elect;
 mod flight;
 mod load;
 mod pending;

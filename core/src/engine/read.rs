@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::flight::Outcome;
-use super::load::Boarded;
+use super::load::{Approach, Boarded};
 use super::{Engine, Key, Loader, Value};
 use crate::backend::CacheBackend;
 use crate::cache::Origin;
@@ -34,11 +34,18 @@ impl<K: Key, V: Value> Engine<K, V> {
         let began = self.clock.now();
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
         let start = self.sequence.next();
-        if let Some(entry) = self.read_far(key).await {
-            self.recorder.record(&Event::Hit { tier: Tier::Far });
-            return Ok(self.answer(entry, Origin::Far));
-        }
-        let answer = self.read_source(key, start, loader).await;
+        let approach = match self.ask_far(key).await {
+            Ok(Some(entry)) => {
+                self.recorder.record(&Event::Hit { tier: Tier::Far });
+                return Ok(self.answer(entry, Origin::Far));
+            }
+            Ok(None) => Approach::Missing,
+            Err(error) => {
+                self.degraded("get", &error);
+                Approach::Alone
+            }
+        };
+        let answer = self.read_source(key, start, loader, approach).await;
         self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()) });
         answer
     }
@@ -49,10 +56,11 @@ impl<K: Key, V: Value> Engine<K, V> {
         key: &K,
         start: u64,
         loader: Loader<V>,
+        approach: Approach,
     ) -> Result<Answer<V>> {
         let mut loader = Some(loader);
         loop {
-            let Boarded { flight, leads } = self.board(key, &mut loader, false)?;
+            let Boarded { flight, leads } = self.board(key, &mut loader, approach)?;
             let outcome = flight.outcome().await;
             if let Some(answer) = self.acceptable(&outcome, start, leads) {
                 return answer;
@@ -125,7 +133,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let start = self.sequence.next();
         let mut loader = Some(loader);
         loop {
-            let Boarded { flight, leads } = self.board(key, &mut loader, true)?;
+            let Boarded { flight, leads } = self.board(key, &mut loader, Approach::Refresh)?;
             let outcome = flight.outcome().await;
             // a load that began before this call may have read what this call is meant to replace
             if outcome.loaded_from.is_some_and(|from| from >= start)

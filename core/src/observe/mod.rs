@@ -93,6 +93,9 @@ pub enum Event<'a> {
         /// Why.
         error: &'a Error,
     },
+    /// The lock of a load under way was lost: another process may load too.
+    #[non_exhaustive]
+    LockLost,
     /// A stale value was served.
     #[non_exhaustive]
     StaleServed,

@@ -33,6 +33,8 @@ pub struct Stats {
     pub refused_fills: u64,
     /// Reads answered by a stale value.
     pub stale_served: u64,
+    /// Locks that were lost while their holder loaded.
+    pub locks_lost: u64,
     /// Entries that left a bounded store to make room.
     pub evictions: u64,
     /// Acknowledged invalidations.

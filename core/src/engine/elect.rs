@@ -1,0 +1,123 @@
+//! Which process loads.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::load::Approach;
+use super::{Engine, Key, Value};
+use crate::backend::CacheBackend;
+use crate::entry::Entry;
+use crate::lock::{Acquired, LockToken, Locking};
+use crate::observe::Event;
+use crate::{Error, ErrorKind, Result};
+
+/// A lock that this process holds.
+pub(super) struct Held {
+    name: String,
+    token: LockToken,
+}
+
+/// What the wish to load came to.
+pub(super) enum Elected<V> {
+    /// Load, and give the lock back if there is one.
+    Chosen(Option<Held>),
+    /// Another process loaded: the entry, and the moment before it was read.
+    Found(Entry<V>, u64),
+    /// The other process takes too long: load, and store nothing.
+    Unelected,
+}
+
+impl<K: Key, V: Value> Engine<K, V> {
+    /// Asks once for the lock of `key`; `None` when another process has it.
+    pub(super) async fn try_elect(&self, key: &K) -> Option<Elected<V>> {
+        let Some(locking) = &self.strategy.locking else { return Some(Elected::Chosen(None)) };
+        let Some(name) = self.backend.shared_name(key) else { return Some(Elected::Chosen(None)) };
+        match self.try_acquire(locking, &name).await {
+            Ok(Acquired::Held(token)) => Some(Elected::Chosen(Some(Held { name, token }))),
+            Ok(Acquired::Busy(_)) => None,
+            // without locks every process loads for itself; the fence keeps the data right
+            Err(error) => {
+                self.degraded("lock", &error);
+                Some(Elected::Chosen(None))
+            }
+        }
+    }
+
+    /// Waits until this process may load `key`, or another one has.
+    pub(super) async fn elect(&self, key: &K, approach: Approach) -> Result<Elected<V>> {
+        let began = Instant::now();
+        loop {
+            if let Some(elected) = self.try_elect(key).await {
+                return Ok(elected);
+            }
+            let Some((locking, name)) = self.strategy.locking.as_ref().zip(self.backend.shared_name(key))
+            else {
+                return Ok(Elected::Chosen(None));
+            };
+            let left = locking.wait.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return in_vain(locking);
+            }
+            if let Err(error) = locking.provider.released(&name, left).await {
+                self.degraded("lock", &error);
+                return Ok(Elected::Chosen(None));
+            }
+            // a refresh wants what is loaded after its call, and nobody knows when the other one began
+            if approach == Approach::Refresh {
+                continue;
+            }
+            let asked = self.sequence.next();
+            if let Some(entry) = self.read_far(key).await {
+                return Ok(Elected::Found(entry, asked));
+            }
+        }
+    }
+
+    async fn try_acquire(&self, locking: &Locking, name: &str) -> Result<Acquired> {
+        let lease = self.strategy.lease;
+        // a provider of the user's may hang
+        match timeout(lease, locking.provider.try_acquire(name, lease)).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(Error::timeout("taking the lock", lease)),
+        }
+    }
+
+    /// Renews a lock every third of its lease, until it is lost.
+    pub(super) async fn keep_elected(&self, held: Option<&Held>) {
+        let Some((held, locking)) = held.zip(self.strategy.locking.as_ref()) else { return };
+        let lease = self.strategy.lease;
+        loop {
+            tokio::time::sleep((lease / 3).max(Duration::from_millis(1))).await;
+            match locking.provider.renew(&held.name, held.token, lease).await {
+                Ok(true) => {}
+                // another process may load too now; the load goes on, since what it finds is as good
+                Ok(false) => {
+                    tracing::debug!(name = held.name, "the lock was lost while its holder loaded");
+                    return self.recorder.record(&Event::LockLost);
+                }
+                Err(error) => self.degraded("renew the lock", &error),
+            }
+        }
+    }
+
+    /// Gives a lock back, which wakes who waits.
+    pub(super) async fn resign(&self, held: Option<Held>) {
+        let Some((held, locking)) = held.zip(self.strategy.locking.as_ref()) else { return };
+        if let Err(error) = locking.provider.release(&held.name, held.token).await {
+            // its lease ends it
+            self.degraded("release the lock", &error);
+        }
+    }
+}
+
+fn in_vain<V>(locking: &Locking) -> Result<Elected<V>> {
+    if locking.fails {
+        return Err(Error::new(
+            ErrorKind::Timeout,
+            format!("another process has been loading the key for {:?}", locking.wait),
+        )
+        .transient());
+    }
+    Ok(Elected::Unelected)
+}
