@@ -156,8 +156,9 @@ async fn a_lost_ledger_comes_back_as_another() {
 async fn a_clear_ends_with_its_namespace() {
     let server = MemoryServer::new();
     let memory = server.connect("one");
-    let open = |name: &str| memory.clone().into_backend(&Scope::new(name).unwrap()).unwrap();
-    let all: Vec<MemoryBackend> = ["a", "ab", "a:b", "b"].map(open).into();
+    let scope = |name: &str| Scope::new(name).unwrap();
+    let scopes = [scope("a"), scope("ab"), scope("b").prefixed("a").unwrap(), scope("b")];
+    let all: Vec<MemoryBackend> = scopes.map(|scope| memory.clone().into_backend(&scope).unwrap()).into();
     for backend in &all {
         put(backend, 1).await;
     }

@@ -5,25 +5,24 @@ use std::time::Duration;
 
 use larder::{Announce, Begun, CacheBackend, Entry, Fence, Filled, Timestamp};
 
-use crate::Fixture;
+use crate::{Fixture, Time};
 
-const LEASE: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
 const MILLI: Duration = Duration::from_millis(1);
 
 /// A backend with its fixture: the calls that properties are made of.
 pub(crate) struct Bench<'a, B> {
     pub(crate) backend: B,
-    now: &'a dyn Fn() -> Timestamp,
+    time: &'a Time,
 }
 
 impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
-    pub(crate) fn new(backend: B, now: &'a dyn Fn() -> Timestamp) -> Self {
-        Self { backend, now }
+    pub(crate) fn new(backend: B, time: &'a Time) -> Self {
+        Self { backend, time }
     }
 
     fn now(&self) -> Timestamp {
-        (self.now)()
+        self.time.now()
     }
 
     pub(crate) fn entry(&self, value: &str, ttl: Duration) -> Entry<String> {
@@ -36,7 +35,7 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
 
     /// The fence of an announcement that must be granted.
     pub(crate) async fn fence(&self, key: &str) -> Fence {
-        self.granted(key, Announce::shared(LEASE)).await
+        self.granted(key, Announce::shared(self.time.lease())).await
     }
 
     pub(crate) async fn granted(&self, key: &str, announce: Announce) -> Fence {
@@ -71,7 +70,7 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
     }
 
     async fn load(&self, key: &str, value: &str) {
-        let fence = self.granted(key, Announce::shared(LEASE).despite_hit()).await;
+        let fence = self.granted(key, Announce::shared(self.time.lease()).despite_hit()).await;
         assert_eq!(
             self.fill(key, fence, value).await,
             Filled::Stored,
@@ -82,8 +81,7 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
 
 macro_rules! bench {
     ($bench:ident, $fixture:ident) => {
-        let now = || $fixture.time().now();
-        let $bench = Bench::new($fixture.open().await, &now);
+        let $bench = Bench::new($fixture.open().await, $fixture.time());
     };
 }
 
@@ -99,22 +97,25 @@ pub async fn a_fill_is_read_back<F: Fixture>(fixture: F) {
 /// An entry dead at `now` is never returned, and one that is alive is: to the millisecond.
 pub async fn an_entry_lives_exactly_its_ttl<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
+    let (lease, slack) = (fixture.time().lease(), fixture.time().slack());
     for (key, ttl) in [("ms", MILLI), ("999", 999 * MILLI), ("1000", 1_000 * MILLI), ("1001", 1_001 * MILLI)]
     {
         bench.put(key, bench.entry(key, ttl)).await;
-        let remaining = bench.get(key).await.expect("alive when stored").remaining(fixture.time().now());
-        assert!(remaining <= ttl, "{ttl:?} asked for, {remaining:?} left: a life is never lengthened");
-        fixture.advance(ttl - MILLI).await;
-        if ttl > MILLI {
-            assert!(bench.get(key).await.is_some(), "{ttl:?}: alive a millisecond before its end");
+        if ttl >= slack {
+            let remaining = bench.get(key).await.expect("alive when stored").remaining(fixture.time().now());
+            assert!(remaining <= ttl, "{ttl:?} asked for, {remaining:?} left: a life is never lengthened");
         }
-        fixture.advance(MILLI).await;
+        fixture.time().advance(ttl.saturating_sub(slack)).await;
+        if ttl > slack {
+            assert!(bench.get(key).await.is_some(), "{ttl:?}: alive {slack:?} before its end");
+        }
+        fixture.time().advance(slack).await;
         assert!(bench.get(key).await.is_none(), "{ttl:?}: dead at its end");
         assert!(
             bench.backend.peek(&key.to_owned(), fixture.time().now()).is_none(),
             "{ttl:?}: dead to a peek"
         );
-        let begun = bench.begin(key, Announce::shared(LEASE)).await;
+        let begun = bench.begin(key, Announce::shared(lease)).await;
         assert!(matches!(begun, Begun::Granted(_)), "{ttl:?}: dead to a begin, which answered {begun:?}");
     }
 }
@@ -123,7 +124,7 @@ pub async fn an_entry_lives_exactly_its_ttl<F: Fixture>(fixture: F) {
 pub async fn a_tiny_ttl_does_not_become_for_ever<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     bench.put("a", bench.entry("bread", Duration::from_nanos(1))).await;
-    fixture.advance(2 * MILLI).await;
+    fixture.time().advance(2 * MILLI).await;
     assert!(bench.get("a").await.is_none());
 }
 
@@ -141,25 +142,27 @@ pub async fn the_longest_ttl_is_for_ever<F: Fixture>(fixture: F) {
 /// Known absence is kept like a value, and told from no knowledge.
 pub async fn a_negative_entry_is_kept<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
+    let lease = fixture.time().lease();
     let fence = bench.fence("a").await;
     let absent = Entry::new(None, fixture.time().now(), MINUTE);
     assert_eq!(bench.fill_entry("a", fence, absent).await, Filled::Stored);
     assert!(bench.get("a").await.expect("kept").value().is_none());
-    assert!(matches!(bench.begin("a", Announce::shared(LEASE)).await, Begun::Hit(_)));
+    assert!(matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Hit(_)));
 }
 
 /// An overwrite leaves nothing of the entry that was there: value, life, absence, cost.
 pub async fn an_overwrite_leaves_nothing_of_before<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
+    let short = 2 * fixture.time().slack();
     let now = fixture.time().now();
     bench.put("a", Entry::new(None, now, Duration::MAX).with_load_cost(MINUTE)).await;
-    bench.put("a", bench.entry("bread", 5 * MILLI)).await;
+    bench.put("a", bench.entry("bread", short)).await;
     let entry = bench.get("a").await.expect("stored");
     assert_eq!(entry.value().map(|value| value.as_str()), Some("bread"));
     assert_eq!(entry.load_cost(), Duration::ZERO);
-    assert!(entry.remaining(now) <= 5 * MILLI);
+    assert!(entry.remaining(now) <= short);
     bench.put("a", bench.entry("cake", MINUTE)).await;
-    fixture.advance(5 * MILLI).await;
+    fixture.time().advance(short).await;
     assert_eq!(bench.value("a").await.as_deref(), Some("cake"), "the short life is gone with its entry");
 }
 
@@ -167,11 +170,11 @@ pub async fn an_overwrite_leaves_nothing_of_before<F: Fixture>(fixture: F) {
 pub async fn an_entry_keeps_its_cost_and_age<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     bench.put("a", bench.entry("bread", MINUTE).with_load_cost(Duration::from_micros(1_500))).await;
-    fixture.advance(7 * MILLI).await;
+    fixture.time().advance(7 * MILLI).await;
     let entry = bench.get("a").await.expect("stored");
     assert_eq!(entry.load_cost(), Duration::from_micros(1_500));
     let age = entry.age(fixture.time().now());
-    assert!(age >= 6 * MILLI && age <= 1_000 * MILLI, "{age:?} after 7 ms");
+    assert!(age >= 6 * MILLI && age <= 1_000 * MILLI + fixture.time().slack(), "{age:?} after 7 ms");
 }
 
 /// `get_many` answers each key at its own place, however often it occurs.
@@ -249,24 +252,26 @@ pub async fn a_lost_fence_never_stands_again<F: Fixture>(fixture: F) {
 /// A fence ends with its lease, and not before.
 pub async fn a_fence_ends_with_its_lease<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
+    let lease = fixture.time().lease();
     let (early, late) = (bench.fence("a").await, bench.fence("b").await);
-    fixture.advance(LEASE - MILLI).await;
+    fixture.time().advance(lease - fixture.time().slack()).await;
     assert_eq!(bench.fill("a", early, "in time").await, Filled::Stored);
-    fixture.advance(MILLI).await;
+    fixture.time().advance(fixture.time().slack()).await;
     assert_eq!(bench.fill("b", late, "too late").await, Filled::Refused);
     let now = fixture.time().now();
-    let renewed = bench.backend.renew(&"b".to_owned(), late, LEASE, now).await.expect("renew answers");
+    let renewed = bench.backend.renew(&"b".to_owned(), late, lease, now).await.expect("renew answers");
     assert!(!renewed, "a lost fence cannot be renewed");
 }
 
 /// A renewed fence stands for another lease from then.
 pub async fn a_renewed_fence_stands_longer<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
+    let lease = fixture.time().lease();
     let fence = bench.fence("a").await;
     for _ in 0..3 {
-        fixture.advance(LEASE - MILLI).await;
+        fixture.time().advance(lease - fixture.time().slack()).await;
         let now = fixture.time().now();
-        assert!(bench.backend.renew(&"a".to_owned(), fence, LEASE, now).await.expect("renew answers"));
+        assert!(bench.backend.renew(&"a".to_owned(), fence, lease, now).await.expect("renew answers"));
     }
     assert_eq!(bench.fill("a", fence, "bread").await, Filled::Stored);
 }
@@ -284,34 +289,36 @@ pub async fn shared_announcements_join_one_fence<F: Fixture>(fixture: F) {
 /// An exclusive announcement keeps the others out, for a bounded time, until it ends.
 pub async fn an_exclusive_announcement_keeps_others_out<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
-    let holder = bench.granted("a", Announce::exclusive(LEASE)).await;
-    for announce in [Announce::exclusive(LEASE), Announce::shared(LEASE)] {
+    let lease = fixture.time().lease();
+    let holder = bench.granted("a", Announce::exclusive(lease)).await;
+    for announce in [Announce::exclusive(lease), Announce::shared(lease)] {
         match bench.begin("a", announce).await {
-            Begun::Busy(left) => assert!(left <= LEASE && !left.is_zero(), "busy for {left:?} of {LEASE:?}"),
+            Begun::Busy(left) => assert!(left <= lease && !left.is_zero(), "busy for {left:?} of {lease:?}"),
             other => panic!("held exclusively, and begin answered {other:?}"),
         }
     }
-    bench.granted("b", Announce::exclusive(LEASE)).await;
+    bench.granted("b", Announce::exclusive(lease)).await;
     let now = fixture.time().now();
     bench.backend.release(&"a".to_owned(), holder, now).await.expect("release answers");
-    let next = bench.granted("a", Announce::exclusive(LEASE)).await;
+    let next = bench.granted("a", Announce::exclusive(lease)).await;
     bench.backend.release(&"a".to_owned(), holder, now).await.expect("a stranger's release is no error");
     assert_eq!(bench.fill("a", next, "bread").await, Filled::Stored, "and does not end the holder's fence");
     bench.remove("a").await;
-    bench.granted("a", Announce::exclusive(LEASE)).await;
-    fixture.advance(LEASE).await;
-    bench.granted("a", Announce::exclusive(LEASE)).await;
+    bench.granted("a", Announce::exclusive(lease)).await;
+    fixture.time().advance(lease).await;
+    bench.granted("a", Announce::exclusive(lease)).await;
 }
 
 /// An announcement looks once more, unless it is told not to.
 pub async fn begin_finds_what_was_filled_meanwhile<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
+    let lease = fixture.time().lease();
     bench.load("a", "bread").await;
-    match bench.begin("a", Announce::shared(LEASE)).await {
+    match bench.begin("a", Announce::shared(lease)).await {
         Begun::Hit(entry) => assert_eq!(entry.value().map(|value| value.as_str()), Some("bread")),
         other => panic!("there is a value, and begin answered {other:?}"),
     }
-    let fence = bench.granted("a", Announce::shared(LEASE).despite_hit()).await;
+    let fence = bench.granted("a", Announce::shared(lease).despite_hit()).await;
     assert_eq!(bench.value("a").await.as_deref(), Some("bread"), "a refresh leaves the value until it fills");
     assert_eq!(bench.fill("a", fence, "cake").await, Filled::Stored);
     assert_eq!(bench.value("a").await.as_deref(), Some("cake"));
@@ -434,6 +441,7 @@ pub async fn a_peek_never_contradicts_a_get<F: Fixture>(fixture: F) {
 /// after it.
 pub async fn no_interleaving_revives_what_was_removed<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
+    let lease = fixture.time().lease();
     let mut drawn: u64 = 42;
     let mut draw = |below: u64| {
         drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -447,7 +455,7 @@ pub async fn no_interleaving_revives_what_was_removed<F: Fixture>(fixture: F) {
         let key = ["a", "b", "c"][which];
         match draw(10) {
             0..4 => {
-                let fence = bench.granted(key, Announce::shared(LEASE).despite_hit()).await;
+                let fence = bench.granted(key, Announce::shared(lease).despite_hit()).await;
                 standing.push((which, fence, step));
             }
             4..8 if !standing.is_empty() => {

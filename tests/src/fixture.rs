@@ -3,37 +3,90 @@
 use std::future::Future;
 use std::time::Duration;
 
-use larder::{CacheBackend, Clock, Erased, ManualClock, Timestamp};
+use larder::{CacheBackend, Clock, Erased, ManualClock, SystemClock, Timestamp};
 
-/// The process's time in a test: a clock that stands still until it is moved.
+/// The process's time in a test: a clock that stands still until it is moved, or the machine's for a store that cannot be
+/// told the time.
 ///
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// let time = larder_testkit::Time::default();
+/// use larder_testkit::Time;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let time = Time::default();
 /// let before = time.now();
-/// time.advance(Duration::from_secs(1));
-/// assert_eq!(before.until(time.now()), Duration::from_secs(1));
+/// time.advance(Duration::from_secs(3600)).await; // at once
+/// assert_eq!(before.until(time.now()), Duration::from_secs(3600));
+/// # }
 /// ```
-#[derive(Debug, Clone, Default)]
-pub struct Time(ManualClock);
+#[derive(Debug, Clone)]
+pub enum Time {
+    /// Stands still until it is moved.
+    Manual(ManualClock),
+    /// Goes by itself: moving it sleeps.
+    Real(SystemClock),
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::Manual(ManualClock::new())
+    }
+}
 
 impl Time {
+    /// The machine's time.
+    #[must_use]
+    pub fn real() -> Self {
+        Self::Real(SystemClock::new())
+    }
+
     /// Now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.0.now()
+        match self {
+            Self::Manual(clock) => clock.now(),
+            Self::Real(clock) => clock.now(),
+        }
     }
 
     /// Moves the time on.
-    pub fn advance(&self, by: Duration) {
-        self.0.advance(by);
+    pub async fn advance(&self, by: Duration) {
+        match self {
+            Self::Manual(clock) => clock.advance(by),
+            Self::Real(_) => tokio::time::sleep(by).await,
+        }
     }
 
-    /// The clock, for a store that keeps time itself.
+    /// A lease or life that is worth waiting for: 10 s, or 1.5 s of real ones.
     #[must_use]
-    pub fn clock(&self) -> ManualClock {
-        self.0.clone()
+    pub fn lease(&self) -> Duration {
+        match self {
+            Self::Manual(_) => Duration::from_secs(10),
+            Self::Real(_) => Duration::from_millis(1_500),
+        }
+    }
+
+    /// How long before its end something is still expected to be there: 1 ms, or what a busy machine may take for a step.
+    #[must_use]
+    pub fn slack(&self) -> Duration {
+        match self {
+            Self::Manual(_) => Duration::from_millis(1),
+            Self::Real(_) => Duration::from_millis(800),
+        }
+    }
+}
+
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        self.now()
+    }
+
+    fn recent(&self) -> Timestamp {
+        match self {
+            Self::Manual(clock) => clock.recent(),
+            Self::Real(clock) => clock.recent(),
+        }
     }
 }
 
@@ -48,13 +101,8 @@ pub trait Fixture {
     /// A fresh, empty backend.
     fn open(&self) -> impl Future<Output = Self::Backend>;
 
-    /// The time of the process.
+    /// The time of the process and of the store.
     fn time(&self) -> &Time;
-
-    /// Moves the time on, for the process and for the store. A store on real time sleeps here.
-    fn advance(&self, by: Duration) -> impl Future<Output = ()> {
-        async move { self.time().advance(by) }
-    }
 }
 
 /// Opens two processes' views of one store.
@@ -72,7 +120,7 @@ pub trait Fixture {
 ///     type Backend = larder::EncodedBackend<larder_memory::MemoryBackend, Json, String>;
 ///
 ///     async fn open_two(&self) -> [Self::Backend; 2] {
-///         let server = MemoryServer::with_clock(self.0.clock());
+///         let server = MemoryServer::with_clock(self.0.clone());
 ///         let scope = Scope::new("suite").expect("a plain name");
 ///         ["one", "two"].map(|name| {
 ///             let store = server.connect(name).encoded(Json);
@@ -91,13 +139,8 @@ pub trait SharedFixture {
     /// Two processes on one fresh, empty store.
     fn open_two(&self) -> impl Future<Output = [Self::Backend; 2]>;
 
-    /// The time of the processes.
+    /// The time of the processes and of the store.
     fn time(&self) -> &Time;
-
-    /// Moves the time on, for the processes and for the store.
-    fn advance(&self, by: Duration) -> impl Future<Output = ()> {
-        async move { self.time().advance(by) }
-    }
 }
 
 /// A fixture's backends with their type erased: what a cache really calls.
@@ -121,9 +164,5 @@ impl<F: Fixture> Fixture for Through<F> {
 
     fn time(&self) -> &Time {
         self.0.time()
-    }
-
-    async fn advance(&self, by: Duration) {
-        self.0.advance(by).await;
     }
 }

@@ -11,6 +11,7 @@
 //! | [`lock`] | a [`larder::LockProvider`] | [`lock_suite!`] |
 //! | [`ledger`] | a [`larder::TagLedger`] | [`ledger_suite!`] |
 //! | [`source`] | a [`larder::BatchSource`] | (call the functions) |
+//! | [`servers`] | (starts the servers that tests need) | |
 //!
 //! # Examples
 //! The whole test file of a backend (`tokio` with `macros` and `rt` among the dev-dependencies):
@@ -40,6 +41,7 @@ pub mod backend;
 mod fixture;
 pub mod ledger;
 pub mod lock;
+pub mod servers;
 pub mod shared;
 pub mod source;
 mod suites;

@@ -7,14 +7,12 @@ use larder::{Announce, Begun, CacheBackend, Filled};
 use crate::SharedFixture;
 use crate::backend::Bench;
 
-const LEASE: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
 
 macro_rules! two {
     ($one:ident, $two:ident, $fixture:ident) => {
-        let now = || $fixture.time().now();
         let [one, two] = $fixture.open_two().await;
-        let ($one, $two) = (Bench::new(one, &now), Bench::new(two, &now));
+        let ($one, $two) = (Bench::new(one, $fixture.time()), Bench::new(two, $fixture.time()));
     };
 }
 
@@ -51,22 +49,23 @@ pub async fn processes_share_a_fence<F: SharedFixture>(fixture: F) {
     assert!(second.is_joined());
     assert_eq!(two.fill("a", second, "second").await, Filled::Stored);
     assert_eq!(one.fill("a", first, "first").await, Filled::Refused);
-    assert!(matches!(one.begin("a", Announce::shared(LEASE)).await, Begun::Hit(_)));
+    assert!(matches!(one.begin("a", Announce::shared(fixture.time().lease())).await, Begun::Hit(_)));
 }
 
 /// An exclusive announcement of one process keeps the other out.
 pub async fn an_exclusive_announcement_holds_across_processes<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
-    one.granted("a", Announce::exclusive(LEASE)).await;
-    assert!(matches!(two.begin("a", Announce::exclusive(LEASE)).await, Begun::Busy(_)));
-    fixture.advance(LEASE).await;
-    two.granted("a", Announce::exclusive(LEASE)).await;
+    one.granted("a", Announce::exclusive(fixture.time().lease())).await;
+    assert!(matches!(two.begin("a", Announce::exclusive(fixture.time().lease())).await, Begun::Busy(_)));
+    fixture.time().advance(fixture.time().lease()).await;
+    two.granted("a", Announce::exclusive(fixture.time().lease())).await;
 }
 
 /// An entry ends for both at its hard TTL.
 pub async fn an_entry_ends_for_both<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
-    one.put("a", one.entry("bread", MINUTE)).await;
-    fixture.advance(MINUTE).await;
+    let life = fixture.time().lease();
+    one.put("a", one.entry("bread", life)).await;
+    fixture.time().advance(life).await;
     assert!(one.get("a").await.is_none() && two.get("a").await.is_none());
 }

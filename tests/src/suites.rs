@@ -64,27 +64,26 @@ macro_rules! shared_suite {
     )*};
 }
 
-/// One test of each property of [`lock`](crate::lock), on tokio's paused clock: `(make, advance)`, where `make` makes the
-/// time and the locks, and `advance` moves that time.
+/// One test of each property of [`lock`](crate::lock), over the time and the locks that the expression makes. On a time that
+/// stands still, tokio's does too (its feature `test-util`).
 ///
 /// # Examples
 /// ```
-/// use std::time::Duration;
-/// use larder::ManualClock;
 /// use larder_memory::{MemoryLocks, MemoryServer};
+/// use larder_testkit::Time;
 ///
-/// fn locks() -> (ManualClock, MemoryLocks) {
-///     let clock = ManualClock::new();
-///     (clock.clone(), MemoryServer::with_clock(clock).connect("one").locks())
+/// fn locks() -> (Time, MemoryLocks) {
+///     let time = Time::default();
+///     (time.clone(), MemoryServer::with_clock(time).connect("one").locks())
 /// }
 ///
-/// larder_testkit::lock_suite!(locks, ManualClock::advance);
+/// larder_testkit::lock_suite!(locks());
 /// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! lock_suite {
-    ($make:expr, $advance:expr) => {
-        $crate::lock_suite! { @tests $make, $advance;
+    ($make:expr) => {
+        $crate::lock_suite! { @tests $make;
             one_holder_at_a_time
             only_the_holder_renews_and_releases
             a_lease_ends
@@ -93,11 +92,14 @@ macro_rules! lock_suite {
             a_release_wakes_the_waiting
         }
     };
-    (@tests $make:expr, $advance:expr; $($property:ident)*) => {$(
-        #[tokio::test(start_paused = true)]
+    (@tests $make:expr; $($property:ident)*) => {$(
+        #[tokio::test]
         async fn $property() {
-            let (time, locks) = $make();
-            $crate::lock::$property(&locks, &|by| $advance(&time, by)).await;
+            let (time, locks) = $make;
+            if matches!(time, $crate::Time::Manual(_)) {
+                tokio::time::pause();
+            }
+            $crate::lock::$property(&locks, &time).await;
         }
     )*};
 }

@@ -2,9 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use larder::codec::{Json, Postcard};
-use larder::{
-    Breaker, CacheBackend, EncodedBackend, IntoBackend, Local, ManualClock, Prefix, Scope, Tiered, Timeout,
-};
+use larder::{Breaker, CacheBackend, EncodedBackend, IntoBackend, Local, Prefix, Scope, Tiered, Timeout};
 use larder_memory::{MemoryBackend, MemoryLocks, MemoryServer};
 use larder_moka::Moka;
 use larder_quick::Quick;
@@ -35,7 +33,7 @@ fn made<M: Fn(&Time) -> S, S: IntoBackend<String, String>>(make: M) -> Made<M> {
 }
 
 fn server(time: &Time) -> MemoryServer {
-    MemoryServer::with_clock(time.clock())
+    MemoryServer::with_clock(time.clone())
 }
 
 /// Two processes on one server.
@@ -106,12 +104,12 @@ mod two_processes {
 mod locks {
     use super::*;
 
-    fn locks() -> (ManualClock, MemoryLocks) {
-        let clock = ManualClock::new();
-        (clock.clone(), MemoryServer::with_clock(clock).connect("one").locks())
+    fn locks() -> (Time, MemoryLocks) {
+        let time = Time::default();
+        (time.clone(), MemoryServer::with_clock(time).connect("one").locks())
     }
 
-    larder_testkit::lock_suite!(locks, ManualClock::advance);
+    larder_testkit::lock_suite!(locks());
 }
 
 mod ledgers {

@@ -21,7 +21,7 @@ pub struct Prefix<S> {
 }
 
 impl<S> Prefix<S> {
-    /// `inner` under `prefix`, which may have ASCII letters, digits and `-_./:`; others are refused by `build()`.
+    /// `inner` under `prefix`, which may have ASCII letters, digits and `-_./`; others are refused by `build()`.
     ///
     /// # Examples
     /// ```

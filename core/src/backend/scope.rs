@@ -27,7 +27,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of the namespace `name`: ASCII letters, digits and `-_./:`, at most 64 bytes.
+    /// The scope of the namespace `name`: ASCII letters, digits and `-_./`, at most 64 bytes. A `:` only comes from a prefix,
+    /// so that the namespace `b` below `a` is nobody else's.
     ///
     /// # Errors
     /// When the name has another character, is empty or too long.
@@ -152,10 +153,11 @@ impl Scope {
 }
 
 fn check(name: &str) -> Result<()> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     if name.is_empty() || name.len() > LONGEST || !name.bytes().all(allowed) {
         return Err(Error::config(format!(
-            "{name:?} cannot be a namespace or prefix: use 1 to {LONGEST} ASCII letters, digits and -_./:"
+            "{name:?} cannot be a namespace or prefix: use 1 to {LONGEST} ASCII letters, digits and -_./ \
+             (`Prefix::new(\"shop\", ..)` makes shop:product)"
         )));
     }
     Ok(())

@@ -135,6 +135,19 @@ impl Event<'_> {
 }
 
 impl<'a> Event<'a> {
+    /// The event of an operation that failed and was answered in another way, such as one part of a batch: for backends
+    /// to report.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::backend("get_many", "one node of three is down");
+    /// larder::Scope::unnamed().record(&larder::Event::backend_failed("get_many", &error));
+    /// ```
+    #[must_use]
+    pub fn backend_failed(operation: &'static str, error: &'a Error) -> Self {
+        Self::BackendFailed { operation, error }
+    }
+
     /// The event of stored bytes that are no entry: for backends to report.
     ///
     /// # Examples

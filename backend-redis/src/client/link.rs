@@ -1,0 +1,214 @@
+//! A connection that comes back by itself.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::time::Instant;
+
+use super::{Failure, FailureKind};
+
+/// The first pause after a connection that could not be made.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+type Dialing<C> = Shared<BoxFuture<'static, Result<Live<C>, Failure>>>;
+type Dialer<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, Failure>> + Send + Sync>;
+
+/// A connection, and which one it is.
+#[derive(Clone)]
+pub(super) struct Live<C> {
+    pub(super) connection: C,
+    number: u64,
+}
+
+/// Dials when there is no connection, for all who ask at once; fails at once while it pauses after a failure. Pauses double
+/// up to a limit and are jittered, so that a thousand processes do not come back in step.
+pub(super) struct Link<C>(Arc<Inner<C>>);
+
+struct Inner<C> {
+    dial: Dialer<C>,
+    longest_pause: Duration,
+    state: Mutex<State<C>>,
+}
+
+struct State<C> {
+    dialed: u64,
+    stage: Stage<C>,
+}
+
+enum Stage<C> {
+    Up(Live<C>),
+    Dialing(Dialing<C>),
+    Down { failures: u32, until: Instant, failure: Failure },
+}
+
+impl<C: Clone + Send + Sync + 'static> Link<C> {
+    pub(super) fn new(
+        longest_pause: Duration,
+        dial: impl Fn() -> BoxFuture<'static, Result<C, Failure>> + Send + Sync + 'static,
+    ) -> Self {
+        let failure = Failure::new(FailureKind::Lost, "not connected yet");
+        let stage = Stage::Down { failures: 0, until: Instant::now(), failure };
+        let state = Mutex::new(State { dialed: 0, stage });
+        Self(Arc::new(Inner { dial: Box::new(dial), longest_pause, state }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<C>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection; made if there is none.
+    pub(super) async fn live(&self) -> Result<Live<C>, Failure> {
+        let dialing = {
+            let mut state = self.state();
+            match &state.stage {
+                Stage::Up(live) => return Ok(live.clone()),
+                Stage::Down { until, failure, .. } if Instant::now() < *until => return Err(failure.clone()),
+                Stage::Dialing(dialing) => dialing.clone(),
+                Stage::Down { failures, .. } => {
+                    let dialing = self.start(*failures);
+                    state.stage = Stage::Dialing(dialing.clone());
+                    dialing
+                }
+            }
+        };
+        let dialed = dialing.clone().await;
+        if dialed.is_err() {
+            self.abandoned(&dialing);
+        }
+        dialed
+    }
+
+    /// Dials on a task of its own: a caller that gives up must not take the connection of the others with it.
+    fn start(&self, failures: u32) -> Dialing<C> {
+        let link = Self(Arc::clone(&self.0));
+        let task = tokio::spawn(async move {
+            let dialed = (link.0.dial)().await;
+            link.dialed(dialed, failures)
+        });
+        let given_up = || Failure::new(FailureKind::Lost, "the runtime that was connecting has shut down");
+        async move { task.await.unwrap_or_else(|_| Err(given_up())) }.boxed().shared()
+    }
+
+    fn dialed(&self, dialed: Result<C, Failure>, failures: u32) -> Result<Live<C>, Failure> {
+        let mut state = self.state();
+        match dialed {
+            Ok(connection) => {
+                state.dialed += 1;
+                let live = Live { connection, number: state.dialed };
+                state.stage = Stage::Up(live.clone());
+                Ok(live)
+            }
+            Err(failure) => {
+                let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(self.0.longest_pause);
+                let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+                tracing::debug!(%failure, ?pause, "no connection to Redis");
+                let failures = failures.saturating_add(1);
+                state.stage =
+                    Stage::Down { failures, until: Instant::now() + pause, failure: failure.clone() };
+                Err(failure)
+            }
+        }
+    }
+
+    /// A task that was dropped with its runtime has not said how it ended.
+    fn abandoned(&self, dialing: &Dialing<C>) {
+        let mut state = self.state();
+        if matches!(&state.stage, Stage::Dialing(standing) if standing.ptr_eq(dialing)) {
+            let failure = Failure::new(FailureKind::Lost, "the connection attempt was abandoned");
+            state.stage = Stage::Down { failures: 0, until: Instant::now(), failure };
+        }
+    }
+
+    /// Notes that a connection is of no use any more. The next command dials, unless another one has.
+    pub(super) fn lost(&self, live: &Live<C>, failure: &Failure) {
+        let mut state = self.state();
+        if matches!(&state.stage, Stage::Up(up) if up.number == live.number) {
+            tracing::debug!(%failure, "the connection to Redis was lost");
+            state.stage = Stage::Down { failures: 0, until: Instant::now(), failure: failure.clone() };
+        }
+    }
+}
+
+impl<C> fmt::Debug for Link<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn link(
+        answers: impl Fn(u32) -> Result<u32, Failure> + Send + Sync + 'static,
+    ) -> (Link<u32>, Arc<AtomicU32>) {
+        let dials = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&dials);
+        let link = Link::new(Duration::from_secs(1), move || {
+            let answer = answers(counted.fetch_add(1, Ordering::SeqCst));
+            async move {
+                tokio::task::yield_now().await;
+                answer
+            }
+            .boxed()
+        });
+        (link, dials)
+    }
+
+    fn down() -> Failure {
+        Failure::new(FailureKind::Lost, "refused")
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_at_once_share_one_dial() {
+        let (link, dials) = link(Ok);
+        let lives = futures_util::future::join_all((0..100).map(|_| link.live())).await;
+        assert!(lives.iter().all(|live| live.as_ref().is_ok_and(|live| live.connection == 0)));
+        assert_eq!(dials.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_pause_longer_and_longer_and_nobody_waits_meanwhile() {
+        let (link, dials) = link(|dial| if dial < 12 { Err(down()) } else { Ok(dial) });
+        let began = Instant::now();
+        while link.live().await.is_err() {
+            let asked = Instant::now();
+            assert!(link.live().await.is_err());
+            assert_eq!(asked.elapsed(), Duration::ZERO, "fails at once while it pauses");
+            tokio::time::advance(Duration::from_millis(5)).await;
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
+        assert_eq!(dials.load(Ordering::SeqCst), 13);
+        // 20, 40, .. 640 ms, then six of 1 s, each between its half and its whole
+        let whole = began.elapsed();
+        assert!(whole > Duration::from_secs(3) && whole < Duration::from_millis(7_500), "{whole:?}");
+    }
+
+    #[tokio::test]
+    async fn a_loss_is_noted_once() {
+        let (link, dials) = link(Ok);
+        let first = link.live().await.unwrap_or_else(|failure| panic!("{failure}"));
+        link.lost(&first, &down());
+        let second = link.live().await.unwrap_or_else(|failure| panic!("{failure}"));
+        link.lost(&first, &down());
+        assert_eq!(second.connection, 1);
+        assert!(
+            link.live().await.is_ok_and(|live| live.connection == 1),
+            "the old one's loss ends no new one"
+        );
+        assert_eq!(dials.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_gives_up_takes_nothing_with_it() {
+        let (link, dials) = link(Ok);
+        drop(futures_util::poll!(Box::pin(link.live())));
+        assert!(link.live().await.is_ok());
+        assert_eq!(dials.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,216 @@
+//! The one small trait behind which the client libraries are.
+
+#[cfg(feature = "fred")]
+mod fred;
+#[cfg(feature = "redis-rs")]
+mod link;
+mod messages;
+#[cfg(feature = "redis-rs")]
+mod redis_rs;
+
+use std::error::Error as StdError;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use larder::{Error, ErrorKind};
+
+#[cfg(feature = "fred")]
+pub(crate) use self::fred::Fred;
+pub(crate) use self::messages::Messages;
+#[cfg(feature = "redis-rs")]
+pub(crate) use self::redis_rs::{Dial, RedisRs, with_resp3};
+
+/// A connection to a server, a cluster or a group behind sentinels, with everything that keeps it alive.
+#[async_trait]
+pub(crate) trait Client: Debug + Send + Sync + 'static {
+    /// Whether keys are spread over nodes, so that commands reach each key's own.
+    fn is_cluster(&self) -> bool;
+
+    /// Runs commands together: one round trip on a node, one to each node of a cluster. Answers are aligned; each fails
+    /// for itself.
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>>;
+
+    /// Asks for the messages of a channel, until [`unsubscribe`](Self::unsubscribe).
+    async fn subscribe(&self, channel: &str) -> Result<(), Failure>;
+
+    async fn unsubscribe(&self, channel: &str) -> Result<(), Failure>;
+
+    /// Where messages arrive.
+    fn messages(&self) -> &Messages;
+}
+
+/// A command with its arguments, all of whose keys are in one slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Command<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) arguments: Vec<Arg<'a>>,
+    /// The key that decides the node.
+    pub(crate) key: &'a str,
+}
+
+/// An argument of a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Arg<'a> {
+    Bytes(&'a [u8]),
+    Number(i64),
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Bytes(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Arg<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<i64> for Arg<'_> {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reply {
+    Nil,
+    Number(i64),
+    Bytes(Bytes),
+    List(Vec<Self>),
+}
+
+impl Reply {
+    pub(crate) fn number(&self) -> Result<i64, Failure> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            // clients differ in what they make of numbers in text
+            Self::Bytes(bytes) => std::str::from_utf8(bytes)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(|| Failure::unexpected(self)),
+            _ => Err(Failure::unexpected(self)),
+        }
+    }
+
+    pub(crate) fn bytes(self) -> Result<Option<Bytes>, Failure> {
+        match self {
+            Self::Nil => Ok(None),
+            Self::Bytes(bytes) => Ok(Some(bytes)),
+            other => Err(Failure::unexpected(&other)),
+        }
+    }
+
+    pub(crate) fn list(self) -> Result<Vec<Self>, Failure> {
+        match self {
+            Self::List(list) => Ok(list),
+            other => Err(Failure::unexpected(&other)),
+        }
+    }
+}
+
+/// Why a command has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// The server does not know the script: it was restarted, or its scripts were flushed.
+    NoScript,
+    /// No answer within the timeout.
+    Timeout,
+    /// The connection is gone, or was not there.
+    Lost,
+    /// The peer refuses this client whatever it sends: a wrong password, a right that is missing, not a Redis at all.
+    Refused,
+    /// The server cannot now, and may later: it is loading, electing, moving slots, full.
+    Busy,
+    /// Anything else that the server says.
+    Server,
+}
+
+/// A command's failure, as the client reports it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    message: String,
+    #[source]
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), cause: None }
+    }
+
+    pub(crate) fn because(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    fn unexpected(reply: &Reply) -> Self {
+        Self::new(
+            FailureKind::Server,
+            format!("the server answered {reply:?}, which is no answer to this command"),
+        )
+    }
+
+    /// The error that a user sees.
+    pub(crate) fn into_error(self, operation: &str) -> Error {
+        let message = format!("{operation} failed");
+        match self.kind {
+            FailureKind::Timeout => Error::new(ErrorKind::Timeout, message).because(self).transient(),
+            FailureKind::Refused => Error::new(ErrorKind::Backend, message).because(self),
+            _ => Error::backend(operation, self),
+        }
+    }
+}
+
+/// What the first word of a server's error says. The words are those of the server's own documentation.
+pub(crate) fn kind_of(code: &str) -> FailureKind {
+    match code {
+        "NOSCRIPT" => FailureKind::NoScript,
+        "WRONGPASS" | "NOAUTH" | "NOPERM" | "NOPROTO" | "DENIED" => FailureKind::Refused,
+        // a primary that is one no more: another connection finds its successor
+        "READONLY" | "MASTERDOWN" | "UNBLOCKED" => FailureKind::Lost,
+        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MOVED" | "ASK" | "OOM" | "MISCONF"
+        | "NOREPLICAS" => FailureKind::Busy,
+        _ => FailureKind::Server,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_a_server_has_its_kind() {
+        for (code, kind, transient) in [
+            ("NOSCRIPT", FailureKind::NoScript, true),
+            ("WRONGPASS", FailureKind::Refused, false),
+            ("NOAUTH", FailureKind::Refused, false),
+            ("NOPERM", FailureKind::Refused, false),
+            ("READONLY", FailureKind::Lost, true),
+            ("LOADING", FailureKind::Busy, true),
+            ("CLUSTERDOWN", FailureKind::Busy, true),
+            ("OOM", FailureKind::Busy, true),
+            ("ERR", FailureKind::Server, true),
+        ] {
+            assert_eq!(kind_of(code), kind, "{code}");
+            let error = Failure::new(kind, code).into_error("GET");
+            assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Backend, transient), "{code}");
+        }
+        let timeout = Failure::new(FailureKind::Timeout, "250 ms").into_error("GET");
+        assert_eq!((timeout.kind(), timeout.is_transient()), (ErrorKind::Timeout, true));
+    }
+
+    #[test]
+    fn replies_are_taken_for_what_they_are() {
+        assert_eq!(Reply::Bytes("17".into()).number().unwrap(), 17);
+        assert!(Reply::Nil.number().is_err());
+        assert_eq!(Reply::Nil.bytes().unwrap(), None);
+        assert!(Reply::Number(1).list().is_err());
+    }
+}

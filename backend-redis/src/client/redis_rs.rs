@@ -1,0 +1,304 @@
+//! The client `redis` (redis-rs).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use redis::aio::MultiplexedConnection;
+use redis::cluster::{ClusterClient, ClusterConfig};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerError, Value};
+
+use super::link::{Link, Live};
+use super::{Arg, Client, Command, Failure, FailureKind, Messages, Reply, kind_of};
+use crate::config::Timing;
+
+/// How a connection is made; again after each loss.
+pub(crate) enum Dial {
+    Node(redis::Client),
+    Cluster(Box<ClusterClient>),
+    Sentinel(Box<dyn Fn() -> redis::RedisResult<redis::sentinel::SentinelClient> + Send + Sync>),
+}
+
+#[derive(Clone)]
+enum Connection {
+    Node(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+pub(crate) struct RedisRs {
+    link: Link<Connection>,
+    messages: Messages,
+    is_cluster: bool,
+    timeout: Duration,
+}
+
+impl fmt::Debug for RedisRs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("redis-rs").field("link", &self.link).field("cluster", &self.is_cluster).finish()
+    }
+}
+
+impl RedisRs {
+    pub(crate) fn new(dial: Dial, timing: Timing) -> Self {
+        let messages = Messages::default();
+        let is_cluster = matches!(dial, Dial::Cluster(_));
+        let (dial, told) = (Arc::new(dial), messages.clone());
+        let link = Link::new(timing.longest_pause, move || {
+            dialed(Arc::clone(&dial), told.clone(), timing.connect).boxed()
+        });
+        Self { link, messages, is_cluster, timeout: timing.command }
+    }
+
+    /// Connects now, to know at once of what no retry will mend.
+    pub(crate) async fn connect(&self) -> Result<(), Failure> {
+        self.link.live().await.map(|_| ())
+    }
+
+    /// Runs something on the connection within the timeout, and notes what that says of the connection.
+    async fn on_connection<T>(
+        &self,
+        run: impl AsyncFnOnce(Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let asked = tokio::time::timeout(self.timeout, async {
+            let live = self.link.live().await?;
+            let answer = run(live.connection.clone()).await;
+            if let Err(failure) = &answer {
+                self.judge(&live, failure);
+            }
+            answer
+        });
+        match asked.await {
+            Ok(answer) => answer,
+            Err(_elapsed) => {
+                let failure =
+                    Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.timeout));
+                // a black hole looks like this: only another connection can tell
+                if let Some(Ok(live)) = self.link.live().now_or_never() {
+                    self.judge(&live, &failure);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn judge(&self, live: &Live<Connection>, failure: &Failure) {
+        if matches!(failure.kind, FailureKind::Lost | FailureKind::Timeout) {
+            // the cluster's connection mends its own
+            if matches!(live.connection, Connection::Node(_)) {
+                self.link.lost(live, failure);
+            }
+        }
+    }
+}
+
+async fn dialed(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Result<Connection, Failure> {
+    let heard = messages.clone();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(limit))
+        .set_response_timeout(None)
+        .set_push_sender(move |push: PushInfo| -> Result<(), ()> {
+            hear(&heard, push);
+            Ok(())
+        });
+    let connecting = async {
+        Ok(match &*dial {
+            Dial::Node(client) => {
+                Connection::Node(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Dial::Sentinel(build) => {
+                Connection::Node(build()?.get_async_connection_with_config(&config).await?)
+            }
+            Dial::Cluster(client) => {
+                let heard = messages.clone();
+                let config = ClusterConfig::new().set_connection_timeout(limit).set_push_sender(
+                    move |push: PushInfo| -> Result<(), ()> {
+                        hear(&heard, push);
+                        Ok(())
+                    },
+                );
+                Connection::Cluster(client.get_async_connection_with_config(config).await?)
+            }
+        })
+    };
+    let connection = match tokio::time::timeout(limit, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return Err(failure(error)),
+        Err(_elapsed) => {
+            return Err(Failure::new(FailureKind::Timeout, format!("no connection within {limit:?}")));
+        }
+    };
+    let mut fresh = connection.clone();
+    for name in messages.names() {
+        fresh.subscribe(&name).await.map_err(failure)?;
+    }
+    messages.wake_all();
+    Ok(connection)
+}
+
+fn is_loss(answer: &Result<Reply, Failure>) -> bool {
+    answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::Lost)
+}
+
+/// Called on the connection's own task: must not wait.
+fn hear(messages: &Messages, push: PushInfo) {
+    match push.kind {
+        PushKind::Message => {
+            if let Some(message) = redis::Msg::from_push_info(push) {
+                messages.arrived(message.get_channel_name());
+            }
+        }
+        PushKind::Disconnection => messages.wake_all(),
+        _ => {}
+    }
+}
+
+impl Connection {
+    async fn subscribe(&mut self, channel: &str) -> Result<(), RedisError> {
+        match self {
+            Self::Node(connection) => connection.subscribe(channel).await,
+            Self::Cluster(connection) => connection.subscribe(channel).await,
+        }
+    }
+
+    async fn unsubscribe(&mut self, channel: &str) -> Result<(), RedisError> {
+        match self {
+            Self::Node(connection) => connection.unsubscribe(channel).await,
+            Self::Cluster(connection) => connection.unsubscribe(channel).await,
+        }
+    }
+
+    /// The outer error is the connection's, the inner ones the commands' own.
+    async fn run(self, commands: &[Command<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        match (self, commands) {
+            (Self::Node(mut connection), [command]) => {
+                let answer = connection.send_packed_command(&packed(command)).await;
+                Ok(vec![Ok(reply(answer.map_err(failure)?)?)])
+            }
+            (Self::Node(mut connection), commands) => {
+                let mut pipe = redis::Pipeline::with_capacity(commands.len());
+                commands.iter().for_each(|command| _ = pipe.add_command(packed(command)));
+                pipe.ignore_errors();
+                let answers =
+                    connection.send_packed_commands(&pipe, 0, commands.len()).await.map_err(failure)?;
+                Ok(answers.into_iter().map(reply).collect())
+            }
+            (Self::Cluster(connection), commands) => Ok(join_all(commands.iter().map(|command| {
+                let mut connection = connection.clone();
+                async move {
+                    let route = Route::with_key(command.key, SlotAddr::Master);
+                    let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+                    reply(connection.route_command(packed(command), routing).await.map_err(failure)?)
+                }
+            }))
+            .await),
+        }
+    }
+}
+
+fn packed(command: &Command<'_>) -> Cmd {
+    let size: usize = command
+        .arguments
+        .iter()
+        .map(|argument| match argument {
+            Arg::Bytes(bytes) => bytes.len(),
+            Arg::Number(_) => 20,
+        })
+        .sum();
+    let mut packed = Cmd::with_capacity(command.arguments.len() + 1, size + command.name.len());
+    packed.arg(command.name);
+    for argument in &command.arguments {
+        match argument {
+            Arg::Bytes(bytes) => packed.arg(*bytes),
+            Arg::Number(number) => packed.arg(*number),
+        };
+    }
+    packed
+}
+
+fn reply(value: Value) -> Result<Reply, Failure> {
+    Ok(match value {
+        Value::Nil => Reply::Nil,
+        Value::Int(number) => Reply::Number(number),
+        Value::Boolean(truth) => Reply::Number(i64::from(truth)),
+        // not copied: the bytes go over with their buffer
+        Value::BulkString(bytes) => Reply::Bytes(bytes.into()),
+        Value::SimpleString(text) => Reply::Bytes(text.into()),
+        Value::Okay => Reply::Bytes("OK".into()),
+        Value::Array(values) | Value::Set(values) => {
+            Reply::List(values.into_iter().map(reply).collect::<Result<_, _>>()?)
+        }
+        Value::ServerError(error) => return Err(failed(&error)),
+        other => {
+            let message = format!("an answer of a kind that is not used: {other:?}");
+            return Err(Failure::new(FailureKind::Server, message));
+        }
+    })
+}
+
+fn failed(error: &ServerError) -> Failure {
+    Failure::new(kind_of(error.code()), error.to_string())
+}
+
+fn failure(error: RedisError) -> Failure {
+    let kind = match error.kind() {
+        _ if error.is_timeout() => FailureKind::Timeout,
+        ErrorKind::AuthenticationFailed
+        | ErrorKind::InvalidClientConfig
+        | ErrorKind::RESP3NotSupported
+        | ErrorKind::Parse => FailureKind::Refused,
+        ErrorKind::Server(_) => error.code().map_or(FailureKind::Server, kind_of),
+        _ if error.is_unrecoverable_error() || error.is_io_error() => FailureKind::Lost,
+        ErrorKind::MasterNameNotFoundBySentinel
+        | ErrorKind::EmptySentinelList
+        | ErrorKind::NoValidReplicasFoundBySentinel => FailureKind::Busy,
+        _ => error.code().map_or(FailureKind::Server, kind_of),
+    };
+    Failure::new(kind, error.to_string()).because(error)
+}
+
+#[async_trait]
+impl Client for RedisRs {
+    fn is_cluster(&self) -> bool {
+        self.is_cluster
+    }
+
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        match self.on_connection(async |connection| connection.run(commands).await).await {
+            Ok(answers) => {
+                // one of many that says the connection is of no use says it for all
+                if let Some(Err(failure)) = answers.iter().find(|answer| is_loss(answer))
+                    && let Some(Ok(live)) = self.link.live().now_or_never()
+                {
+                    self.judge(&live, failure);
+                }
+                answers
+            }
+            Err(failure) => commands.iter().map(|_| Err(failure.clone())).collect(),
+        }
+    }
+
+    async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
+        self.on_connection(async |mut connection| connection.subscribe(channel).await.map_err(failure)).await
+    }
+
+    async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
+        self.on_connection(async |mut connection| connection.unsubscribe(channel).await.map_err(failure))
+            .await
+    }
+
+    fn messages(&self) -> &Messages {
+        &self.messages
+    }
+}
+
+/// What is left of a client that a user passes in: it is told to speak RESP3, without which nothing is pushed.
+pub(crate) fn with_resp3(client: &redis::Client) -> redis::RedisResult<redis::Client> {
+    let info = client.get_connection_info().clone();
+    let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3);
+    redis::Client::open(info.set_redis_settings(settings))
+}

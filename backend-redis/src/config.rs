@@ -1,0 +1,254 @@
+//! How to connect.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::{Error, Result};
+
+#[cfg(feature = "fred")]
+use crate::client::Fred;
+use crate::client::{Client, Failure, FailureKind};
+use crate::handle::RedisBackend;
+use crate::target::Target;
+#[cfg(feature = "redis-rs")]
+use crate::{
+    client::{Dial, RedisRs, with_resp3},
+    target::Topology,
+};
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) connect: Duration,
+    pub(crate) command: Duration,
+    pub(crate) longest_pause: Duration,
+}
+
+/// Where Redis is and how long it may take, before it is connected.
+///
+/// | URL | what it reaches |
+/// |---|---|
+/// | `redis://[user:password@]host[:port][/database]` | one server |
+/// | `redis+unix:///path[?db=0&user=..&pass=..]` | one server, by its socket |
+/// | `redis-cluster://[user:password@]host:port,host:port` | a cluster, by some of its nodes |
+/// | `redis-sentinel://[user:password@]host:port,host:port/service[/database]` | the primary of a service, by its sentinels |
+/// | `rediss://`, `rediss-cluster://`, `rediss-sentinel://` | the same with TLS (feature `tls`) |
+///
+/// Instead of a URL, a client that exists already: `RedisConfig::from(client)` takes a `redis::Client`, a
+/// `redis::cluster::ClusterClient` (built with RESP3, for locks that wake at once), a `fred::clients::Client` or a
+/// `fred::clients::Pool` (both connected and with a reconnection policy).
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+/// use larder_redis::RedisConfig;
+///
+/// # async fn with() -> larder::Result<()> {
+/// let redis = RedisConfig::new("redis://localhost")
+///     .command_timeout(Duration::from_millis(100))
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisConfig {
+    origin: Origin,
+    timing: Timing,
+}
+
+#[derive(Clone)]
+enum Origin {
+    Url(String),
+    #[cfg(feature = "fred")]
+    FredUrl(String),
+    #[cfg(feature = "redis-rs")]
+    Client(redis::Client),
+    #[cfg(feature = "redis-rs")]
+    Cluster(Box<redis::cluster::ClusterClient>),
+    #[cfg(feature = "fred")]
+    Fred(Vec<fred::clients::Client>),
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig").field("timing", &self.timing).finish_non_exhaustive()
+    }
+}
+
+macro_rules! from {
+    ($($feature:literal $client:ty => |$name:ident| $origin:expr;)*) => {$(
+        #[cfg(feature = $feature)]
+        impl From<$client> for RedisConfig {
+            fn from($name: $client) -> Self {
+                Self::over($origin)
+            }
+        }
+    )*};
+}
+
+from! {
+    "redis-rs" redis::Client => |client| Origin::Client(client);
+    "redis-rs" redis::cluster::ClusterClient => |client| Origin::Cluster(Box::new(client));
+    "fred" fred::clients::Client => |client| Origin::Fred(vec![client]);
+    "fred" fred::clients::Pool => |pool| Origin::Fred(pool.clients().to_vec());
+}
+
+impl RedisConfig {
+    /// The server at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self::over(Origin::Url(url.into()))
+    }
+
+    fn over(origin: Origin) -> Self {
+        let timing = Timing {
+            connect: Duration::from_secs(1),
+            command: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(1),
+        };
+        Self { origin, timing }
+    }
+
+    /// Reaches a URL with the client fred. Without this it is redis-rs, if that feature is enabled.
+    #[cfg(feature = "fred")]
+    #[must_use]
+    pub fn fred(mut self) -> Self {
+        if let Origin::Url(url) = self.origin {
+            self.origin = Origin::FredUrl(url);
+        }
+        self
+    }
+
+    /// How long a connection attempt may take. Default 1 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.connect = timeout;
+        self
+    }
+
+    /// How long a command may take, a new connection included. Default 500 ms.
+    #[must_use]
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.command = timeout;
+        self
+    }
+
+    /// The longest pause between attempts to reconnect; pauses double from 20 ms and are jittered. Default 1 s.
+    #[must_use]
+    pub fn longest_pause(mut self, pause: Duration) -> Self {
+        self.timing.longest_pause = pause;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// A server that cannot be reached is no error: the cache works without it, and uses it once it is there.
+    ///
+    /// # Errors
+    /// When no retry can help: the URL is wrong, the password is, or the peer is not a Redis of version 6 or later.
+    pub async fn connect(self) -> Result<RedisBackend> {
+        let Self { origin, timing } = self;
+        if timing.connect.is_zero() || timing.command.is_zero() || timing.longest_pause.is_zero() {
+            return Err(Error::config("a timeout or pause of zero: give at least 1 ms"));
+        }
+        match origin {
+            #[cfg(feature = "redis-rs")]
+            Origin::Url(url) => dialed(dial(&target(&url)?)?, timing).await,
+            #[cfg(not(feature = "redis-rs"))]
+            Origin::Url(url) => by_fred(&url, timing).await,
+            #[cfg(feature = "redis-rs")]
+            Origin::Client(client) => dialed(Dial::Node(with_resp3(&client).map_err(refused)?), timing).await,
+            #[cfg(feature = "redis-rs")]
+            Origin::Cluster(client) => dialed(Dial::Cluster(client), timing).await,
+            #[cfg(feature = "fred")]
+            Origin::FredUrl(url) => by_fred(&url, timing).await,
+            #[cfg(feature = "fred")]
+            Origin::Fred(connections) => begun(Fred::over(connections, timing), Ok(())),
+        }
+    }
+}
+
+fn target(url: &str) -> Result<Target> {
+    let target = Target::parse(url)?;
+    if target.tls && !cfg!(feature = "tls") {
+        return Err(Error::config("rediss:// needs TLS: enable the feature `tls` of larder-redis"));
+    }
+    Ok(target)
+}
+
+#[cfg(feature = "redis-rs")]
+async fn dialed(dial: Dial, timing: Timing) -> Result<RedisBackend> {
+    let client = RedisRs::new(dial, timing);
+    let connected = client.connect().await;
+    begun(client, connected)
+}
+
+#[cfg(feature = "fred")]
+async fn by_fred(url: &str, timing: Timing) -> Result<RedisBackend> {
+    let (client, connected) = Fred::connect(&target(url)?, timing).await?;
+    begun(client, connected)
+}
+
+/// Starts although the server is away, but not when it would never let us in.
+fn begun(client: impl Client, connected: std::result::Result<(), Failure>) -> Result<RedisBackend> {
+    match connected {
+        Err(failure) if failure.kind == FailureKind::Refused => {
+            let mend = "is the password right, and is it a Redis of version 6 or later?";
+            return Err(Error::config(format!("the server refuses this client: {mend}")).because(failure));
+        }
+        Err(failure) => tracing::warn!(%failure, "Redis cannot be reached yet; going on without it"),
+        Ok(()) => {}
+    }
+    Ok(RedisBackend::over(Arc::new(client)))
+}
+
+#[cfg(feature = "redis-rs")]
+fn refused(cause: redis::RedisError) -> Error {
+    Error::config("the URL is not one of Redis").because(cause)
+}
+
+#[cfg(feature = "redis-rs")]
+fn dial(target: &Target) -> Result<Dial> {
+    let urls: Vec<String> = target.hosts.iter().map(|host| target.node_url(host)).collect();
+    let first = redis::Client::open(urls[0].as_str()).map_err(refused)?;
+    Ok(match &target.topology {
+        Topology::Node | Topology::Unix => Dial::Node(with_resp3(&first).map_err(refused)?),
+        Topology::Cluster => Dial::Cluster(Box::new(
+            redis::cluster::ClusterClientBuilder::new(urls.iter().map(String::as_str))
+                .use_protocol(redis::ProtocolVersion::RESP3)
+                .retries(4)
+                .min_retry_wait(5)
+                .max_retry_wait(100)
+                .build()
+                .map_err(refused)?,
+        )),
+        Topology::Sentinel { service } => {
+            let mut addresses = Vec::with_capacity(urls.len());
+            for url in &urls {
+                let client = redis::Client::open(url.as_str()).map_err(refused)?;
+                addresses.push(client.get_connection_info().addr().clone());
+            }
+            let (service, login) = (service.clone(), first.get_connection_info().redis_settings().clone());
+            let tls = target.tls.then_some(redis::TlsMode::Secure);
+            Dial::Sentinel(Box::new(move || {
+                let kind = redis::sentinel::SentinelServerType::Master;
+                let mut builder =
+                    redis::sentinel::SentinelClientBuilder::new(addresses.clone(), service.clone(), kind)?
+                        .set_client_to_redis_protocol(redis::ProtocolVersion::RESP3)
+                        .set_client_to_redis_db(login.db());
+                if let Some(user) = login.username() {
+                    builder = builder.set_client_to_redis_username(user);
+                }
+                if let Some(password) = login.password() {
+                    builder = builder.set_client_to_redis_password(password);
+                }
+                if let Some(mode) = tls {
+                    builder =
+                        builder.set_client_to_redis_tls_mode(mode).set_client_to_sentinel_tls_mode(mode);
+                }
+                builder.build()
+            }))
+        }
+    })
+}

@@ -1,0 +1,93 @@
+//! Redis and Valkey for the `larder` cache: one node, a cluster, or a primary behind sentinels.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`RedisBackend`] | the handle: a store of bytes for `.encoded(codec)`, [`locks`](RedisBackend::locks), [`ledger`](RedisBackend::ledger), [`plain`](RedisBackend::plain) values |
+//! | [`RedisConfig`] | where the server is, or a client of yours, and how long things may take |
+//! | [`RedisLocks`] | locks that elect one loader among processes |
+//! | [`RedisLedger`] | the tags of a namespace |
+//!
+//! # Examples
+//! ```no_run
+//! use std::time::Duration;
+//! use larder::{Cache, Strategy, codec::Json};
+//! use larder_redis::RedisBackend;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+//! let redis = RedisBackend::connect("redis://localhost").await?;
+//! let products: Cache<u64, String> = Cache::builder()
+//!     .namespace("product")
+//!     .backend(redis.encoded(Json))
+//!     .strategy(Strategy::aside(Duration::from_secs(600)).locked(redis.locks()))
+//!     .build()?;
+//! let product = products.get_or_load(&7, || async { Ok::<_, std::io::Error>("bread".to_owned()) }).await?;
+//! products.invalidate(&7).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Round trips
+//! A hit takes one, `get_many` one (in a cluster one to each node, at once), a miss three: the read, the announcement, the
+//! fill. Reads that tasks ask for at the same time travel together as one `MGET`; a task that is alone waits for nobody.
+//!
+//! # What is in Redis
+//! `<ns>` is the namespace (`product`, `staging:product`, `product@2`), `<key>` is [`larder::StoreKey::as_str`].
+//!
+//! | key | what | life |
+//! |---|---|---|
+//! | `<ns>:v:{<key>}` | the value: a header of 80 bytes, the key, the payload, laid out in [`larder::Frame`] | its TTL |
+//! | `<ns>:f:{<key>}` | the fence of a load under way: `s` (shared) or `x` (exclusive) and 32 hex digits | the lease, 10 s by default, renewed |
+//! | `<ns>:l:{<ns>}` | the head of the ledger: 16 hex digits (its identity), `:`, a count in decimal | for ever |
+//! | `<ns>:t:{<ns>}` | the ledger's tags: a hash from tag to the count of its last invalidation, and `id` and `floor` | for ever |
+//! | `larder:lock:{<name>}` | a lock: 32 hex digits. Its release is told on the channel of the same name | the lease |
+//!
+//! Times in the header are milliseconds of the server's own clock (`TIME`).
+//!
+//! ## From other languages, and by hand
+//! - **Invalidate** a key: `UNLINK product:v:{7} product:f:{7}`. Both, in one command: without the second, a load that began
+//!   before would still store what it found.
+//! - **Clear** a namespace: `UNLINK product:l:{product} product:t:{product}`. Its entries belong to no ledger then and are never
+//!   read again; their TTL removes them.
+//! - **Read**: `GET product:v:{7}` and `GET product:l:{product}`; check the header as [`larder::Frame`] says, and that the
+//!   ledger's identity at offset 56 is that of the head. Otherwise there is no entry.
+//!
+//! # Consistency
+//! A read that starts after an invalidation was acknowledged never returns what was loaded before. It rests on a server that
+//! keeps an acknowledged `UNLINK`. A server that forgets it (a replica promoted before it heard; a restart from an old
+//! snapshot) may bring back what was invalidated: [`strict`](RedisBackend::strict) treats everything from before such an event
+//! as lost. A server that loses keys (eviction, flush, restart empty) costs loads, never freshness.
+//!
+//! # Features
+//! `redis-rs` (default) and `fred` choose the client; both can be enabled, and [`RedisConfig::fred`] picks. `tls` is for
+//! `rediss://`.
+
+#[cfg(not(any(feature = "redis-rs", feature = "fred")))]
+compile_error!("larder-redis needs a client: enable the feature `redis-rs` or `fred`");
+
+mod batcher;
+mod client;
+mod clocks;
+mod config;
+mod fences;
+mod handle;
+mod ledger;
+mod locks;
+mod names;
+mod nonce;
+mod plain;
+mod read;
+mod script;
+mod server;
+mod store;
+mod target;
+
+#[cfg(feature = "fred")]
+pub use fred;
+#[cfg(feature = "redis-rs")]
+pub use redis;
+
+pub use config::RedisConfig;
+pub use handle::RedisBackend;
+pub use ledger::RedisLedger;
+pub use locks::RedisLocks;
+pub use plain::{Plain, PlainStore};
+pub use store::RedisStore;

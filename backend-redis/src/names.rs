@@ -1,0 +1,102 @@
+//! What is kept under which name.
+//!
+//! | key | what |
+//! |---|---|
+//! | `<namespace>:v:{<key>}` | the value: [`larder::Frame`] |
+//! | `<namespace>:f:{<key>}` | the fence of the load that may fill: `s` (shared) or `x` (exclusive) and 32 hex digits |
+//! | `<namespace>:l:{<namespace>}` | the ledger's head: 16 hex digits, `:`, a count |
+//! | `<namespace>:t:{<namespace>}` | the ledger's tags: a hash of counts, `id` and `floor` |
+//! | `larder:lock:{<name>}` | a lock: its token; released over the channel of the same name |
+//!
+//! `<key>` is [`larder::StoreKey::as_str`]: never empty and without braces, so that both keys of an entry are in one slot.
+
+use larder::StoreKey;
+
+/// The names of one entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    pub(crate) value: String,
+    pub(crate) fence: String,
+}
+
+/// The names of one namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Space {
+    namespace: String,
+    pub(crate) head: String,
+    pub(crate) tags: String,
+}
+
+impl Space {
+    pub(crate) fn new(namespace: String) -> Self {
+        let head = format!("{namespace}:l:{{{namespace}}}");
+        let tags = format!("{namespace}:t:{{{namespace}}}");
+        Self { namespace, head, tags }
+    }
+
+    pub(crate) fn value(&self, key: &StoreKey) -> String {
+        let (namespace, key) = (&self.namespace, key.as_str());
+        let mut name = String::with_capacity(namespace.len() + key.len() + 5);
+        name.push_str(namespace);
+        name.push_str(":v:{");
+        name.push_str(key);
+        name.push('}');
+        name
+    }
+
+    pub(crate) fn entry(&self, key: &StoreKey) -> Names {
+        Names { value: self.value(key), fence: format!("{}:f:{{{key}}}", self.namespace) }
+    }
+
+    /// The fence of a plain value, in the slot of its name.
+    pub(crate) fn plain_fence(&self, name: &str) -> String {
+        let tagged = name.split_once('{').is_some_and(|(_, rest)| rest.find('}').is_some_and(|end| end > 0));
+        match tagged {
+            true => format!("{}:f:{name}", self.namespace),
+            false => format!("{}:f:{{{name}}}", self.namespace),
+        }
+    }
+}
+
+/// The slot of a key in a cluster: CRC16 (XMODEM) of the part in braces, or of the whole when there is none.
+pub(crate) fn slot(name: &str) -> u16 {
+    let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(name);
+    crc16::State::<crc16::XMODEM>::calculate(hashed.as_bytes()) % 16_384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_in_one_slot() {
+        let names = Space::new("shop:product@2".into()).entry(&StoreKey::new(&("a}{b", 7)));
+        assert_eq!(names.value, "shop:product@2:v:{(=a%7D%7Bb,7)}");
+        assert_eq!(names.fence, "shop:product@2:f:{(=a%7D%7Bb,7)}");
+        assert_eq!(slot(&names.value), slot(&names.fence));
+    }
+
+    #[test]
+    fn a_plain_value_and_its_fence_are_in_one_slot() {
+        let space = Space::new("shop".into());
+        for name in ["session:7", "user:{7}:session", "{7}"] {
+            assert_eq!(slot(name), slot(&space.plain_fence(name)), "{name}");
+        }
+        assert_ne!(space.plain_fence("a"), space.plain_fence("{a}x"));
+    }
+
+    /// The values of the cluster's specification.
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot("123456789"), 0x31C3);
+        assert_eq!(slot("{user1000}.following"), slot("user1000"));
+        assert_eq!(slot("foo{}{bar}"), slot_of_whole("foo{}{bar}"));
+        assert_eq!(slot("foo{{bar}}zap"), slot_of_whole("{bar"));
+        assert_eq!(slot("foo{bar}{zap}"), slot_of_whole("bar"));
+    }
+
+    fn slot_of_whole(text: &str) -> u16 {
+        crc16::State::<crc16::XMODEM>::calculate(text.as_bytes()) % 16_384
+    }
+}

@@ -1,0 +1,130 @@
+//! The scripts, and how they are run.
+
+use std::sync::LazyLock;
+
+use crate::client::{Arg, Client, Command, Failure, FailureKind, Reply};
+
+/// A script of the server's, known to it by its digest.
+#[derive(Debug)]
+pub(crate) struct Script {
+    text: &'static str,
+    digest: String,
+}
+
+macro_rules! scripts {
+    ($($name:ident: $file:literal;)*) => {$(
+        pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));
+    )*};
+}
+
+scripts! {
+    BEGIN: "scripts/begin.lua";
+    FILL: "scripts/fill.lua";
+    PUT: "scripts/put.lua";
+    RENEW: "scripts/renew.lua";
+    RELEASE: "scripts/release.lua";
+    TIME: "scripts/time.lua";
+    INCARNATION: "scripts/incarnation.lua";
+    STAMP: "scripts/stamp.lua";
+    CLEAR: "scripts/clear.lua";
+    TAGS: "scripts/tags.lua";
+    LOCK: "scripts/lock.lua";
+    UNLOCK: "scripts/unlock.lua";
+    RELOCK: "scripts/relock.lua";
+    PLAIN: "scripts/plain.lua";
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        let digest = sha1_smol::Sha1::from(text).digest().to_string();
+        Self { text, digest }
+    }
+
+    /// The command that runs the script. All keys are in the slot of the first.
+    pub(crate) fn call<'a>(
+        &'static self,
+        keys: &[&'a str],
+        arguments: impl IntoIterator<Item = Arg<'a>>,
+    ) -> Command<'a> {
+        let mut all = Vec::with_capacity(keys.len() + 6);
+        all.extend([Arg::from(self.digest.as_str()), Arg::Number(keys.len() as i64)]);
+        all.extend(keys.iter().map(|&key| Arg::from(key)));
+        all.extend(arguments);
+        Command { name: "EVALSHA", arguments: all, key: keys.first().copied().unwrap_or_default() }
+    }
+
+    /// The same command with the script itself, for a server that does not know it; it does from then on.
+    fn spelled<'a>(command: &Command<'a>) -> Option<Command<'a>> {
+        let Some(Arg::Bytes(digest)) = command.arguments.first().filter(|_| command.name == "EVALSHA") else {
+            return None;
+        };
+        let all = [
+            &BEGIN,
+            &FILL,
+            &PUT,
+            &RENEW,
+            &RELEASE,
+            &TIME,
+            &INCARNATION,
+            &STAMP,
+            &CLEAR,
+            &TAGS,
+            &LOCK,
+            &UNLOCK,
+            &RELOCK,
+            &PLAIN,
+        ];
+        let script = all.into_iter().find(|script| script.digest.as_bytes() == *digest)?;
+        let mut spelled = Command { name: "EVAL", ..command.clone() };
+        spelled.arguments[0] = Arg::from(script.text);
+        Some(spelled)
+    }
+}
+
+/// Runs commands together. Scripts that the server has forgotten are sent once more, spelled out: the answer says that they
+/// were not executed.
+pub(crate) async fn run(client: &dyn Client, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+    let mut answers = client.run(commands).await;
+    let unknown: Vec<usize> = (0..answers.len()).filter(|&index| is_unknown(&answers[index])).collect();
+    if unknown.is_empty() {
+        return answers;
+    }
+    let spelled: Vec<_> = unknown.iter().filter_map(|&index| Script::spelled(&commands[index])).collect();
+    for (index, answer) in unknown.into_iter().zip(client.run(&spelled).await) {
+        answers[index] = answer;
+    }
+    answers
+}
+
+/// Runs one command.
+pub(crate) async fn run_one(client: &dyn Client, command: Command<'_>) -> Result<Reply, Failure> {
+    let mut answers = run(client, std::slice::from_ref(&command)).await;
+    answers.pop().unwrap_or_else(|| Err(Failure::new(FailureKind::Server, "no answer")))
+}
+
+fn is_unknown(answer: &Result<Reply, Failure>) -> bool {
+    answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::NoScript)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_spelled_out_with_its_own_arguments() {
+        let command = FILL.call(&["a", "b"], [Arg::from("nonce")]);
+        let spelled = Script::spelled(&command).expect("a script");
+        assert_eq!(
+            (spelled.name, spelled.key, spelled.arguments.len()),
+            ("EVAL", "a", command.arguments.len())
+        );
+        assert!(matches!(spelled.arguments[0], Arg::Bytes(text) if text == FILL.text.as_bytes()));
+        assert!(Script::spelled(&Command { name: "GET", arguments: vec![], key: "a" }).is_none());
+    }
+
+    /// Known from the documentation of the format: a digest that changes is another script to every server.
+    #[test]
+    fn digests_are_sha1_in_hex() {
+        assert_eq!(Script::new("return 1").digest, "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+    }
+}

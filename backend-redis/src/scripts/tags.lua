@@ -1,0 +1,46 @@
+-- Works on a namespace's tags, after making sure that head and tags are of one ledger: a part that was evicted alone
+-- ends the whole, since a missing tag would look like one that was never invalidated.
+-- KEYS: head, tags. ARGV: an identity to use if one must be made, what to do, its arguments.
+local head, tags = KEYS[1], KEYS[2]
+local found = redis.pcall('GET', head)
+local id, count
+if type(found) == 'string' then
+  id, count = string.sub(found, 1, 16), tonumber(string.sub(found, 18))
+end
+if not count or (count > 0 and redis.pcall('HGET', tags, 'id') ~= id) then
+  id, count = ARGV[1], 0
+  redis.call('DEL', tags)
+  redis.call('SET', head, id .. ':0')
+end
+local function number(value)
+  return string.format('%.0f', value)
+end
+local what = ARGV[2]
+if what == 'invalidate' then
+  count = count + 1
+  redis.call('HSET', tags, 'id', id)
+  for index = 3, #ARGV do
+    redis.call('HSET', tags, ARGV[index], number(count))
+  end
+  redis.call('SET', head, id .. ':' .. number(count))
+  return id .. ':' .. number(count)
+end
+local floor = redis.call('HGET', tags, 'floor') or '0'
+if what == 'view' then
+  local answer = {id .. ':' .. number(count)}
+  for index = 3, #ARGV do
+    answer[#answer + 1] = redis.call('HGET', tags, ARGV[index]) or floor
+  end
+  return answer
+end
+local upto = math.min(tonumber(ARGV[3]), count)
+if upto > tonumber(floor) then
+  redis.call('HSET', tags, 'id', id, 'floor', number(upto))
+end
+local pruned, all = 0, redis.call('HGETALL', tags)
+for index = 1, #all, 2 do
+  if all[index] ~= 'id' and all[index] ~= 'floor' and tonumber(all[index + 1]) <= upto then
+    pruned = pruned + redis.call('HDEL', tags, all[index])
+  end
+end
+return pruned

@@ -1,0 +1,166 @@
+//! What all handles of one connection share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use larder::{Result, Stamp, Timestamp};
+use twox_hash::XxHash3_64;
+
+use crate::client::{Arg, Client, Command, Failure, FailureKind, Reply};
+use crate::clocks::{Clocks, Reading};
+use crate::names::{Space, slot};
+use crate::nonce::identity;
+use crate::script::{self, INCARNATION, STAMP, TIME};
+
+/// A connection, and what was learnt over it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) client: Arc<dyn Client>,
+    pub(crate) clocks: Clocks,
+}
+
+/// The state of a ledger: which one it is for entries of one slot, and its count.
+pub(crate) type Head = Stamp;
+
+impl Server {
+    pub(crate) fn new(client: Arc<dyn Client>) -> Self {
+        Self { client, clocks: Clocks::default() }
+    }
+
+    /// Which clock a key is under, and in a cluster which slot it is in.
+    pub(crate) fn slot(&self, name: &str) -> u16 {
+        if self.client.is_cluster() { slot(name) } else { 0 }
+    }
+
+    /// Runs commands together.
+    pub(crate) async fn run(&self, commands: &[Command<'_>]) -> Answers {
+        let sent = Instant::now();
+        let answers = script::run(&*self.client, commands).await;
+        Answers { answers: answers.into_iter(), took: sent.elapsed() }
+    }
+
+    pub(crate) async fn run_one(&self, operation: &str, command: Command<'_>) -> Result<Reply> {
+        script::run_one(&*self.client, command).await.map_err(|failure| failure.into_error(operation))
+    }
+
+    pub(crate) async fn number(&self, operation: &str, command: Command<'_>) -> Result<i64> {
+        let answer = self.run_one(operation, command).await?;
+        answer.number().map_err(|failure| failure.into_error(operation))
+    }
+
+    /// A reading of the clock that `name` is under; asks for one when there is none.
+    pub(crate) async fn reading(&self, operation: &str, name: &str, now: Timestamp) -> Result<Reading> {
+        let slot = self.slot(name);
+        if let Some(reading) = self.clocks.fresh(slot, now) {
+            return Ok(reading);
+        }
+        let mut answers = self.run(&[TIME.call(&[name], [])]).await;
+        let reading = answers.reading(now).map_err(|failure| failure.into_error(operation))?;
+        self.clocks.note(slot, reading);
+        Ok(reading)
+    }
+
+    /// The ledger's state for entries in the slot of `name`; makes the ledger when there is none.
+    pub(crate) async fn stamp(
+        &self,
+        operation: &str,
+        space: &Space,
+        strict: bool,
+        name: &str,
+    ) -> Result<Head> {
+        let fresh = identity();
+        let made = STAMP.call(&[&space.head, &space.tags], [Arg::from(fresh.as_str())]);
+        let mut commands = vec![made];
+        let incarnations = self.incarnations(space, strict, name);
+        commands.extend(incarnations.iter().map(|&name| INCARNATION.call(&[name], [])));
+        let mut answers = self.run(&commands).await;
+        let head = answers.head().and_then(|head| {
+            let head = head.ok_or_else(|| Failure::new(FailureKind::Server, "the ledger has no head"))?;
+            answers.incarnate(head, incarnations.len())
+        });
+        head.map_err(|failure| failure.into_error(operation))
+    }
+
+    /// The keys whose nodes' incarnations decide whether an entry at `name` stands: none, unless that is asked for.
+    pub(crate) fn incarnations<'a>(&self, space: &'a Space, strict: bool, name: &'a str) -> Vec<&'a str> {
+        match (strict, self.client.is_cluster()) {
+            (false, _) => vec![],
+            (true, false) => vec![&space.head],
+            (true, true) => vec![&space.head, name],
+        }
+    }
+}
+
+/// The answers to commands that were run together, taken one by one.
+pub(crate) struct Answers {
+    answers: std::vec::IntoIter<std::result::Result<Reply, Failure>>,
+    took: Duration,
+}
+
+impl Answers {
+    pub(crate) fn next(&mut self) -> std::result::Result<Reply, Failure> {
+        self.answers.next().unwrap_or_else(|| Err(Failure::new(FailureKind::Server, "an answer is missing")))
+    }
+
+    /// An answer that is the server's time in microseconds.
+    pub(crate) fn reading(&mut self, asked: Timestamp) -> std::result::Result<Reading, Failure> {
+        let micros = self.next()?.number()?;
+        Ok(self.read(micros, asked))
+    }
+
+    pub(crate) fn read(&self, micros: i64, asked: Timestamp) -> Reading {
+        Reading::new(u64::try_from(micros).unwrap_or(0), asked, self.took)
+    }
+
+    /// An answer that is the head of a ledger: `None` when there is no ledger.
+    pub(crate) fn head(&mut self) -> std::result::Result<Option<Head>, Failure> {
+        Ok(self.next()?.bytes()?.and_then(|bytes| head(&bytes)))
+    }
+
+    /// Answers that say which life of which server they are of.
+    pub(crate) fn incarnations(&mut self, count: usize) -> std::result::Result<Vec<Bytes>, Failure> {
+        (0..count).map(|_| Ok(self.next()?.bytes()?.unwrap_or_default())).collect()
+    }
+
+    /// The head as it counts in these lives of the servers.
+    pub(crate) fn incarnate(
+        &mut self,
+        head: Head,
+        incarnations: usize,
+    ) -> std::result::Result<Head, Failure> {
+        let lives = self.incarnations(incarnations)?;
+        let ledger = lives.iter().fold(head.ledger(), |ledger, life| incarnated(ledger, life));
+        Ok(Head::new(ledger, head.count()))
+    }
+}
+
+/// The identity of a ledger in one life of a server.
+pub(crate) fn incarnated(ledger: u64, incarnation: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(ledger, incarnation)
+}
+
+/// Takes `identity:count` apart. Anything else is no ledger.
+pub(crate) fn head(bytes: &[u8]) -> Option<Head> {
+    let (ledger, count) = std::str::from_utf8(bytes).ok()?.split_once(':')?;
+    Some(Head::new(u64::from_str_radix(ledger, 16).ok()?, count.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_taken_apart() {
+        assert_eq!(head(b"00000000000000ff:12"), Some(Head::new(255, 12)));
+        for other in [&b""[..], b"ff", b"ff:", b"zz:1", b"ff:-1", b"\xff:1"] {
+            assert_eq!(head(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn another_life_is_another_ledger() {
+        assert_ne!(incarnated(7, b"one"), incarnated(7, b"two"));
+        assert_ne!(incarnated(7, b"one"), incarnated(8, b"one"));
+    }
+}

@@ -1,0 +1,261 @@
+//! The store of one namespace.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use larder::{
+    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Payload,
+    Result, Scope, Stamp, StoreKey, Timestamp,
+};
+
+use crate::batcher::Batcher;
+use crate::client::{Arg, Command, Failure};
+use crate::clocks::Reading;
+use crate::fences::{self, Announcement, announced, hex, life};
+use crate::names::{Names, Space};
+use crate::nonce::identity;
+use crate::read::{Found, Raw, read};
+use crate::script::{CLEAR, FILL, INCARNATION, PUT};
+use crate::server::{Answers, Server};
+
+/// An opened [`RedisBackend`](crate::RedisBackend).
+#[derive(Debug)]
+pub struct RedisStore {
+    server: Arc<Server>,
+    space: Space,
+    strict: bool,
+    scope: Scope,
+    batcher: Arc<Batcher>,
+    /// The identity of the ledger when it was last seen: a guess that spares a hit of a begin a second look. 0 for none.
+    ledger: AtomicU64,
+}
+
+impl RedisStore {
+    pub(crate) fn new(server: Arc<Server>, space: Space, strict: bool, scope: Scope) -> Self {
+        let batcher = Arc::new(Batcher::new(Arc::clone(&server), space.clone(), strict));
+        Self { server, space, strict, scope, batcher, ledger: AtomicU64::new(0) }
+    }
+
+    /// The entry in what was found; none when it is dead, or of a ledger that is no more. Bytes that are no entry are a
+    /// counted miss.
+    fn entry(&self, key: &StoreKey, raw: &Raw, now: Timestamp) -> Option<Entry<Payload>> {
+        self.ledger.store(raw.ledger.ledger(), Ordering::Relaxed);
+        match Frame::decode(&raw.bytes, key, self.scope.schema()) {
+            Ok(frame) if frame.stamp.ledger() == raw.ledger.ledger() => {
+                let created = raw.reading.to_local(frame.created_ms, now);
+                let expires = raw.reading.to_local(frame.expires_ms, now);
+                let entry = Entry::new(frame.payload.map(Into::into), now, Duration::ZERO)
+                    .with_times(created, expires)
+                    .with_load_cost(Duration::from_micros(u64::from(frame.cost_us)));
+                entry.is_alive(now).then_some(entry)
+            }
+            Ok(_) => None,
+            Err(cause) => {
+                self.undecodable(cause);
+                None
+            }
+        }
+    }
+
+    fn undecodable(&self, cause: FrameError) {
+        let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(cause);
+        self.scope.record(&Event::undecodable(&error));
+    }
+
+    fn frame(
+        &self,
+        key: &StoreKey,
+        entry: &Entry<Payload>,
+        stamp: Stamp,
+        reading: Reading,
+        now: Timestamp,
+    ) -> bytes::Bytes {
+        let expires_ms = reading.ending_in(entry.remaining(now), now);
+        let frame = Frame {
+            payload: entry.value().map(|payload| Payload::clone(payload)),
+            schema: self.scope.schema(),
+            cost_us: u32::try_from(entry.load_cost().as_micros()).unwrap_or(u32::MAX),
+            created_ms: reading.begun_before(entry.age(now), now),
+            soft_ms: expires_ms,
+            expires_ms,
+            stamp,
+        };
+        frame.encode(key)
+    }
+
+    /// Commands whose answers tell which ledger an entry at `name` must be of: [`head`](Self::head) takes them.
+    fn asking_head<'a>(&'a self, name: &'a str, commands: &mut Vec<Command<'a>>) {
+        commands.push(Command {
+            name: "GET",
+            arguments: vec![Arg::from(self.space.head.as_str())],
+            key: &self.space.head,
+        });
+        let incarnations = self.server.incarnations(&self.space, self.strict, name);
+        commands.extend(incarnations.iter().map(|&name| INCARNATION.call(&[name], [])));
+    }
+
+    fn head(&self, name: &str, answers: &mut Answers) -> std::result::Result<Option<Stamp>, Failure> {
+        let incarnations = self.server.incarnations(&self.space, self.strict, name).len();
+        answers.head()?.map(|head| answers.incarnate(head, incarnations)).transpose()
+    }
+
+    async fn announce(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Announced> {
+        let failed = |failure: Failure| failure.into_error("begin");
+        let names = self.space.entry(key);
+        let announcement = Announcement::new(announce);
+        let known = self.ledger.load(Ordering::Relaxed).to_le_bytes();
+        // in a strict cluster each node's entries have an identity of their own
+        let known = if known == [0; 8] || self.strict { &[][..] } else { &known[..] };
+        let mut commands = vec![announcement.command(&names, known)];
+        self.asking_head(&names.value, &mut commands);
+        let mut answers = self.server.run(&commands).await;
+        let (announced, micros) = answers.next().and_then(announced).map_err(failed)?;
+        let head = self.head(&names.value, &mut answers).map_err(failed)?;
+        let reading = answers.read(micros, now);
+        self.server.clocks.note(self.server.slot(&names.value), reading);
+        Ok(match (announced, head) {
+            (fences::Announced::Value(bytes), Some(ledger)) => {
+                Announced::Value(Raw { bytes, ledger, reading })
+            }
+            (fences::Announced::Value(_), None) => Announced::Lost,
+            (fences::Announced::Busy(left), _) => Announced::Busy(left),
+            (fences::Announced::Fence(fence), head) => {
+                // a load is stamped before it begins: with what was read beside the announcement, or made now
+                let stamp = match head {
+                    Some(head) => head,
+                    None => self.server.stamp("begin", &self.space, self.strict, &names.value).await?,
+                };
+                self.ledger.store(stamp.ledger(), Ordering::Relaxed);
+                Announced::Fence(fence.stamped(stamp))
+            }
+        })
+    }
+}
+
+/// What there is after an announcement.
+enum Announced {
+    Value(Raw),
+    /// A value is there, and no ledger that it could be of.
+    Lost,
+    Fence(Fence),
+    Busy(Duration),
+}
+
+impl CacheBackend<StoreKey, Payload> for RedisStore {
+    fn peek(&self, _key: &StoreKey, _now: Timestamp) -> Option<Entry<Payload>> {
+        // a server is elsewhere: this process knows nothing without asking
+        None
+    }
+
+    fn shared_name(&self, key: &StoreKey) -> Option<String> {
+        Some(self.space.value(key))
+    }
+
+    async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
+        let found = self.batcher.read(self.space.value(key), now).await;
+        let raw = found.map_err(|failure| failure.into_error("get"))?;
+        Ok(raw.and_then(|raw| self.entry(key, &raw, now)))
+    }
+
+    async fn get_many(&self, keys: &[StoreKey], now: Timestamp) -> Result<Vec<Option<Entry<Payload>>>> {
+        if keys.is_empty() {
+            return Ok(vec![]);
+        }
+        let names: Vec<String> = keys.iter().map(|key| self.space.value(key)).collect();
+        let mut distinct: Vec<&str> = names.iter().map(String::as_str).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let found: HashMap<&str, Found> = read(&self.server, &self.space, self.strict, &distinct, now).await;
+        let failure = found.values().find_map(|found| found.as_ref().err()).cloned();
+        if let Some(failure) = failure {
+            let failed = found.values().filter(|found| found.is_err()).count();
+            let error = failure.into_error("get_many");
+            if failed == found.len() {
+                return Err(error);
+            }
+            // some nodes of a cluster answered: what they have is served
+            self.scope.record(&Event::backend_failed("get_many", &error));
+        }
+        let entry = |(key, name): (&StoreKey, &String)| match found.get(name.as_str()) {
+            Some(Ok(Some(raw))) => self.entry(key, raw, now),
+            _ => None,
+        };
+        Ok(keys.iter().zip(&names).map(entry).collect())
+    }
+
+    async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
+        let mut announced = self.announce(key, announce, now).await?;
+        if let Announced::Value(raw) = &announced
+            && let Some(entry) = self.entry(key, raw, now)
+        {
+            return Ok(Begun::Hit(entry));
+        }
+        if matches!(announced, Announced::Value(_) | Announced::Lost) {
+            announced = self.announce(key, announce.despite_hit(), now).await?;
+        }
+        match announced {
+            Announced::Fence(fence) => Ok(Begun::Granted(fence)),
+            Announced::Busy(left) => Ok(Begun::Busy(left)),
+            Announced::Value(_) | Announced::Lost => {
+                Err(Error::new(ErrorKind::Backend, "begin answered a value although told to ignore it"))
+            }
+        }
+    }
+
+    async fn fill(
+        &self,
+        key: &StoreKey,
+        fence: Fence,
+        entry: Entry<Payload>,
+        now: Timestamp,
+    ) -> Result<Filled> {
+        let failed = |failure: Failure| failure.into_error("fill");
+        let Names { value, fence: name } = self.space.entry(key);
+        let reading = self.server.reading("fill", &value, now).await?;
+        let (bytes, life, nonce) =
+            (self.frame(key, &entry, fence.stamp(), reading, now), life(&entry, now), hex(fence));
+        let arguments = [Arg::from(nonce.as_str()), Arg::from(&bytes[..]), Arg::from(life.as_str())];
+        let mut commands = vec![FILL.call(&[&value, &name], arguments)];
+        self.asking_head(&value, &mut commands);
+        let mut answers = self.server.run(&commands).await;
+        let stored = answers.next().and_then(|reply| reply.number()).map_err(failed)? == 1;
+        let head = self.head(&value, &mut answers).map_err(failed)?;
+        // a namespace that was cleared while the load ran: what was stored belongs to no ledger
+        let stands = head.is_some_and(|head| head.ledger() == fence.stamp().ledger());
+        Ok(if stored && stands { Filled::Stored } else { Filled::Refused })
+    }
+
+    async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {
+        self.server.renew_fence(&self.space.entry(key).fence, fence, lease).await
+    }
+
+    async fn release(&self, key: &StoreKey, fence: Fence, _now: Timestamp) -> Result<()> {
+        self.server.release_fence(&self.space.entry(key).fence, fence).await
+    }
+
+    async fn put(&self, key: &StoreKey, entry: Entry<Payload>, now: Timestamp) -> Result<()> {
+        let Names { value, fence } = self.space.entry(key);
+        let stamp = self.server.stamp("put", &self.space, self.strict, &value).await?;
+        let reading = self.server.reading("put", &value, now).await?;
+        let (bytes, life) = (self.frame(key, &entry, stamp, reading, now), life(&entry, now));
+        let command = PUT.call(&[&value, &fence], [Arg::from(&bytes[..]), Arg::from(life.as_str())]);
+        self.server.run_one("put", command).await.map(|_| ())
+    }
+
+    async fn remove(&self, key: &StoreKey) -> Result<()> {
+        self.server.unlink("remove", &[self.space.entry(key)]).await
+    }
+
+    async fn remove_many(&self, keys: &[StoreKey]) -> Result<()> {
+        let names: Vec<Names> = keys.iter().map(|key| self.space.entry(key)).collect();
+        self.server.unlink("remove_many", &names).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        let fresh = identity();
+        let command = CLEAR.call(&[&self.space.head, &self.space.tags], [Arg::from(fresh.as_str())]);
+        self.server.run_one("clear", command).await.map(|_| ())
+    }
+}

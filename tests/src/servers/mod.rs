@@ -1,0 +1,13 @@
+//! Servers that a test starts for itself: processes on free loopback ports, in a temporary folder, ended with the test.
+//!
+//! They are started from the binaries on the machine. Where one is missing, [`Binary::find`] says so on standard error and
+//! the test skips; with `CI=true` that is a failure.
+
+mod folder;
+mod process;
+mod redis;
+mod resp;
+
+pub use folder::Folder;
+pub use process::{Binary, Process, free_port};
+pub use redis::{RedisCluster, RedisSentinels, RedisServer, Shared};

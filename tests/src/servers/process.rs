@@ -1,0 +1,120 @@
+//! Processes of a test's own.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A program of the machine.
+#[derive(Debug, Clone)]
+pub struct Binary(PathBuf);
+
+impl Binary {
+    /// Looks for a program; says so when there is none.
+    ///
+    /// # Panics
+    /// When there is none and `CI=true`: there, nothing is skipped.
+    ///
+    /// # Examples
+    /// ```
+    /// # if std::env::var("CI").as_deref() != Ok("true") {
+    /// assert!(larder_testkit::servers::Binary::find("no-such-server").is_none());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+        if found.is_none() {
+            let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            assert!(!ci, "{name} is not installed, and with CI=true no test is skipped");
+            eprintln!("skipped: {name} is not installed");
+        }
+        found.map(Self)
+    }
+
+    /// A command that runs the program, silently.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+/// A port of the loopback that nobody listens on now.
+///
+/// # Panics
+/// When there is none.
+///
+/// # Examples
+/// ```
+/// assert_ne!(larder_testkit::servers::free_port(), 0);
+/// ```
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A running program, killed when it is dropped.
+///
+/// # Examples
+/// ```
+/// use larder_testkit::servers::{Binary, Process};
+/// if let Some(sleep) = Binary::find("sleep") {
+///     let process = Process::start(sleep.command().arg("60"));
+///     assert!(process.is_running());
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Process(std::sync::Mutex<Child>);
+
+impl Process {
+    /// Starts a program.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(command: &mut Command) -> Self {
+        Self(std::sync::Mutex::new(command.spawn().expect("the program starts")))
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether it still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.child().try_wait(), Ok(None))
+    }
+
+    /// Stops it in its tracks (`SIGSTOP`): connections stay open, nothing is answered.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child().id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {signal} {id}");
+    }
+
+    /// Ends it at once (`SIGKILL`), and waits until it is gone.
+    pub fn kill(&self) {
+        let mut child = self.child();
+        // it may have ended by itself
+        _ = child.kill();
+        _ = child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
