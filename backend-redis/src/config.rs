@@ -63,7 +63,7 @@ enum Origin {
     #[cfg(feature = "fred")]
     FredUrl(String),
     #[cfg(feature = "redis-rs")]
-    Client(redis::Client),
+    Client(Box<redis::Client>),
     #[cfg(feature = "redis-rs")]
     Cluster(Box<redis::cluster::ClusterClient>),
     #[cfg(feature = "fred")]
@@ -89,7 +89,7 @@ macro_rules! from {
 }
 
 from! {
-    "redis-rs" redis::Client => |client| Origin::Client(client);
+    "redis-rs" redis::Client => |client| Origin::Client(Box::new(client));
     "redis-rs" redis::cluster::ClusterClient => |client| Origin::Cluster(Box::new(client));
     "fred" fred::clients::Client => |client| Origin::Fred(vec![client]);
     "fred" fred::clients::Pool => |pool| Origin::Fred(pool.clients().to_vec());
@@ -158,7 +158,9 @@ impl RedisConfig {
             #[cfg(not(feature = "redis-rs"))]
             Origin::Url(url) => by_fred(&url, timing).await,
             #[cfg(feature = "redis-rs")]
-            Origin::Client(client) => dialed(Dial::Node(with_resp3(&client).map_err(refused)?), timing).await,
+            Origin::Client(client) => {
+                dialed(Dial::Node(Box::new(with_resp3(&client).map_err(refused)?)), timing).await
+            }
             #[cfg(feature = "redis-rs")]
             Origin::Cluster(client) => dialed(Dial::Cluster(client), timing).await,
             #[cfg(feature = "fred")]
@@ -186,7 +188,8 @@ async fn dialed(dial: Dial, timing: Timing) -> Result<RedisBackend> {
 
 #[cfg(feature = "fred")]
 async fn by_fred(url: &str, timing: Timing) -> Result<RedisBackend> {
-    let (client, connected) = Fred::connect(&target(url)?, timing).await?;
+    let client = Fred::new(&target(url)?, timing)?;
+    let connected = client.connect().await;
     begun(client, connected)
 }
 
@@ -213,7 +216,7 @@ fn dial(target: &Target) -> Result<Dial> {
     let urls: Vec<String> = target.hosts.iter().map(|host| target.node_url(host)).collect();
     let first = redis::Client::open(urls[0].as_str()).map_err(refused)?;
     Ok(match &target.topology {
-        Topology::Node | Topology::Unix => Dial::Node(with_resp3(&first).map_err(refused)?),
+        Topology::Node | Topology::Unix => Dial::Node(Box::new(with_resp3(&first).map_err(refused)?)),
         Topology::Cluster => Dial::Cluster(Box::new(
             redis::cluster::ClusterClientBuilder::new(urls.iter().map(String::as_str))
                 .use_protocol(redis::ProtocolVersion::RESP3)

@@ -1,123 +1,178 @@
 //! The client `fred`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fred::clients::Client as Connection;
+use fred::clients::Client as FredClient;
 use fred::error::{Error as FredError, ErrorKind};
 use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
 use fred::types::config::{
-    ClusterDiscoveryPolicy, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, Server,
-    ServerConfig, TcpConfig, UnresponsiveConfig,
+    ClusterDiscoveryPolicy, Config, ConnectionConfig, Server, ServerConfig, TcpConfig,
 };
 use fred::types::{ClusterHash, CustomCommand, Resp3Frame, RespVersion, Value};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::task::JoinHandle;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::AbortHandle;
 
+use super::link::{Link, Tolerance};
 use super::{Arg, Client, Command, Failure, FailureKind, Messages, Reply, kind_of};
 use crate::config::Timing;
 use crate::names::slot;
 use crate::target::{Target, Topology};
 
 pub(crate) struct Fred {
-    /// One, or those of a pool.
-    connections: Vec<Connection>,
+    /// One, or one for each client of a pool.
+    links: Vec<Link<Arc<Connected>>>,
     next: AtomicUsize,
     messages: Messages,
+    is_cluster: bool,
     timeout: Duration,
-    listening: JoinHandle<()>,
+}
+
+/// A client that is connected once. It does not reconnect by itself: a new one takes its place, since one whose server was a
+/// black hole, or whose slots moved, may stay connected and answer nothing (fred 10.1).
+struct Connected {
+    client: FredClient,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl fmt::Debug for Fred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("fred").field("connections", &self.connections.len()).finish_non_exhaustive()
+        f.debug_struct("fred")
+            .field("links", &self.links)
+            .field("cluster", &self.is_cluster)
+            .finish_non_exhaustive()
     }
 }
 
 impl Fred {
-    /// Over connections that their owner keeps alive.
-    pub(crate) fn over(connections: Vec<Connection>, timing: Timing) -> Self {
+    /// Over clients that their owner keeps alive. One that answers nothing any more is replaced by a new one like it.
+    pub(crate) fn over(clients: Vec<FredClient>, timing: Timing) -> Self {
         let messages = Messages::default();
-        let listening = tokio::spawn(listen(connections[0].clone(), messages.clone()));
-        Self { connections, next: AtomicUsize::new(0), messages, timeout: timing.command, listening }
+        let is_cluster = clients[0].is_clustered();
+        let link = |client: FredClient| {
+            let (told, given) = (messages.clone(), AtomicBool::new(false));
+            let tolerance = Tolerance { timeouts: 5, losses: false };
+            Link::new(timing.longest_pause, tolerance, move || {
+                let (client, told) = (client.clone(), told.clone());
+                if given.swap(true, Ordering::Relaxed) {
+                    dialed(client.clone_new(), told, timing.connect).boxed()
+                } else {
+                    async move { Ok(listening(client, told, vec![])) }.boxed()
+                }
+            })
+        };
+        let links = clients.into_iter().map(link).collect();
+        Self { links, next: AtomicUsize::new(0), messages, is_cluster, timeout: timing.command }
     }
 
-    /// Begins to connect, and tells how the first attempt went.
-    pub(crate) async fn connect(
-        target: &Target,
-        timing: Timing,
-    ) -> larder::Result<(Self, Result<(), Failure>)> {
-        let connection = configured(target, timing)
+    /// Will connect to a URL.
+    pub(crate) fn new(target: &Target, timing: Timing) -> larder::Result<Self> {
+        let client = configured(target, timing)
             .map_err(|cause| larder::Error::config("the URL is not one of Redis").because(cause))?;
-        let mut errors = connection.error_rx();
-        drop(connection.connect());
-        let first = tokio::time::timeout(timing.connect, async {
-            tokio::select! {
-                connected = connection.wait_for_connect() => connected.map_err(failure),
-                Ok((error, _)) = errors.recv() => Err(failure(error)),
-            }
+        let (messages, is_cluster) = (Messages::default(), client.is_clustered());
+        let told = messages.clone();
+        // one node of several that does not answer is no reason to leave the others
+        let tolerance = Tolerance { timeouts: if is_cluster { 5 } else { 1 }, losses: true };
+        let link = Link::new(timing.longest_pause, tolerance, move || {
+            dialed(client.clone_new(), told.clone(), timing.connect).boxed()
         });
-        let connected = first.await.unwrap_or_else(|_elapsed| {
-            Err(Failure::new(FailureKind::Timeout, format!("no connection within {:?}", timing.connect)))
-        });
-        if connected.as_ref().is_err_and(|failure| failure.kind == FailureKind::Refused) {
-            // nobody will use it: it must not go on asking
-            _ = connection.quit().await;
-        }
-        Ok((Self::over(vec![connection], timing), connected))
+        Ok(Self {
+            links: vec![link],
+            next: AtomicUsize::new(0),
+            messages,
+            is_cluster,
+            timeout: timing.command,
+        })
     }
 
-    fn connection(&self) -> Result<&Connection, Failure> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let connection = &self.connections[turn % self.connections.len()];
+    /// Connects now, to know at once of what no retry will mend.
+    pub(crate) async fn connect(&self) -> Result<(), Failure> {
+        self.links[0].live().await.map(|_| ())
+    }
+
+    async fn one(&self, link: &Link<Arc<Connected>>, command: &Command<'_>) -> Result<Reply, Failure> {
+        link.within(self.timeout, async |connected: Arc<Connected>| {
+            let custom =
+                CustomCommand::new_static(command.name, ClusterHash::Custom(slot(command.key)), false);
+            let arguments = command.arguments.iter().map(value).collect();
+            let client = connected.client()?;
+            reply(client.custom_raw::<Value>(custom, arguments).await.map_err(failure)?)
+        })
+        .await
+    }
+}
+
+impl Connected {
+    fn client(&self) -> Result<&FredClient, Failure> {
         // it would keep the command until it is connected again
-        if !connection.is_connected() {
+        if !self.client.is_connected() {
             return Err(Failure::new(FailureKind::Lost, "not connected"));
         }
-        Ok(connection)
+        Ok(&self.client)
     }
+}
 
-    async fn within<T>(&self, asked: impl Future<Output = Result<T, FredError>>) -> Result<T, Failure> {
-        match tokio::time::timeout(self.timeout, asked).await {
-            Ok(answer) => answer.map_err(failure),
-            Err(_elapsed) => {
-                Err(Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.timeout)))
+async fn dialed(client: FredClient, messages: Messages, limit: Duration) -> Result<Arc<Connected>, Failure> {
+    let mut errors = client.error_rx();
+    let router = client.connect().abort_handle();
+    let connected = listening(client.clone(), messages.clone(), vec![router]);
+    let connecting = async {
+        while !client.is_connected() {
+            tokio::select! {
+                ready = client.wait_for_connect() => ready.map_err(failure)?,
+                Ok((error, _)) = errors.recv() => return Err(failure(error)),
+                // it may have been told before anybody listened
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
         }
+        let names = messages.names();
+        if !names.is_empty() {
+            client.subscribe(names).await.map_err(failure)?;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(limit, connecting).await {
+        Ok(ready) => ready?,
+        Err(_elapsed) => {
+            return Err(Failure::new(FailureKind::Timeout, format!("no connection within {limit:?}")));
+        }
     }
-
-    async fn one(&self, command: &Command<'_>) -> Result<Reply, Failure> {
-        let connection = self.connection()?;
-        let custom = CustomCommand::new_static(command.name, ClusterHash::Custom(slot(command.key)), false);
-        let arguments = command.arguments.iter().map(value).collect();
-        reply(self.within(connection.custom_raw::<Value>(custom, arguments)).await?)
-    }
+    messages.wake_all();
+    Ok(connected)
 }
 
-impl Drop for Fred {
-    fn drop(&mut self) {
-        self.listening.abort();
-    }
+fn listening(client: FredClient, messages: Messages, mut tasks: Vec<AbortHandle>) -> Arc<Connected> {
+    tasks.push(tokio::spawn(listen(client.clone(), messages)).abort_handle());
+    Arc::new(Connected { client, tasks })
 }
 
-/// Hands on what is pushed, and asks again for it after each reconnection.
-async fn listen(connection: Connection, messages: Messages) {
-    let mut arrived = connection.message_rx();
-    let mut reconnected = connection.reconnect_rx();
+/// Hands on what is pushed; and asks again for it when a client of the user's has reconnected.
+async fn listen(client: FredClient, messages: Messages) {
+    let mut arrived = client.message_rx();
+    let mut reconnected = client.reconnect_rx();
     loop {
         tokio::select! {
             message = arrived.recv() => match message {
                 Ok(message) => messages.arrived(&message.channel),
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => messages.wake_all(),
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                Err(RecvError::Lagged(_)) => messages.wake_all(),
+                Err(RecvError::Closed) => return,
             },
             Ok(_) = reconnected.recv() => {
                 let names = messages.names();
-                if !names.is_empty() && let Err(error) = connection.subscribe(names).await {
-                    tracing::debug!(%error, "waiters of locks are not woken until the next reconnection");
+                if !names.is_empty() && let Err(error) = client.subscribe(names).await {
+                    tracing::debug!(%error, "waiters of locks look by themselves until the next reconnection");
                 }
                 messages.wake_all();
             }
@@ -125,7 +180,7 @@ async fn listen(connection: Connection, messages: Messages) {
     }
 }
 
-fn configured(target: &Target, timing: Timing) -> Result<Connection, FredError> {
+fn configured(target: &Target, timing: Timing) -> Result<FredClient, FredError> {
     let first = &target.hosts[0];
     // for the login, which is written in the URL's own way
     let url = match target.topology {
@@ -147,24 +202,16 @@ fn configured(target: &Target, timing: Timing) -> Result<Connection, FredError> 
     let config = Config {
         server,
         version: RespVersion::RESP3,
-        fail_fast: false,
         database: u8::try_from(target.database).ok(),
         ..Config::from_url_centralized(&url)?
     };
-    let performance =
-        PerformanceConfig { default_command_timeout: timing.command, ..PerformanceConfig::default() };
     let connecting = ConnectionConfig {
         connection_timeout: timing.connect,
         internal_command_timeout: timing.connect,
-        // a black hole: it is not waited for
-        unresponsive: UnresponsiveConfig { max_timeout: Some(timing.command), interval: timing.command / 4 },
         tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
-        max_command_attempts: 1,
         ..ConnectionConfig::default()
     };
-    let longest = u32::try_from(timing.longest_pause.as_millis()).unwrap_or(u32::MAX);
-    let policy = ReconnectPolicy::new_exponential(0, 20.min(longest), longest, 2);
-    Ok(Connection::new(config, Some(performance), Some(connecting), Some(policy)))
+    Ok(FredClient::new(config, None, Some(connecting), None))
 }
 
 fn server(host: &str) -> Result<Server, FredError> {
@@ -221,23 +268,28 @@ fn failure(error: FredError) -> Failure {
 #[async_trait]
 impl Client for Fred {
     fn is_cluster(&self) -> bool {
-        self.connections[0].is_clustered()
+        self.is_cluster
     }
 
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        let link = &self.links[self.next.fetch_add(1, Ordering::Relaxed) % self.links.len()];
         // written together: fred gathers what is asked before it flushes
         match commands {
-            [command] => vec![self.one(command).await],
-            commands => join_all(commands.iter().map(|command| self.one(command))).await,
+            [command] => vec![self.one(link, command).await],
+            commands => join_all(commands.iter().map(|command| self.one(link, command))).await,
         }
     }
 
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
-        self.within(self.connections[0].subscribe(channel)).await
+        let subscribe =
+            async |connected: Arc<Connected>| connected.client()?.subscribe(channel).await.map_err(failure);
+        self.links[0].within(self.timeout, subscribe).await
     }
 
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
-        self.within(self.connections[0].unsubscribe(channel)).await
+        let end =
+            async |connected: Arc<Connected>| connected.client()?.unsubscribe(channel).await.map_err(failure);
+        self.links[0].within(self.timeout, end).await
     }
 
     fn messages(&self) -> &Messages {

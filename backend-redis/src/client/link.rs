@@ -1,6 +1,7 @@
 //! A connection that comes back by itself.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,18 @@ type Dialer<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, Failure>> + Send +
 pub(super) struct Live<C> {
     pub(super) connection: C,
     number: u64,
+    /// Timeouts since the last answer.
+    timeouts: Arc<AtomicU32>,
+}
+
+/// What is taken for the end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tolerance {
+    /// So many commands in a row that were not answered in time: a black hole looks like this, and only another connection
+    /// can tell.
+    pub(super) timeouts: u32,
+    /// An error that says so; unless the client mends its connections itself.
+    pub(super) losses: bool,
 }
 
 /// Dials when there is no connection, for all who ask at once; fails at once while it pauses after a failure. Pauses double
@@ -30,6 +43,7 @@ pub(super) struct Link<C>(Arc<Inner<C>>);
 struct Inner<C> {
     dial: Dialer<C>,
     longest_pause: Duration,
+    tolerance: Tolerance,
     state: Mutex<State<C>>,
 }
 
@@ -47,12 +61,13 @@ enum Stage<C> {
 impl<C: Clone + Send + Sync + 'static> Link<C> {
     pub(super) fn new(
         longest_pause: Duration,
+        tolerance: Tolerance,
         dial: impl Fn() -> BoxFuture<'static, Result<C, Failure>> + Send + Sync + 'static,
     ) -> Self {
         let failure = Failure::new(FailureKind::Lost, "not connected yet");
         let stage = Stage::Down { failures: 0, until: Instant::now(), failure };
         let state = Mutex::new(State { dialed: 0, stage });
-        Self(Arc::new(Inner { dial: Box::new(dial), longest_pause, state }))
+        Self(Arc::new(Inner { dial: Box::new(dial), longest_pause, tolerance, state }))
     }
 
     fn state(&self) -> MutexGuard<'_, State<C>> {
@@ -97,7 +112,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         match dialed {
             Ok(connection) => {
                 state.dialed += 1;
-                let live = Live { connection, number: state.dialed };
+                let live = Live { connection, number: state.dialed, timeouts: Arc::default() };
                 state.stage = Stage::Up(live.clone());
                 Ok(live)
             }
@@ -122,8 +137,47 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         }
     }
 
+    /// Runs something on the connection, which is made first if there is none, and notes what that says of the connection.
+    pub(super) async fn within<T>(
+        &self,
+        timeout: Duration,
+        run: impl AsyncFnOnce(C) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut used = None;
+        let asked = tokio::time::timeout(timeout, async {
+            let live = self.live().await?;
+            used = Some(live.clone());
+            run(live.connection).await
+        });
+        let elapsed = |_| Err(Failure::new(FailureKind::Timeout, format!("no answer within {timeout:?}")));
+        let answer = asked.await.unwrap_or_else(elapsed);
+        if let Some(live) = used {
+            self.judge(&live, answer.as_ref().err());
+        }
+        answer
+    }
+
+    /// Notes what the outcome of a command says of its connection.
+    fn judge(&self, live: &Live<C>, failure: Option<&Failure>) {
+        let Tolerance { timeouts, losses } = self.0.tolerance;
+        match failure {
+            Some(failure) if failure.kind == FailureKind::Timeout => {
+                if live.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= timeouts {
+                    self.lost(live, failure);
+                }
+            }
+            Some(failure) if failure.kind == FailureKind::Lost => {
+                if losses {
+                    self.lost(live, failure);
+                }
+            }
+            _ if live.timeouts.load(Ordering::Relaxed) == 0 => {}
+            _ => live.timeouts.store(0, Ordering::Relaxed),
+        }
+    }
+
     /// Notes that a connection is of no use any more. The next command dials, unless another one has.
-    pub(super) fn lost(&self, live: &Live<C>, failure: &Failure) {
+    fn lost(&self, live: &Live<C>, failure: &Failure) {
         let mut state = self.state();
         if matches!(&state.stage, Stage::Up(up) if up.number == live.number) {
             tracing::debug!(%failure, "the connection to Redis was lost");
@@ -140,8 +194,6 @@ impl<C> fmt::Debug for Link<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
 
     fn link(
@@ -149,7 +201,7 @@ mod tests {
     ) -> (Link<u32>, Arc<AtomicU32>) {
         let dials = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&dials);
-        let link = Link::new(Duration::from_secs(1), move || {
+        let link = Link::new(Duration::from_secs(1), Tolerance { timeouts: 2, losses: true }, move || {
             let answer = answers(counted.fetch_add(1, Ordering::SeqCst));
             async move {
                 tokio::task::yield_now().await;
@@ -202,6 +254,25 @@ mod tests {
             "the old one's loss ends no new one"
         );
         assert_eq!(dials.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_connection_when_it_lasts() {
+        let (link, _) = link(Ok);
+        let limit = Duration::from_millis(100);
+        let silent = async |_: u32| std::future::pending::<Result<(), Failure>>().await;
+        assert!(link.within(limit, silent).await.is_err_and(|failure| failure.kind == FailureKind::Timeout));
+        assert!(
+            link.within(limit, async |number| Ok(number)).await.is_ok_and(|number| number == 0),
+            "one is forgiven"
+        );
+        for _ in 0..2 {
+            assert!(link.within(limit, silent).await.is_err());
+        }
+        assert!(
+            link.within(limit, async |number| Ok(number)).await.is_ok_and(|number| number == 1),
+            "two are not"
+        );
     }
 
     #[tokio::test]

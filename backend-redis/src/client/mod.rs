@@ -2,7 +2,6 @@
 
 #[cfg(feature = "fred")]
 mod fred;
-#[cfg(feature = "redis-rs")]
 mod link;
 mod messages;
 #[cfg(feature = "redis-rs")]

@@ -13,13 +13,13 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerError, Value};
 
-use super::link::{Link, Live};
+use super::link::{Link, Tolerance};
 use super::{Arg, Client, Command, Failure, FailureKind, Messages, Reply, kind_of};
 use crate::config::Timing;
 
 /// How a connection is made; again after each loss.
 pub(crate) enum Dial {
-    Node(redis::Client),
+    Node(Box<redis::Client>),
     Cluster(Box<ClusterClient>),
     Sentinel(Box<dyn Fn() -> redis::RedisResult<redis::sentinel::SentinelClient> + Send + Sync>),
 }
@@ -48,7 +48,9 @@ impl RedisRs {
         let messages = Messages::default();
         let is_cluster = matches!(dial, Dial::Cluster(_));
         let (dial, told) = (Arc::new(dial), messages.clone());
-        let link = Link::new(timing.longest_pause, move || {
+        // a cluster's connection mends its own
+        let tolerance = Tolerance { timeouts: if is_cluster { u32::MAX } else { 1 }, losses: !is_cluster };
+        let link = Link::new(timing.longest_pause, tolerance, move || {
             dialed(Arc::clone(&dial), told.clone(), timing.connect).boxed()
         });
         Self { link, messages, is_cluster, timeout: timing.command }
@@ -57,42 +59,6 @@ impl RedisRs {
     /// Connects now, to know at once of what no retry will mend.
     pub(crate) async fn connect(&self) -> Result<(), Failure> {
         self.link.live().await.map(|_| ())
-    }
-
-    /// Runs something on the connection within the timeout, and notes what that says of the connection.
-    async fn on_connection<T>(
-        &self,
-        run: impl AsyncFnOnce(Connection) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let asked = tokio::time::timeout(self.timeout, async {
-            let live = self.link.live().await?;
-            let answer = run(live.connection.clone()).await;
-            if let Err(failure) = &answer {
-                self.judge(&live, failure);
-            }
-            answer
-        });
-        match asked.await {
-            Ok(answer) => answer,
-            Err(_elapsed) => {
-                let failure =
-                    Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.timeout));
-                // a black hole looks like this: only another connection can tell
-                if let Some(Ok(live)) = self.link.live().now_or_never() {
-                    self.judge(&live, &failure);
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    fn judge(&self, live: &Live<Connection>, failure: &Failure) {
-        if matches!(failure.kind, FailureKind::Lost | FailureKind::Timeout) {
-            // the cluster's connection mends its own
-            if matches!(live.connection, Connection::Node(_)) {
-                self.link.lost(live, failure);
-            }
-        }
     }
 }
 
@@ -138,10 +104,6 @@ async fn dialed(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Result<
     }
     messages.wake_all();
     Ok(connection)
-}
-
-fn is_loss(answer: &Result<Reply, Failure>) -> bool {
-    answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::Lost)
 }
 
 /// Called on the connection's own task: must not wait.
@@ -268,26 +230,33 @@ impl Client for RedisRs {
     }
 
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
-        match self.on_connection(async |connection| connection.run(commands).await).await {
-            Ok(answers) => {
-                // one of many that says the connection is of no use says it for all
-                if let Some(Err(failure)) = answers.iter().find(|answer| is_loss(answer))
-                    && let Some(Ok(live)) = self.link.live().now_or_never()
-                {
-                    self.judge(&live, failure);
-                }
-                answers
+        let asked = self.link.within(self.timeout, async |connection: Connection| {
+            let answers = connection.run(commands).await?;
+            // one of many that says the connection is of no use says it for all
+            let lost = |answer: &Result<Reply, Failure>| {
+                answer.as_ref().err().filter(|failure| failure.kind == FailureKind::Lost).cloned()
+            };
+            match answers.iter().find_map(lost) {
+                Some(lost) if !self.is_cluster => Err(lost),
+                _ => Ok(answers),
             }
-            Err(failure) => commands.iter().map(|_| Err(failure.clone())).collect(),
-        }
+        });
+        asked.await.unwrap_or_else(|failure| commands.iter().map(|_| Err(failure.clone())).collect())
     }
 
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
-        self.on_connection(async |mut connection| connection.subscribe(channel).await.map_err(failure)).await
+        self.link
+            .within(self.timeout, async |mut connection: Connection| {
+                connection.subscribe(channel).await.map_err(failure)
+            })
+            .await
     }
 
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
-        self.on_connection(async |mut connection| connection.unsubscribe(channel).await.map_err(failure))
+        self.link
+            .within(self.timeout, async |mut connection: Connection| {
+                connection.unsubscribe(channel).await.map_err(failure)
+            })
             .await
     }
 

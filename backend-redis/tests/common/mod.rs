@@ -1,6 +1,9 @@
 //! The servers and handles that the tests share.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod proxy;
+pub(crate) mod storm;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +41,14 @@ impl Library {
         }
     }
 }
+
+/// All that are compiled in.
+pub(crate) const LIBRARIES: &[Library] = &[
+    #[cfg(feature = "redis-rs")]
+    Library::RedisRs,
+    #[cfg(feature = "fred")]
+    Library::Fred,
+];
 
 /// A namespace that no other test has.
 pub(crate) fn namespace() -> String {

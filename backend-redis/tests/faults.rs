@@ -1,0 +1,234 @@
+//! What goes wrong with a server, while several processes read and write: nothing older than the last acknowledged
+//! invalidation is ever read, no read fails, and service resumes by itself.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::proxy::Proxy;
+use common::storm::Storm;
+use common::{LIBRARIES, Library, or_skip};
+use larder_redis::RedisBackend;
+use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
+
+const COMMAND: Duration = Duration::from_millis(300);
+
+async fn handles(library: Library, url: &str) -> [RedisBackend; 3] {
+    let connect = async || library.config(url).command_timeout(COMMAND).connect().await.expect("it starts");
+    [connect().await, connect().await, connect().await]
+}
+
+async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// One fault on one server, with each client.
+macro_rules! faults {
+    ($($name:ident($server:ident; $($option:literal)*; $handle:expr) $fault:block)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            for &library in LIBRARIES {
+                println!("with {library:?}");
+                let $server = or_skip!(RedisServer::start(&[$($option),*]));
+                let handle: fn(RedisBackend) -> RedisBackend = $handle;
+                let storm = Storm::new(&handles(library, &$server.url()).await.map(handle));
+                storm.rage(async $fault).await;
+                storm.passes().await;
+            }
+        }
+    )*};
+}
+
+faults! {
+    killed_and_started_again_empty(server; ; |redis| redis) {
+        server.kill();
+        pause(400).await;
+        server.start_again();
+    }
+
+    killed_and_started_again_with_an_old_snapshot(server; "--dbfilename" "old.rdb"; RedisBackend::strict) {
+        assert_eq!(server.command(&["SAVE"]), "OK");
+        pause(300).await;
+        server.kill();
+        pause(200).await;
+        server.start_again();
+    }
+
+    frozen_for_a_while(server; ; |redis| redis) {
+        server.freeze();
+        pause(1_000).await;
+        server.thaw();
+    }
+
+    clients_killed(server; ; |redis| redis) {
+        for _ in 0..10 {
+            server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+            server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            pause(50).await;
+        }
+    }
+
+    clients_paused(server; ; |redis| redis) {
+        server.command(&["CLIENT", "PAUSE", "700", "ALL"]);
+        pause(1_000).await;
+        server.command(&["CLIENT", "PAUSE", "500", "WRITE"]);
+        pause(700).await;
+    }
+
+    scripts_flushed(server; ; |redis| redis) {
+        for _ in 0..20 {
+            server.command(&["SCRIPT", "FLUSH"]);
+            pause(20).await;
+        }
+    }
+
+    everything_flushed(server; ; |redis| redis) {
+        for _ in 0..20 {
+            server.command(&["FLUSHALL"]);
+            pause(20).await;
+        }
+    }
+
+    evicting_at_every_step(server; "--maxmemory-policy" "allkeys-lru" "--maxmemory-samples" "1"; |redis| redis) {
+        // 1 MB is less than an idle server uses: whatever is stored is evicted before the next write, or that is refused
+        server.command(&["CONFIG", "SET", "maxmemory", "1mb"]);
+        pause(1_500).await;
+        server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    }
+}
+
+/// A black hole: bytes go in, nothing comes out, nobody is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_black_hole_costs_a_timeout_and_then_nothing() {
+    for &library in LIBRARIES {
+        println!("with {library:?}");
+        let server = or_skip!(RedisServer::start(&[]));
+        let proxy = Proxy::to(server.port()).await;
+        let storm = Storm::new(&handles(library, &proxy.url()).await);
+        let shop = storm
+            .rage(async {
+                proxy.swallow(true);
+                pause(1_200).await;
+                proxy.swallow(false);
+            })
+            .await;
+        let slowest = shop.slowest();
+        assert!(slowest < COMMAND * 3, "{library:?}: the slowest read took {slowest:?}");
+        storm.passes().await;
+        assert!(proxy.connections() < 100, "reconnecting is paced: {}", proxy.connections());
+    }
+}
+
+/// A replica becomes the primary, without what it had not heard: the strict mode treats all from before as lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_by_sentinels_is_followed() {
+    for &library in LIBRARIES {
+        println!("with {library:?}");
+        let sentinels = or_skip!(RedisSentinels::start());
+        let handles = handles(library, &sentinels.url()).await.map(RedisBackend::strict);
+        let storm = Storm::new(&handles);
+        let [primary, replica] = sentinels.servers();
+        storm
+            .rage(async {
+                primary.kill();
+                for _ in 0..200 {
+                    if sentinels.primary() == Some(replica.port()) {
+                        break;
+                    }
+                    pause(50).await;
+                }
+                assert_eq!(sentinels.primary(), Some(replica.port()));
+            })
+            .await;
+        storm.passes().await;
+    }
+}
+
+/// One of three primaries dies and its replica is elected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_in_a_cluster_is_followed() {
+    for &library in LIBRARIES {
+        println!("with {library:?}");
+        let cluster = or_skip!(RedisCluster::start());
+        let storm = Storm::new(&handles(library, &cluster.url()).await.map(RedisBackend::strict));
+        let [primary, replica] = [&cluster.nodes()[1], &cluster.nodes()[4]];
+        storm
+            .rage(async {
+                primary.kill();
+                for _ in 0..200 {
+                    if replica.command(&["ROLE"]).starts_with("master") {
+                        break;
+                    }
+                    pause(50).await;
+                }
+                assert!(replica.command(&["ROLE"]).starts_with("master"));
+                pause(500).await;
+            })
+            .await;
+        storm.passes().await;
+    }
+}
+
+/// Slots move from node to node while they are used: `ASK`, `TRYAGAIN` and `MOVED`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_move_are_followed() {
+    for &library in LIBRARIES {
+        println!("with {library:?}");
+        let cluster = Arc::new(or_skip!(RedisCluster::start()));
+        let storm = Storm::new(&handles(library, &cluster.url()).await);
+        let moving = Arc::clone(&cluster);
+        storm
+            .rage(async move {
+                // the slots of the keys 0, 1, 2, ..
+                tokio::task::spawn_blocking(move || {
+                    (0..24).for_each(|key| move_slot(&moving, &key.to_string()));
+                })
+                .await
+                .expect("the slots move");
+            })
+            .await;
+        storm.passes().await;
+    }
+}
+
+/// Gives the slot of a key to the next primary.
+fn move_slot(cluster: &RedisCluster, key: &str) {
+    let nodes = &cluster.nodes()[..3];
+    let slot = nodes[0].command(&["CLUSTER", "KEYSLOT", key]);
+    let owner = nodes.iter().position(|node| {
+        !node.command(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).starts_with('-')
+            && node
+                .command(&["CLUSTER", "NODES"])
+                .lines()
+                .any(|line| line.contains("myself") && owns(line, &slot))
+    });
+    let owner = owner.expect("a primary has the slot");
+    let (from, to) = (&nodes[owner], &nodes[(owner + 1) % 3]);
+    let [from_id, to_id] = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]));
+    assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]), "OK");
+    assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]), "OK");
+    std::thread::sleep(Duration::from_millis(10));
+    loop {
+        let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
+        let Some(key) = keys.lines().next() else { break };
+        // one at a time, so that the two keys of an entry are apart for a moment
+        from.command(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "1000", "REPLACE"]);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for node in nodes {
+        node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+    }
+}
+
+/// Whether a line of `CLUSTER NODES` has a slot among its ranges.
+fn owns(line: &str, slot: &str) -> bool {
+    let slot: u16 = slot.parse().expect("a number");
+    line.split(' ')
+        .skip(8)
+        .filter_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?)
+        })
+        .any(|range| range.contains(&slot))
+}
