@@ -161,6 +161,11 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         Some(format!("{}:{key}", self.namespace))
     }
 
+    fn is_bounded(&self) -> bool {
+        // a fault may hold a request for ever
+        false
+    }
+
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let request = self.one(OperationKind::Get, key);
         let look = self.memory.ask(request, |step| self.look(step, key, now)).await?;

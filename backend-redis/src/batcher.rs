@@ -1,6 +1,5 @@
 //! Single reads that are asked for at once, sent as one.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,29 +88,12 @@ impl Batcher {
 
     async fn answer(&self, waiting: Vec<Waiting>, now: Timestamp) {
         let Self { server, space, strict, .. } = self;
-        if let [one] = &waiting[..] {
-            let found = read(server, space, *strict, &[&one.name], now).await.into_values().next();
-            return deliver(waiting.into_iter().zip(found));
+        let names: Vec<&str> = waiting.iter().map(|waiting| waiting.name.as_str()).collect();
+        let found = read(server, space, *strict, &names, now).await;
+        for (waiting, found) in waiting.into_iter().zip(found) {
+            // who gave up does not care
+            _ = waiting.answer.send(found);
         }
-        let mut names: Vec<&str> = waiting.iter().map(|waiting| waiting.name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let found: HashMap<String, Found> = read(server, space, *strict, &names, now)
-            .await
-            .into_iter()
-            .map(|(name, found)| (name.to_owned(), found))
-            .collect();
-        deliver(waiting.into_iter().filter_map(|waiting| {
-            let found = found.get(&waiting.name)?.clone();
-            Some((waiting, found))
-        }));
-    }
-}
-
-fn deliver(answers: impl Iterator<Item = (Waiting, Found)>) {
-    for (waiting, found) in answers {
-        // who gave up does not care
-        _ = waiting.answer.send(found);
     }
 }
 

@@ -133,6 +133,11 @@ where
         Some((self.plain.name)(key))
     }
 
+    fn is_bounded(&self) -> bool {
+        // by the command timeout of its connection
+        true
+    }
+
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.read("get", &self.names(key)?.value, now).await
     }

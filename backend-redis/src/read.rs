@@ -1,6 +1,6 @@
 //! Reading values: together, and only as much as one answer holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use larder::Timestamp;
@@ -23,42 +23,44 @@ pub(crate) struct Raw {
 /// What was found under a key.
 pub(crate) type Found = Result<Option<Raw>, Failure>;
 
-/// The keys of one slot; on a node all are in one.
-struct Group<'a> {
+/// The keys of one slot, by their places; on a node all are in one.
+struct Group {
     slot: u16,
-    names: Vec<&'a str>,
+    places: Vec<usize>,
+    /// The clock of the slot's server, unless it is to be asked with the rest.
+    reading: Option<Reading>,
 }
 
-/// Reads values and the ledger in one round trip (in a cluster, one to each node, at once). Names must be distinct.
-pub(crate) async fn read<'a>(
+/// Reads values and the ledger in one round trip (in a cluster, one to each node, at once). Answers are aligned with the names,
+/// of which there must be one at least.
+pub(crate) async fn read(
     server: &Server,
     space: &Space,
     strict: bool,
-    names: &[&'a str],
+    names: &[&str],
     now: Timestamp,
-) -> HashMap<&'a str, Found> {
-    let groups = grouped(server, names);
+) -> Vec<Found> {
+    let groups = grouped(server, names, now);
     let is_cluster = server.client.is_cluster();
     let mut commands = Vec::with_capacity(groups.len() * 3 + 2);
     for group in &groups {
-        let mut keys: Vec<Arg<'_>> = group.names.iter().map(|&name| Arg::from(name)).collect();
+        let mut keys: Vec<Arg<'_>> = Vec::with_capacity(group.places.len() + 1);
+        keys.extend(group.places.iter().map(|&place| Arg::from(names[place])));
         if !is_cluster {
             keys.push(Arg::from(space.head.as_str()));
         }
-        commands.push(Command { name: "MGET", arguments: keys, key: group.names[0] });
-        if server.clocks.fresh(group.slot, now).is_none() {
-            commands.push(TIME.call(&[group.names[0]], []));
+        let key = names[group.places[0]];
+        commands.push(Command { name: "MGET", arguments: keys, key });
+        if group.reading.is_none() {
+            commands.push(TIME.call(&[key], []));
         }
         if strict {
-            commands.push(INCARNATION.call(&[group.names[0]], []));
+            commands.push(INCARNATION.call(&[key], []));
         }
     }
     if is_cluster {
-        commands.push(Command {
-            name: "GET",
-            arguments: vec![Arg::from(space.head.as_str())],
-            key: &space.head,
-        });
+        let arguments = vec![Arg::from(space.head.as_str())];
+        commands.push(Command { name: "GET", arguments, key: &space.head });
         if strict {
             commands.push(INCARNATION.call(&[&space.head], []));
         }
@@ -67,7 +69,7 @@ pub(crate) async fn read<'a>(
     let mut parts = Vec::with_capacity(groups.len());
     for group in &groups {
         let values = answers.next().and_then(Reply::list);
-        let reading = match server.clocks.fresh(group.slot, now) {
+        let reading = match group.reading {
             Some(reading) => Ok(reading),
             None => answers.reading(now).inspect(|reading| server.clocks.note(group.slot, *reading)),
         };
@@ -77,27 +79,29 @@ pub(crate) async fn read<'a>(
     let far_head = is_cluster.then(|| answers.head());
     let head_lives = answers.incarnations(usize::from(strict && is_cluster));
 
-    let mut found = HashMap::with_capacity(names.len());
+    let mut found: Vec<Found> = names.iter().map(|_| Ok(None)).collect();
     for (group, (values, reading, lives)) in groups.into_iter().zip(parts) {
-        let judged = Judge { head: far_head.clone(), lives: [head_lives.clone(), lives] };
-        let part = values.and_then(|values| judged.judge(values, reading?));
-        match part {
-            Ok(raws) => found.extend(group.names.into_iter().zip(raws.into_iter().map(Ok))),
-            Err(failure) => found.extend(group.names.into_iter().map(|name| (name, Err(failure.clone())))),
+        let judge = Judge { head: far_head.clone(), lives: [head_lives.clone(), lives] };
+        match values.and_then(|values| judge.judge(values, reading?)) {
+            Ok(raws) => group.places.into_iter().zip(raws).for_each(|(place, raw)| found[place] = Ok(raw)),
+            Err(failure) => group.places.into_iter().for_each(|place| found[place] = Err(failure.clone())),
         }
     }
     found
 }
 
-fn grouped<'a>(server: &Server, names: &[&'a str]) -> Vec<Group<'a>> {
-    if !server.client.is_cluster() {
-        return vec![Group { slot: 0, names: names.to_vec() }];
+fn grouped(server: &Server, names: &[&str], now: Timestamp) -> Vec<Group> {
+    let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+    if server.client.is_cluster() {
+        names
+            .iter()
+            .enumerate()
+            .for_each(|(place, name)| groups.entry(server.slot(name)).or_default().push(place));
+    } else {
+        groups.insert(0, (0..names.len()).collect());
     }
-    let mut groups: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-    for &name in names {
-        groups.entry(server.slot(name)).or_default().push(name);
-    }
-    groups.into_iter().map(|(slot, names)| Group { slot, names }).collect()
+    let group = |(slot, places)| Group { slot, places, reading: server.clocks.fresh(slot, now) };
+    groups.into_iter().map(group).collect()
 }
 
 /// What decides which ledger the entries of one slot must belong to.

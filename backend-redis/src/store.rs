@@ -1,6 +1,5 @@
 //! The store of one namespace.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -153,6 +152,11 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         Some(self.space.value(key))
     }
 
+    fn is_bounded(&self) -> bool {
+        // by the command timeout of its connection
+        true
+    }
+
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let found = self.batcher.read(self.space.value(key), now).await;
         let raw = found.map_err(|failure| failure.into_error("get"))?;
@@ -164,25 +168,18 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
             return Ok(vec![]);
         }
         let names: Vec<String> = keys.iter().map(|key| self.space.value(key)).collect();
-        let mut distinct: Vec<&str> = names.iter().map(String::as_str).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let found: HashMap<&str, Found> = read(&self.server, &self.space, self.strict, &distinct, now).await;
-        let failure = found.values().find_map(|found| found.as_ref().err()).cloned();
-        if let Some(failure) = failure {
-            let failed = found.values().filter(|found| found.is_err()).count();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let found = read(&self.server, &self.space, self.strict, &names, now).await;
+        if let Some(failure) = found.iter().find_map(|found| found.as_ref().err()).cloned() {
             let error = failure.into_error("get_many");
-            if failed == found.len() {
+            if found.iter().all(std::result::Result::is_err) {
                 return Err(error);
             }
             // some nodes of a cluster answered: what they have is served
             self.scope.record(&Event::backend_failed("get_many", &error));
         }
-        let entry = |(key, name): (&StoreKey, &String)| match found.get(name.as_str()) {
-            Some(Ok(Some(raw))) => self.entry(key, raw, now),
-            _ => None,
-        };
-        Ok(keys.iter().zip(&names).map(entry).collect())
+        let entry = |(key, found): (&StoreKey, Found)| self.entry(key, &found.ok()??, now);
+        Ok(keys.iter().zip(found).map(entry).collect())
     }
 
     async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Erased, IntoBackend, Scope, Timeout};
+use crate::backend::{CacheBackend as _, Direct, Erased, IntoBackend, Scope, Timeout};
 use crate::cache::Cache;
 use crate::engine::{Batched, DynSource, Engine, Key, Single, Value};
 use crate::observe::{Observer, Recorder};
@@ -13,7 +13,10 @@ use crate::strategy::Strategy;
 use crate::time::{Clock, SystemClock};
 use crate::{Error, Result};
 
-type Open<K, V> = Box<dyn FnOnce(&Scope, Duration) -> Result<Erased<K, V>> + Send>;
+/// The bound on calls to backends that have none of their own.
+const BACKEND_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Open<K, V> = Box<dyn FnOnce(&Scope, Option<Duration>) -> Result<Erased<K, V>> + Send>;
 
 /// Collects the parts of a [`Cache`]; calls may come in any order, and [`build`](Self::build) checks them.
 ///
@@ -45,7 +48,7 @@ pub struct CacheBuilder<K, V> {
     open: Option<Open<K, V>>,
     source: Option<Arc<dyn DynSource<K, V>>>,
     strategy: Option<Strategy<V>>,
-    backend_timeout: Duration,
+    backend_timeout: Option<Duration>,
     observer: Option<Arc<dyn Observer>>,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -58,7 +61,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
             open: None,
             source: None,
             strategy: None,
-            backend_timeout: Duration::from_secs(1),
+            backend_timeout: None,
             observer: None,
             clock: None,
         }
@@ -105,8 +108,14 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     where
         B: IntoBackend<K, V> + Send + 'static,
     {
-        self.open =
-            Some(Box::new(|scope, limit| Ok(Erased::new(Timeout::new(backend, limit).into_backend(scope)?))));
+        self.open = Some(Box::new(|scope, limit| {
+            let backend = backend.into_backend(scope)?;
+            let limit = match limit {
+                None if backend.is_bounded() => return Ok(Erased::new(backend)),
+                limit => limit.unwrap_or(BACKEND_TIMEOUT),
+            };
+            Ok(Erased::new(Timeout::new(Direct(backend), limit).into_backend(scope)?))
+        }));
         self
     }
 
@@ -161,8 +170,9 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// How long a call to the whole backend may take before the cache goes on without it. Default 1 s. To bound one tier
-    /// of two, decorate it with [`Timeout`].
+    /// How long a call to the whole backend may take before the cache goes on without it. By default 1 s, and no bound
+    /// beside their own for backends that have one: Redis' command timeout, a store in memory. To bound one tier of two,
+    /// decorate it with [`Timeout`].
     ///
     /// # Examples
     /// ```
@@ -171,7 +181,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// ```
     #[must_use]
     pub fn backend_timeout(mut self, limit: Duration) -> Self {
-        self.backend_timeout = limit;
+        self.backend_timeout = Some(limit);
         self
     }
 

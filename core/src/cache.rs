@@ -104,8 +104,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 
     async fn read(&self, key: &K) -> Result<Answer<V>> {
-        let loader = self.engine.source_loader(key)?;
-        self.engine.read(key, loader).await
+        self.engine.registered()?;
+        self.engine.read(key, || self.engine.source_loader(key)).await
     }
 
     /// The values of `keys`, aligned with them; a key may occur more than once. What is missing is loaded with one
@@ -168,7 +168,7 @@ impl<K: Key, V: Value> Cache<K, V> {
             let load = loader();
             Box::pin(async move { load.await.map(Into::into).map_err(Error::from_source) })
         };
-        let read = Box::pin(self.engine.read(key, Box::new(loader)));
+        let read = Box::pin(self.engine.read(key, || Ok(Box::new(loader) as _)));
         Ok(read.await?.entry.into_value())
     }
 

@@ -155,6 +155,9 @@ mod broken {
         fn shared_name(&self, _key: &String) -> Option<String> {
             None
         }
+        fn is_bounded(&self) -> bool {
+            true
+        }
         async fn get(&self, key: &String, now: Timestamp) -> Result<Option<Entry<String>>> {
             Ok(self.peek(key, now))
         }

@@ -1,6 +1,7 @@
 //! A circuit breaker, so that a dead store costs one timeout and not one for each read.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ where
             failures: self.failures,
             pause: self.pause,
             state: Mutex::new(State::Closed { failures: 0 }),
+            is_calm: AtomicBool::new(true),
             scope: scope.clone(),
         })
     }
@@ -123,6 +125,8 @@ pub struct BreakerBackend<B> {
     failures: u32,
     pause: Duration,
     state: Mutex<State>,
+    /// Whether the state is "closed, without failures": the one look that a call takes when all is well.
+    is_calm: AtomicBool,
     scope: Scope,
 }
 
@@ -148,6 +152,9 @@ impl<B> BreakerBackend<B> {
     }
 
     fn admit(&self, now: Timestamp) -> Result<()> {
+        if self.is_calm.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.turn(|state| match state {
             State::Closed { .. } => (state, Ok(())),
             State::Open { until, pause } | State::Trying { until, pause } if now >= until => {
@@ -177,6 +184,9 @@ impl<B> BreakerBackend<B> {
     }
 
     fn succeeded(&self) {
+        if self.is_calm.load(Ordering::Acquire) {
+            return;
+        }
         self.turn(|_| (State::Closed { failures: 0 }, ()));
     }
 
@@ -186,6 +196,7 @@ impl<B> BreakerBackend<B> {
         let before = seen(*state);
         let (next, answer) = step(*state);
         *state = next;
+        self.is_calm.store(matches!(next, State::Closed { failures: 0 }), Ordering::Release);
         drop(state);
         if seen(next) != before {
             self.scope.record(&Event::BreakerTurned { state: seen(next) });
@@ -212,6 +223,9 @@ where
     }
     fn shared_name(&self, key: &K) -> Option<String> {
         self.inner.shared_name(key)
+    }
+    fn is_bounded(&self) -> bool {
+        self.inner.is_bounded()
     }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.guarded(now, self.inner.get(key, now)).await

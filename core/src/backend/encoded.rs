@@ -208,6 +208,10 @@ where
         self.store.shared_name(&StoreKey::new(key))
     }
 
+    fn is_bounded(&self) -> bool {
+        self.store.is_bounded()
+    }
+
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         let found = self.store.get(&StoreKey::new(key), now).await?;
         Ok(found.and_then(|entry| self.decode(entry)))

@@ -51,6 +51,7 @@ impl<K, V> fmt::Debug for Erased<K, V> {
 trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
     fn shared_name_dyn(&self, key: &K) -> Option<String>;
+    fn is_bounded_dyn(&self) -> bool;
     async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>>;
     async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>>;
     async fn begin_dyn(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>>;
@@ -70,6 +71,9 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     }
     fn shared_name_dyn(&self, key: &K) -> Option<String> {
         self.shared_name(key)
+    }
+    fn is_bounded_dyn(&self) -> bool {
+        self.is_bounded()
     }
     async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.get(key, now).await
@@ -109,6 +113,9 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
     }
     fn shared_name(&self, key: &K) -> Option<String> {
         self.0.shared_name_dyn(key)
+    }
+    fn is_bounded(&self) -> bool {
+        self.0.is_bounded_dyn()
     }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.0.get_dyn(key, now).await

@@ -165,6 +165,11 @@ where
         None
     }
 
+    fn is_bounded(&self) -> bool {
+        // it never waits
+        true
+    }
+
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         Ok(self.peek(key, now))
     }

@@ -73,6 +73,10 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     /// `None` when only this process sees the store.
     fn shared_name(&self, key: &K) -> Option<String>;
 
+    /// Whether every call ends in a time of its own, because it never waits or has its own timeouts. The cache then needs
+    /// no timer around each call.
+    fn is_bounded(&self) -> bool;
+
     /// The entry of `key`, wherever it is kept.
     fn get(&self, key: &K, now: Timestamp) -> impl Future<Output = Result<Option<Entry<V>>>> + Send;
 

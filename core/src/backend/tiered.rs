@@ -167,6 +167,10 @@ where
         self.far.shared_name(key).or_else(|| self.near.shared_name(key))
     }
 
+    fn is_bounded(&self) -> bool {
+        self.near.is_bounded() && self.far.is_bounded()
+    }
+
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         if let Some(entry) = self.peek(key, now) {
             return Ok(Some(entry));

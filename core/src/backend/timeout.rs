@@ -89,6 +89,9 @@ where
     fn shared_name(&self, key: &K) -> Option<String> {
         self.inner.shared_name(key)
     }
+    fn is_bounded(&self) -> bool {
+        true
+    }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.bounded("get", self.inner.get(key, now)).await
     }

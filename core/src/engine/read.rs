@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::flight::Outcome;
 use super::load::{Approach, Boarded};
-use super::{Engine, Key, Loader, Value};
+use super::{DynSource, Engine, Key, Loader, Value};
 use crate::backend::CacheBackend;
 use crate::cache::Origin;
 use crate::entry::Entry;
@@ -22,15 +22,25 @@ pub(crate) struct Answer<V> {
 impl<K: Key, V: Value> Engine<K, V> {
     /// A loader that asks the registered source.
     pub(crate) fn source_loader(&self, key: &K) -> Result<Loader<V>> {
-        let source = Arc::clone(self.source.as_ref().ok_or_else(|| {
-            Error::config("this cache has no source: call `.source(..)` on its builder, or use `get_or_load`")
-        })?);
+        let source = Arc::clone(self.registered()?);
         let key = key.clone();
         Ok(Box::new(move || Box::pin(async move { Ok(source.load_dyn(&key).await?.into()) })))
     }
 
+    /// The registered source.
+    pub(crate) fn registered(&self) -> Result<&Arc<dyn DynSource<K, V>>> {
+        self.source.as_ref().ok_or_else(|| {
+            Error::config("this cache has no source: call `.source(..)` on its builder, or use `get_or_load`")
+        })
+    }
+
     /// Reads far, and loads if that does not have it.
-    pub(crate) async fn read(self: &Arc<Self>, key: &K, loader: Loader<V>) -> Result<Answer<V>> {
+    /// The loader is only made when it is needed.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        key: &K,
+        loader: impl FnOnce() -> Result<Loader<V>> + Send,
+    ) -> Result<Answer<V>> {
         let began = self.clock.now();
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
         let start = self.sequence.next();
@@ -45,7 +55,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Approach::Alone
             }
         };
-        let answer = self.read_source(key, start, loader, approach).await;
+        let answer = self.read_source(key, start, loader()?, approach).await;
         self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()) });
         answer
     }
