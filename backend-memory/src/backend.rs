@@ -69,7 +69,7 @@ impl MemoryBackend {
         stored: &Stored,
         clocks: Clocks,
     ) -> Result<Option<Entry<Payload>>, FrameError> {
-        let frame = Frame::decode(&stored.bytes, key, self.scope.schema())?;
+        let frame = Frame::decode(stored.bytes.clone(), key, self.scope.schema())?;
         let expires = clocks.to_local(frame.expires_ms.min(stored.expires));
         let entry = Entry::new(frame.payload.map(Into::into), clocks.local, Duration::ZERO)
             .with_times(clocks.to_local(frame.created_ms), expires)

@@ -124,7 +124,7 @@ async fn what_is_stored_is_the_documented_frame_in_the_servers_milliseconds() {
     let scope = Scope::new("a").unwrap().with_schema(3);
     let backend = server.connect("one").into_backend(&scope).unwrap();
     backend.put(&key(1), entry("{}", NOW, MINUTE), NOW).await.unwrap();
-    let stored = Frame::decode(&server.bytes("a@3", &key(1)).unwrap(), &key(1), 3).unwrap();
+    let stored = Frame::decode(server.bytes("a@3", &key(1)).unwrap(), &key(1), 3).unwrap();
     assert_eq!((stored.created_ms, stored.expires_ms), (3_600_000, 3_660_000));
     assert_eq!(stored.payload, Some(Payload::new(CodecId::JSON, "{}")));
 }

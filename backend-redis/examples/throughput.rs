@@ -4,8 +4,6 @@
 //! `redis-server` of its own. Fails when the cache is slower than promised: 1.5 times the bare client at 64 and 256 tasks,
 //! 0.95 times at one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use larder::codec::Postcard;
@@ -13,6 +11,7 @@ use larder::{Cache, Strategy, source_fn};
 use larder_redis::RedisBackend;
 use larder_redis::redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
 use larder_testkit::servers::RedisServer;
+use tokio::task::JoinSet;
 
 const KEYS: u64 = 1_000;
 const ROUND: Duration = Duration::from_millis(400);
@@ -22,50 +21,41 @@ fn value(key: u64) -> String {
     format!("{key:0>200}")
 }
 
-/// Answers a second of `tasks` tasks that read at once.
-async fn rate<F, Fut>(tasks: u64, read: F) -> f64
-where
-    F: Fn(u64) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = ()> + Send,
-{
-    let (answers, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let mut running = tokio::task::JoinSet::new();
-    for task in 0..tasks {
-        let (answers, read) = (Arc::clone(&answers), read.clone());
-        running.spawn(async move {
-            let mut key = task * 7;
-            while began.elapsed() < ROUND {
-                key = (key + 31) % KEYS;
-                read(key).await;
-                answers.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
-    while running.join_next().await.is_some() {}
-    answers.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
+/// Answers a second of `tasks` tasks that read at once, each with a handle of its own.
+macro_rules! rate {
+    ($tasks:expr, $handle:expr, |$own:ident, $key:ident| $read:block) => {{
+        let began = Instant::now();
+        let mut running = JoinSet::new();
+        for task in 0..$tasks {
+            #[allow(unused_mut, reason = "one of the two is read through `&mut`")]
+            let mut $own = $handle.clone();
+            running.spawn(async move {
+                let (mut $key, mut answers) = (task * 7, 0u64);
+                while began.elapsed() < ROUND {
+                    $key = ($key + 31) % KEYS;
+                    $read
+                    answers += 1;
+                }
+                answers
+            });
+        }
+        let answers: u64 = running.join_all().await.into_iter().sum();
+        answers as f64 / began.elapsed().as_secs_f64()
+    }};
 }
 
-async fn bare(connection: MultiplexedConnection, tasks: u64) -> f64 {
-    rate(tasks, move |key| {
-        let mut connection = connection.clone();
-        async move {
-            let found: Option<String> =
-                connection.get(format!("bare:{key}")).await.expect("the server answers");
-            assert_eq!(found.map(|found| found.len()), Some(200));
-        }
+async fn bare(connection: &MultiplexedConnection, tasks: u64) -> f64 {
+    rate!(tasks, connection, |own, key| {
+        let found: Option<String> = own.get(format!("bare:{key}")).await.expect("the server answers");
+        assert_eq!(found.map(|found| found.len()), Some(200));
     })
-    .await
 }
 
-async fn cached(cache: Cache<u64, String>, tasks: u64) -> f64 {
-    rate(tasks, move |key| {
-        let cache = cache.clone();
-        async move {
-            let found = cache.get(&key).await.expect("the server answers");
-            assert_eq!(found.map(|found| found.len()), Some(200));
-        }
+async fn cached(cache: &Cache<u64, String>, tasks: u64) -> f64 {
+    rate!(tasks, cache, |own, key| {
+        let found = own.get(&key).await.expect("the server answers");
+        assert_eq!(found.map(|value| value.len()), Some(200));
     })
-    .await
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -94,8 +84,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (tasks, promise) in [(1, 0.95), (64, 1.5), (256, 1.5)] {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            let one = bare(connection.clone(), tasks).await;
-            rounds.push((one, cached(cache.clone(), tasks).await));
+            let one = bare(&connection, tasks).await;
+            rounds.push((one, cached(&cache, tasks).await));
         }
         let ratio = median(rounds.iter().map(|(bare, cached)| cached / bare).collect());
         let (bare, cached): (Vec<f64>, Vec<f64>) = rounds.into_iter().unzip();

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -27,6 +28,8 @@ pub(crate) struct Batcher {
     space: Space,
     strict: bool,
     queue: Mutex<Queue>,
+    /// How many there were in the last batch.
+    last: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +47,7 @@ struct Waiting {
 
 impl Batcher {
     pub(crate) fn new(server: Arc<Server>, space: Space, strict: bool) -> Self {
-        Self { server, space, strict, queue: Mutex::default() }
+        Self { server, space, strict, queue: Mutex::default(), last: AtomicUsize::new(0) }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -72,11 +75,14 @@ impl Batcher {
 
     async fn send(self: Arc<Self>, now: Timestamp) {
         tokio::task::yield_now().await;
+        // room for a batch like the last one, made outside of the lock
+        let room = Vec::with_capacity(self.last.load(Ordering::Relaxed));
         let mut waiting = {
             let mut queue = self.queue();
             queue.led = false;
-            std::mem::take(&mut queue.waiting)
+            std::mem::replace(&mut queue.waiting, room)
         };
+        self.last.store(waiting.len().min(MOST), Ordering::Relaxed);
         let mut beside = Vec::new();
         while waiting.len() > MOST {
             let rest = waiting.split_off(waiting.len() - MOST);

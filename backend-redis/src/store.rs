@@ -39,9 +39,9 @@ impl RedisStore {
 
     /// The entry in what was found; none when it is dead, or of a ledger that is no more. Bytes that are no entry are a
     /// counted miss.
-    fn entry(&self, key: &StoreKey, raw: &Raw, now: Timestamp) -> Option<Entry<Payload>> {
+    fn entry(&self, key: &StoreKey, raw: Raw, now: Timestamp) -> Option<Entry<Payload>> {
         self.ledger.store(raw.ledger.ledger(), Ordering::Relaxed);
-        match Frame::decode(&raw.bytes, key, self.scope.schema()) {
+        match Frame::decode(raw.bytes, key, self.scope.schema()) {
             Ok(frame) if frame.stamp.ledger() == raw.ledger.ledger() => {
                 let created = raw.reading.to_local(frame.created_ms, now);
                 let expires = raw.reading.to_local(frame.expires_ms, now);
@@ -160,7 +160,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let found = self.batcher.read(self.space.value(key), now).await;
         let raw = found.map_err(|failure| failure.into_error("get"))?;
-        Ok(raw.and_then(|raw| self.entry(key, &raw, now)))
+        Ok(raw.and_then(|raw| self.entry(key, raw, now)))
     }
 
     async fn get_many(&self, keys: &[StoreKey], now: Timestamp) -> Result<Vec<Option<Entry<Payload>>>> {
@@ -178,20 +178,19 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
             // some nodes of a cluster answered: what they have is served
             self.scope.record(&Event::backend_failed("get_many", &error));
         }
-        let entry = |(key, found): (&StoreKey, Found)| self.entry(key, &found.ok()??, now);
+        let entry = |(key, found): (&StoreKey, Found)| self.entry(key, found.ok()??, now);
         Ok(keys.iter().zip(found).map(entry).collect())
     }
 
     async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
-        let mut announced = self.announce(key, announce, now).await?;
-        if let Announced::Value(raw) = &announced
-            && let Some(entry) = self.entry(key, raw, now)
-        {
-            return Ok(Begun::Hit(entry));
-        }
-        if matches!(announced, Announced::Value(_) | Announced::Lost) {
-            announced = self.announce(key, announce.despite_hit(), now).await?;
-        }
+        let announced = match self.announce(key, announce, now).await? {
+            Announced::Value(raw) => match self.entry(key, raw, now) {
+                Some(entry) => return Ok(Begun::Hit(entry)),
+                None => self.announce(key, announce.despite_hit(), now).await?,
+            },
+            Announced::Lost => self.announce(key, announce.despite_hit(), now).await?,
+            announced => announced,
+        };
         match announced {
             Announced::Fence(fence) => Ok(Begun::Granted(fence)),
             Announced::Busy(left) => Ok(Begun::Busy(left)),

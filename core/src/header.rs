@@ -21,7 +21,7 @@
 //! | 52 | 4 | reserved, 0 |
 //! | 56 | 8 | identity of the namespace's ledger when the load began (5.4 of the design: tags, `clear`) |
 //! | 64 | 8 | count of that ledger |
-//! | 72 | 8 | XXH3-64 of all other bytes: `0..72`, then `80..` |
+//! | 72 | 8 | XXH3-64 of the bytes `80..`, seeded with the XXH3-64 of the bytes `0..72` |
 //! | 80 | | the whole encoded key, the extensions, the payload |
 //!
 //! Whatever is not exactly this is a miss: a reader never fails on bytes it does not know.
@@ -56,8 +56,8 @@ const CHECKSUM: std::ops::Range<usize> = 72..80;
 ///     stamp: Stamp::default(),
 /// };
 /// let bytes = frame.encode(&key);
-/// assert_eq!(Frame::decode(&bytes, &key, 0)?, frame);
-/// assert!(Frame::decode(&bytes, &StoreKey::new(&8u64), 0).is_err());
+/// assert_eq!(Frame::decode(bytes.clone(), &key, 0)?, frame);
+/// assert!(Frame::decode(bytes, &StoreKey::new(&8u64), 0).is_err());
 /// # Ok::<(), larder::FrameError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub struct Frame {
 /// # Examples
 /// ```
 /// use larder::{Frame, FrameError, StoreKey};
-/// let short = Frame::decode(&"lrdr".into(), &StoreKey::new(&7), 0);
+/// let short = Frame::decode("lrdr".into(), &StoreKey::new(&7), 0);
 /// assert_eq!(short.unwrap_err(), FrameError::Truncated);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -144,11 +144,11 @@ impl Frame {
         out.freeze()
     }
 
-    /// The entry in `bytes`, if it is one of this `key` and `schema`. The payload is not copied.
+    /// The entry in `bytes`, if it is one of this `key` and `schema`. The payload is not copied, and nothing is allocated.
     ///
     /// # Errors
     /// A [`FrameError`] for anything else.
-    pub fn decode(bytes: &Bytes, key: &StoreKey, schema: u32) -> Result<Self, FrameError> {
+    pub fn decode(mut bytes: Bytes, key: &StoreKey, schema: u32) -> Result<Self, FrameError> {
         if bytes.len() < LENGTH {
             return Err(if bytes.starts_with(MAGIC) { FrameError::Truncated } else { FrameError::Foreign });
         }
@@ -174,7 +174,7 @@ impl Frame {
             std::cmp::Ordering::Greater => return Err(FrameError::Trailing),
             std::cmp::Ordering::Equal => {}
         }
-        if checksum(bytes).to_le_bytes() != bytes[CHECKSUM] {
+        if checksum(&bytes).to_le_bytes() != bytes[CHECKSUM] {
             return Err(FrameError::Corrupt);
         }
         if extensions != 0 {
@@ -187,7 +187,10 @@ impl Frame {
         if found_schema != schema {
             return Err(FrameError::OtherSchema);
         }
-        let payload = (flags & NEGATIVE == 0).then(|| Payload::new(CodecId::new(codec), bytes.slice(body..)));
+        let payload = (flags & NEGATIVE == 0).then(|| {
+            bytes.advance(body);
+            Payload::new(CodecId::new(codec), bytes)
+        });
         Ok(Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp })
     }
 }
@@ -197,11 +200,10 @@ fn length(part: &[u8]) -> u32 {
     u32::try_from(part.len()).unwrap_or(u32::MAX)
 }
 
+/// Of the body, seeded with that of the header: two calls over whole slices cost a third of a stream of parts.
 fn checksum(frame: &[u8]) -> u64 {
-    let mut hasher = XxHash3_64::new();
-    std::hash::Hasher::write(&mut hasher, &frame[..CHECKSUM.start]);
-    std::hash::Hasher::write(&mut hasher, &frame[CHECKSUM.end..]);
-    std::hash::Hasher::finish(&hasher)
+    let header = XxHash3_64::oneshot(&frame[..CHECKSUM.start]);
+    XxHash3_64::oneshot_with_seed(header, &frame[CHECKSUM.end..])
 }
 
 #[cfg(test)]
@@ -246,7 +248,7 @@ mod tests {
                 "00000000", // lengths
                 "edfe000000000000",
                 "2900000000000000", // ledger
-                "8c15357102fdd5f8",
+                "4c3848141a6de12e",
                 "283d61253230622c3729", // (=a%20b,7)
                 "7b226964223a377d"      // {"id":7}
             )
@@ -259,23 +261,23 @@ mod tests {
     fn every_truncation_and_every_flipped_bit_is_refused() {
         let key = StoreKey::new(&7u64);
         let bytes = sample().encode(&key);
-        assert_eq!(Frame::decode(&bytes, &key, 3), Ok(sample()));
+        assert_eq!(Frame::decode(bytes.clone(), &key, 3), Ok(sample()));
         for end in 0..bytes.len() {
-            assert!(Frame::decode(&bytes.slice(..end), &key, 3).is_err(), "{end} bytes were taken");
+            assert!(Frame::decode(bytes.slice(..end), &key, 3).is_err(), "{end} bytes were taken");
         }
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Frame::decode(&flipped.into(), &key, 3).is_err(), "bit {bit} went unnoticed");
+            assert!(Frame::decode(flipped.into(), &key, 3).is_err(), "bit {bit} went unnoticed");
         }
     }
 
     #[test]
     fn another_key_or_schema_is_refused() {
         let bytes = sample().encode(&StoreKey::new(&7u64));
-        assert_eq!(Frame::decode(&bytes, &StoreKey::new(&8u64), 3), Err(FrameError::OtherKey));
-        assert_eq!(Frame::decode(&bytes, &StoreKey::new(&7u64), 4), Err(FrameError::OtherSchema));
+        assert_eq!(Frame::decode(bytes.clone(), &StoreKey::new(&8u64), 3), Err(FrameError::OtherKey));
+        assert_eq!(Frame::decode(bytes.clone(), &StoreKey::new(&7u64), 4), Err(FrameError::OtherSchema));
         let trailing = Bytes::from([&bytes[..], b"!"].concat());
-        assert_eq!(Frame::decode(&trailing, &StoreKey::new(&7u64), 3), Err(FrameError::Trailing));
+        assert_eq!(Frame::decode(trailing, &StoreKey::new(&7u64), 3), Err(FrameError::Trailing));
     }
 }

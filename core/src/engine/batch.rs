@@ -41,7 +41,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         if !missing.is_empty() {
             let began = self.clock.now();
-            let start = self.sequence.next();
+            let start = self.sequence.now();
             let (absent, approach) = self.read_far_many(&missing, &mut found).await;
             self.load_many(start, &absent, approach, &mut found).await?;
             let elapsed = began.until(self.clock.now());

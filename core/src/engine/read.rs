@@ -8,7 +8,7 @@ use super::{DynSource, Engine, Key, Loader, Value};
 use crate::backend::CacheBackend;
 use crate::cache::Origin;
 use crate::entry::Entry;
-use crate::observe::{Event, Tier};
+use crate::observe::Event;
 use crate::time::Timestamp;
 use crate::{Error, Result};
 
@@ -43,11 +43,11 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Answer<V>> {
         let began = self.clock.now();
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
-        let start = self.sequence.next();
-        let approach = match self.ask_far(key).await {
-            Ok(Some(entry)) => {
-                self.recorder.record(&Event::Hit { tier: Tier::Far });
-                return Ok(self.answer(entry, Origin::Far));
+        let start = self.sequence.now();
+        let approach = match self.ask_far_at(key, began).await {
+            Ok(Some(answer)) => {
+                self.recorder.far_hit();
+                return Ok(answer);
             }
             Ok(None) => Approach::Missing,
             Err(error) => {
@@ -55,7 +55,8 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Approach::Alone
             }
         };
-        let answer = self.read_source(key, start, loader()?, approach).await;
+        // boxed, since a far hit need not carry the room for a load
+        let answer = Box::pin(self.read_source(key, start, loader()?, approach)).await;
         self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()) });
         answer
     }
@@ -111,19 +112,26 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// What the backend has, wherever it keeps it. A failure is noted and counts as nothing found.
     pub(super) async fn read_far(&self, key: &K) -> Option<Entry<V>> {
-        self.ask_far(key).await.unwrap_or_else(|error| {
+        let asked = self.ask_far(key).await.unwrap_or_else(|error| {
             self.degraded("get", &error);
             None
-        })
+        });
+        asked.map(|answer| answer.entry)
     }
 
-    async fn ask_far(&self, key: &K) -> Result<Option<Entry<V>>> {
+    async fn ask_far(&self, key: &K) -> Result<Option<Answer<V>>> {
+        self.ask_far_at(key, self.clock.now()).await
+    }
+
+    async fn ask_far_at(&self, key: &K, now: Timestamp) -> Result<Option<Answer<V>>> {
         if self.pending.holds(key) {
             return Ok(None);
         }
-        let found = self.backend.get(key, self.clock.now()).await?;
+        let found = self.backend.get(key, now).await?;
+        let now = self.clock.now();
         // an invalidation of our own that failed meanwhile may have been meant for what was read
-        Ok(found.filter(|entry| entry.is_alive(self.clock.now()) && !self.pending.holds(key)))
+        let found = found.filter(|entry| entry.is_alive(now) && !self.pending.holds(key));
+        Ok(found.map(|entry| Answer { entry, origin: Origin::Far, now }))
     }
 
     /// Reads what is cached and never loads.
@@ -133,14 +141,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let found = self.ask_far(key).await?;
         if found.is_some() {
-            self.recorder.record(&Event::Hit { tier: Tier::Far });
+            self.recorder.far_hit();
         }
-        Ok(found.map(|entry| self.answer(entry, Origin::Far)))
+        Ok(found)
     }
 
     /// Loads whatever is cached, and puts the result in its place.
     pub(crate) async fn refresh(self: &Arc<Self>, key: &K, loader: Loader<V>) -> Result<Answer<V>> {
-        let start = self.sequence.next();
+        let start = self.sequence.now();
         let mut loader = Some(loader);
         loop {
             let Boarded { flight, leads } = self.board(key, &mut loader, Approach::Refresh)?;

@@ -14,7 +14,28 @@ impl Sequence {
         Self(AtomicU64::new(1))
     }
 
+    /// The number of an event that others are ordered by: what is proved current, a load that starts.
     pub(super) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// The number of a caller that arrives: above that of every event before it, and not above any later one's. Writes
+    /// nothing, so that readers do not fight over the counter.
+    pub(super) fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrivals_are_ordered_with_events() {
+        let sequence = Sequence::new();
+        let before = sequence.now();
+        let event = sequence.next();
+        let after = sequence.now();
+        assert!(before <= event && event < after && after <= sequence.next());
     }
 }

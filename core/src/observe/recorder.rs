@@ -12,7 +12,7 @@ use super::{BreakerState, Event, Observer, Stats, Tier};
 pub(crate) struct Recorder {
     observer: Option<Arc<dyn Observer>>,
     near_hits: Striped,
-    far_hits: AtomicU64,
+    far_hits: Striped,
     joins: AtomicU64,
     fills: AtomicU64,
     refused_fills: AtomicU64,
@@ -43,6 +43,11 @@ impl Recorder {
         }
     }
 
+    /// A far hit, apart for the same reason.
+    pub(crate) fn far_hit(&self) {
+        self.record(&Event::Hit { tier: Tier::Far });
+    }
+
     pub(crate) fn record(&self, event: &Event<'_>) {
         self.count(event);
         if let Some(observer) = &self.observer {
@@ -54,7 +59,7 @@ impl Recorder {
         let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
         match *event {
             Event::Hit { tier: Tier::Near } => self.near_hits.increment(),
-            Event::Hit { tier: Tier::Far } => _ = add(&self.far_hits, 1),
+            Event::Hit { tier: Tier::Far } => self.far_hits.increment(),
             Event::Missed { elapsed } => self.misses.record(elapsed),
             Event::Joined => _ = add(&self.joins, 1),
             Event::Loaded { elapsed, error } => {
@@ -79,7 +84,7 @@ impl Recorder {
         let (miss_latency, load_latency) = (self.misses.snapshot(), self.loads.snapshot());
         Stats {
             near_hits: self.near_hits.sum(),
-            far_hits: read(&self.far_hits),
+            far_hits: self.far_hits.sum(),
             misses: miss_latency.count(),
             loads: load_latency.count(),
             load_errors: read(&self.load_errors),
