@@ -35,13 +35,17 @@ impl Space {
     }
 
     pub(crate) fn value(&self, key: &StoreKey) -> String {
-        let (namespace, key) = (&self.namespace, key.as_str());
-        let mut name = String::with_capacity(namespace.len() + key.len() + 5);
-        name.push_str(namespace);
-        name.push_str(":v:{");
-        name.push_str(key);
-        name.push('}');
+        let mut name = String::with_capacity(self.namespace.len() + key.as_str().len() + 5);
+        self.write_value(&mut name, key);
         name
+    }
+
+    /// Appends the name of a value.
+    pub(crate) fn write_value(&self, out: &mut String, key: &StoreKey) {
+        out.push_str(&self.namespace);
+        out.push_str(":v:{");
+        out.push_str(key.as_str());
+        out.push('}');
     }
 
     pub(crate) fn entry(&self, key: &StoreKey) -> Names {

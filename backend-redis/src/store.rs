@@ -37,10 +37,17 @@ impl RedisStore {
         Self { server, space, strict, scope, batcher, ledger: AtomicU64::new(0) }
     }
 
+    fn see_ledger(&self, stamp: Stamp) {
+        // hardly ever another: readers do not fight over it
+        if self.ledger.load(Ordering::Relaxed) != stamp.ledger() {
+            self.ledger.store(stamp.ledger(), Ordering::Relaxed);
+        }
+    }
+
     /// The entry in what was found; none when it is dead, or of a ledger that is no more. Bytes that are no entry are a
     /// counted miss.
     fn entry(&self, key: &StoreKey, raw: Raw, now: Timestamp) -> Option<Entry<Payload>> {
-        self.ledger.store(raw.ledger.ledger(), Ordering::Relaxed);
+        self.see_ledger(raw.ledger);
         match Frame::decode(raw.bytes, key, self.scope.schema()) {
             Ok(frame) if frame.stamp.ledger() == raw.ledger.ledger() => {
                 let created = raw.reading.to_local(frame.created_ms, now);
@@ -126,7 +133,7 @@ impl RedisStore {
                     Some(head) => head,
                     None => self.server.stamp("begin", &self.space, self.strict, &names.value).await?,
                 };
-                self.ledger.store(stamp.ledger(), Ordering::Relaxed);
+                self.see_ledger(stamp);
                 Announced::Fence(fence.stamped(stamp))
             }
         })
@@ -158,7 +165,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
     }
 
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
-        let found = self.batcher.read(self.space.value(key), now).await;
+        let found = self.batcher.read(key, now).await;
         let raw = found.map_err(|failure| failure.into_error("get"))?;
         Ok(raw.and_then(|raw| self.entry(key, raw, now)))
     }
