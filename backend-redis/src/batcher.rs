@@ -109,9 +109,11 @@ impl Batcher {
         };
         self.last.store(batch.askers.len(), Ordering::Relaxed);
         let names = batch.names();
-        let parts = names.chunks(MOST).map(|names| read(&self.server, &self.space, self.strict, names, now));
-        let found = futures_util::future::join_all(parts).await;
-        let mut found: Vec<Found> = found.into_iter().flatten().collect();
+        let read = |names| read(&self.server, &self.space, self.strict, names, now);
+        let mut found = match names.len() {
+            ..=MOST => read(&names).await,
+            _ => futures_util::future::join_all(names.chunks(MOST).map(read)).await.concat(),
+        };
         gather(&mut found);
         for (asker, found) in batch.askers.into_iter().zip(found) {
             // who gave up does not care

@@ -26,7 +26,7 @@ use crate::backend::{CacheBackend, Erased};
 use crate::entry::Entry;
 use crate::observe::{Event, Recorder, Stats};
 use crate::strategy::Strategy;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::{Error, ErrorKind, Result};
 
 /// What every key of a cache is. Implemented for all types that can be one.
@@ -104,12 +104,18 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let recent = self.clock.recent();
         let entry = self.backend.peek(key, recent)?;
-        // the cheap reading may lag: near the end of an entry's life, look at the precise clock
-        if entry.expires() <= recent.after_lag() && !entry.is_alive(self.clock.now()) {
+        if !self.is_alive(&entry, recent) {
             return None;
         }
         self.recorder.near_hit();
         Some(entry)
+    }
+
+    /// Whether an entry is alive at a cheap reading of the clock, which may lag: near the end of its life the precise one
+    /// decides.
+    #[inline]
+    fn is_alive(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
+        entry.expires() > recent.after_lag() || entry.is_alive(self.clock.now())
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -128,9 +128,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             return Ok(None);
         }
         let found = self.backend.get(key, now).await?;
-        let now = self.clock.now();
+        let now = self.clock.recent().max(now);
         // an invalidation of our own that failed meanwhile may have been meant for what was read
-        let found = found.filter(|entry| entry.is_alive(now) && !self.pending.holds(key));
+        let found = found.filter(|entry| self.is_alive(entry, now) && !self.pending.holds(key));
         Ok(found.map(|entry| Answer { entry, origin: Origin::Far, now }))
     }
 
