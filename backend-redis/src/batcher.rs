@@ -17,6 +17,8 @@ use crate::server::Server;
 
 /// The most keys of one command; more go out beside each other.
 const MOST: usize = 256;
+/// How many batches collect beside each other.
+const LANES: usize = 4;
 /// Values up to this size are gathered in one buffer.
 const SMALL: usize = 1 << 10;
 
@@ -30,9 +32,27 @@ pub(crate) struct Batcher {
     server: Arc<Server>,
     space: Space,
     strict: bool,
+    /// One for each thread of a small machine: threads do not fight over one, and each batches what its own tasks ask for.
+    lanes: [Lane; LANES],
+}
+
+/// On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Lane {
     queue: Mutex<Queue>,
     /// How many there were in the last batch.
     last: AtomicUsize,
+}
+
+/// The lane of this thread.
+fn lane() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % LANES;
+    }
+    // a thread that is ending has no locals any more
+    OWN.try_with(|own| *own).unwrap_or(0)
 }
 
 #[derive(Debug, Default)]
@@ -70,25 +90,26 @@ impl Batch {
 
 impl Batcher {
     pub(crate) fn new(server: Arc<Server>, space: Space, strict: bool) -> Self {
-        Self { server, space, strict, queue: Mutex::default(), last: AtomicUsize::new(0) }
+        Self { server, space, strict, lanes: Default::default() }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self, lane: usize) -> MutexGuard<'_, Queue> {
+        self.lanes[lane].queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads one value, with whatever else is asked for meanwhile. What is answered was asked for after this call began.
     pub(crate) async fn read(self: &Arc<Self>, key: &StoreKey, now: Timestamp) -> Found {
         let (answer, mut answered) = oneshot::channel();
+        let lane = lane();
         let leads = {
-            let mut queue = self.queue();
+            let mut queue = self.queue(lane);
             let Batch { names, askers } = &mut queue.batch;
             self.space.write_value(names, key);
             askers.push(Asker { end: names.len(), answer });
             !std::mem::replace(&mut queue.led, true)
         };
         if leads {
-            Leading(Some(Box::pin(Arc::clone(self).send(now)))).await;
+            Leading(Some(Box::pin(Arc::clone(self).send(lane, now)))).await;
             if let Ok(found) = answered.try_recv() {
                 return found;
             }
@@ -98,16 +119,16 @@ impl Batcher {
         })
     }
 
-    async fn send(self: Arc<Self>, now: Timestamp) {
+    async fn send(self: Arc<Self>, lane: usize, now: Timestamp) {
         tokio::task::yield_now().await;
         // room for a batch like the last one, made outside of the lock
-        let room = Batch::with_room_for(self.last.load(Ordering::Relaxed));
+        let room = Batch::with_room_for(self.lanes[lane].last.load(Ordering::Relaxed));
         let batch = {
-            let mut queue = self.queue();
+            let mut queue = self.queue(lane);
             queue.led = false;
             std::mem::replace(&mut queue.batch, room)
         };
-        self.last.store(batch.askers.len(), Ordering::Relaxed);
+        self.lanes[lane].last.store(batch.askers.len(), Ordering::Relaxed);
         let names = batch.names();
         let read = |names| read(&self.server, &self.space, self.strict, names, now);
         let mut found = match names.len() {
