@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use larder::{StoreKey, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::client::{Failure, FailureKind};
 use crate::names::Space;
-use crate::read::{Found, read};
+use crate::read::{Found, Raw, read};
 use crate::server::Server;
 
 /// The most keys of one command; more go out beside each other.
@@ -41,8 +41,8 @@ pub(crate) struct Batcher {
 #[repr(align(128))]
 struct Lane {
     queue: Mutex<Queue>,
-    /// How many there were in the last batch.
-    last: AtomicUsize,
+    /// The size of the last batch: its names in bytes, and how many they were.
+    last: [AtomicUsize; 2],
 }
 
 /// The lane of this thread.
@@ -77,8 +77,10 @@ struct Asker {
 }
 
 impl Batch {
-    fn with_room_for(reads: usize) -> Self {
-        Self { names: String::with_capacity(reads * 32), askers: Vec::with_capacity(reads) }
+    /// Room for as much again, and half of it more.
+    fn with_room_for(names: usize, reads: usize) -> Self {
+        let more = |last: usize| last + last / 2;
+        Self { names: String::with_capacity(more(names)), askers: Vec::with_capacity(more(reads)) }
     }
 
     fn names(&self) -> Vec<&str> {
@@ -121,14 +123,16 @@ impl Batcher {
 
     async fn send(self: Arc<Self>, lane: usize, now: Timestamp) {
         tokio::task::yield_now().await;
-        // room for a batch like the last one, made outside of the lock
-        let room = Batch::with_room_for(self.lanes[lane].last.load(Ordering::Relaxed));
+        // made outside of the lock
+        let last = &self.lanes[lane].last;
+        let room = Batch::with_room_for(last[0].load(Ordering::Relaxed), last[1].load(Ordering::Relaxed));
         let batch = {
             let mut queue = self.queue(lane);
             queue.led = false;
             std::mem::replace(&mut queue.batch, room)
         };
-        self.lanes[lane].last.store(batch.askers.len(), Ordering::Relaxed);
+        last[0].store(batch.names.len(), Ordering::Relaxed);
+        last[1].store(batch.askers.len(), Ordering::Relaxed);
         let names = batch.names();
         let read = |names| read(&self.server, &self.space, self.strict, names, now);
         let mut found = match names.len() {
@@ -146,19 +150,19 @@ impl Batcher {
 /// Puts small values into one buffer. Each came in an allocation made by the connection's thread, and would be freed by its
 /// reader's: at a hundred thousand a second the allocator's locks cost more than the copy.
 fn gather(found: &mut [Found]) {
-    let mut small: Vec<&mut Bytes> = found
-        .iter_mut()
-        .filter_map(|found| found.as_mut().ok()?.as_mut())
-        .map(|raw| &mut raw.bytes)
-        .filter(|bytes| bytes.len() <= SMALL)
-        .collect();
-    if small.len() < 2 {
+    let (count, size) = small(found).fold((0, 0), |(count, size), raw| (count + 1, size + raw.bytes.len()));
+    if count < 2 {
         return;
     }
-    let mut all = BytesMut::with_capacity(small.iter().map(|bytes| bytes.len()).sum());
-    small.iter().for_each(|bytes| all.extend_from_slice(bytes));
+    let mut all = BytesMut::with_capacity(size);
+    small(found).for_each(|raw| all.extend_from_slice(&raw.bytes));
     let mut all = all.freeze();
-    small.iter_mut().for_each(|bytes| **bytes = all.split_to(bytes.len()));
+    small(found).for_each(|raw| raw.bytes = all.split_to(raw.bytes.len()));
+}
+
+fn small(found: &mut [Found]) -> impl Iterator<Item = &mut Raw> {
+    let raws = found.iter_mut().filter_map(|found| found.as_mut().ok()?.as_mut());
+    raws.filter(|raw| raw.bytes.len() <= SMALL)
 }
 
 /// A batch that is sent whatever becomes of the caller who leads it: when that one is dropped, a task goes on.
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn names_are_told_apart_again() {
-        let mut batch = Batch::with_room_for(1);
+        let mut batch = Batch::with_room_for(1, 1);
         for name in ["a", "", "bcd"] {
             batch.names.push_str(name);
             batch.askers.push(Asker { end: batch.names.len(), answer: oneshot::channel().0 });

@@ -125,7 +125,10 @@ impl Judge {
             ledger = lives?.iter().fold(ledger, |ledger, life| incarnated(ledger, life));
         }
         let ledger = Head::new(ledger, current.count());
-        let raw = |bytes| Raw { bytes, ledger, reading };
-        values.into_iter().map(|value| Ok(value.bytes()?.map(raw))).collect()
+        let mut raws = Vec::with_capacity(values.len());
+        for value in values {
+            raws.push(value.bytes()?.map(|bytes| Raw { bytes, ledger, reading }));
+        }
+        Ok(raws)
     }
 }

@@ -192,7 +192,11 @@ fn reply(value: Value) -> Result<Reply, Failure> {
         Value::SimpleString(text) => Reply::Bytes(text.into()),
         Value::Okay => Reply::Bytes("OK".into()),
         Value::Array(values) | Value::Set(values) => {
-            Reply::List(values.into_iter().map(reply).collect::<Result<_, _>>()?)
+            let mut replies = Vec::with_capacity(values.len());
+            for value in values {
+                replies.push(reply(value)?);
+            }
+            Reply::List(replies)
         }
         Value::ServerError(error) => return Err(failed(&error)),
         other => {
