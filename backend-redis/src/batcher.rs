@@ -11,14 +11,13 @@ use larder::{StoreKey, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::client::{Failure, FailureKind};
+use crate::lanes::{LANES, lane};
 use crate::names::Space;
 use crate::read::{Found, Raw, read};
 use crate::server::Server;
 
 /// The most keys of one command; more go out beside each other.
 const MOST: usize = 256;
-/// How many batches collect beside each other.
-const LANES: usize = 4;
 /// Values up to this size are gathered in one buffer.
 const SMALL: usize = 1 << 10;
 
@@ -32,7 +31,7 @@ pub(crate) struct Batcher {
     server: Arc<Server>,
     space: Space,
     strict: bool,
-    /// One for each thread of a small machine: threads do not fight over one, and each batches what its own tasks ask for.
+    /// Batches collect beside each other, each from the tasks of some threads.
     lanes: [Lane; LANES],
 }
 
@@ -43,16 +42,6 @@ struct Lane {
     queue: Mutex<Queue>,
     /// The size of the last batch: its names in bytes, and how many they were.
     last: [AtomicUsize; 2],
-}
-
-/// The lane of this thread.
-fn lane() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % LANES;
-    }
-    // a thread that is ending has no locals any more
-    OWN.try_with(|own| *own).unwrap_or(0)
 }
 
 #[derive(Debug, Default)]

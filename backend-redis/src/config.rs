@@ -23,6 +23,7 @@ pub(crate) struct Timing {
     pub(crate) connect: Duration,
     pub(crate) command: Duration,
     pub(crate) longest_pause: Duration,
+    pub(crate) connections: usize,
 }
 
 /// Where Redis is and how long it may take, before it is connected.
@@ -106,6 +107,7 @@ impl RedisConfig {
             connect: Duration::from_secs(1),
             command: Duration::from_millis(500),
             longest_pause: Duration::from_secs(1),
+            connections: 2,
         };
         Self { origin, timing }
     }
@@ -141,6 +143,14 @@ impl RedisConfig {
         self
     }
 
+    /// How many connections to keep, made when they are needed; in a cluster to each node. Commands of one thread go over
+    /// one, so that under load threads do not wait for each other. Default 2.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.timing.connections = connections;
+        self
+    }
+
     /// Connects.
     ///
     /// A server that cannot be reached is no error: the cache works without it, and uses it once it is there.
@@ -151,6 +161,9 @@ impl RedisConfig {
         let Self { origin, timing } = self;
         if timing.connect.is_zero() || timing.command.is_zero() || timing.longest_pause.is_zero() {
             return Err(Error::config("a timeout or pause of zero: give at least 1 ms"));
+        }
+        if timing.connections == 0 {
+            return Err(Error::config("`connections(0)` could ask nothing: give at least 1"));
         }
         match origin {
             #[cfg(feature = "redis-rs")]

@@ -69,6 +69,7 @@ mod clocks;
 mod config;
 mod fences;
 mod handle;
+mod lanes;
 mod ledger;
 mod locks;
 mod names;

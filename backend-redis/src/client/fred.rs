@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,13 +22,13 @@ use tokio::task::AbortHandle;
 use super::link::{Link, Tolerance};
 use super::{Arg, Client, Command, Failure, FailureKind, Messages, Reply, kind_of};
 use crate::config::Timing;
+use crate::lanes::lane;
 use crate::names::slot;
 use crate::target::{Target, Topology};
 
 pub(crate) struct Fred {
-    /// One, or one for each client of a pool.
+    /// Of a lane, or of several; messages come over the first.
     links: Vec<Link<Arc<Connected>>>,
-    next: AtomicUsize,
     messages: Messages,
     is_cluster: bool,
     timeout: Duration,
@@ -61,8 +61,9 @@ impl Fred {
     pub(crate) fn over(clients: Vec<FredClient>, timing: Timing) -> Self {
         let messages = Messages::default();
         let is_cluster = clients[0].is_clustered();
-        let link = |client: FredClient| {
-            let (told, given) = (messages.clone(), AtomicBool::new(false));
+        let link = |(number, client): (usize, FredClient)| {
+            let told = if number == 0 { messages.clone() } else { Messages::default() };
+            let given = AtomicBool::new(false);
             let tolerance = Tolerance { timeouts: 5, losses: false };
             Link::new(timing.longest_pause, tolerance, move || {
                 let (client, told) = (client.clone(), told.clone());
@@ -73,8 +74,8 @@ impl Fred {
                 }
             })
         };
-        let links = clients.into_iter().map(link).collect();
-        Self { links, next: AtomicUsize::new(0), messages, is_cluster, timeout: timing.command }
+        let links = clients.into_iter().enumerate().map(link).collect();
+        Self { links, messages, is_cluster, timeout: timing.command }
     }
 
     /// Will connect to a URL.
@@ -82,19 +83,17 @@ impl Fred {
         let client = configured(target, timing)
             .map_err(|cause| larder::Error::config("the URL is not one of Redis").because(cause))?;
         let (messages, is_cluster) = (Messages::default(), client.is_clustered());
-        let told = messages.clone();
         // one node of several that does not answer is no reason to leave the others
         let tolerance = Tolerance { timeouts: if is_cluster { 5 } else { 1 }, losses: true };
-        let link = Link::new(timing.longest_pause, tolerance, move || {
-            dialed(client.clone_new(), told.clone(), timing.connect).boxed()
-        });
-        Ok(Self {
-            links: vec![link],
-            next: AtomicUsize::new(0),
-            messages,
-            is_cluster,
-            timeout: timing.command,
-        })
+        let link = |number| {
+            let client = client.clone();
+            let told = if number == 0 { messages.clone() } else { Messages::default() };
+            Link::new(timing.longest_pause, tolerance, move || {
+                dialed(client.clone_new(), told.clone(), timing.connect).boxed()
+            })
+        };
+        let links = (0..timing.connections).map(link).collect();
+        Ok(Self { links, messages, is_cluster, timeout: timing.command })
     }
 
     /// Connects now, to know at once of what no retry will mend.
@@ -272,7 +271,7 @@ impl Client for Fred {
     }
 
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
-        let link = &self.links[self.next.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let link = &self.links[lane() % self.links.len()];
         // written together: fred gathers what is asked before it flushes
         match commands {
             [command] => vec![self.one(link, command).await],

@@ -16,6 +16,7 @@ use redis::{AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisErro
 use super::link::{Link, Tolerance};
 use super::{Arg, Client, Command, Failure, FailureKind, Messages, Reply, kind_of};
 use crate::config::Timing;
+use crate::lanes::lane;
 
 /// How a connection is made; again after each loss.
 pub(crate) enum Dial {
@@ -31,7 +32,8 @@ enum Connection {
 }
 
 pub(crate) struct RedisRs {
-    link: Link<Connection>,
+    /// Of a lane, or of several; messages come over the first.
+    links: Vec<Link<Connection>>,
     messages: Messages,
     is_cluster: bool,
     timeout: Duration,
@@ -39,7 +41,7 @@ pub(crate) struct RedisRs {
 
 impl fmt::Debug for RedisRs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("redis-rs").field("link", &self.link).field("cluster", &self.is_cluster).finish()
+        f.debug_struct("redis-rs").field("links", &self.links).field("cluster", &self.is_cluster).finish()
     }
 }
 
@@ -47,18 +49,23 @@ impl RedisRs {
     pub(crate) fn new(dial: Dial, timing: Timing) -> Self {
         let messages = Messages::default();
         let is_cluster = matches!(dial, Dial::Cluster(_));
-        let (dial, told) = (Arc::new(dial), messages.clone());
+        let dial = Arc::new(dial);
         // a cluster's connection mends its own
         let tolerance = Tolerance { timeouts: if is_cluster { u32::MAX } else { 1 }, losses: !is_cluster };
-        let link = Link::new(timing.longest_pause, tolerance, move || {
-            dialed(Arc::clone(&dial), told.clone(), timing.connect).boxed()
-        });
-        Self { link, messages, is_cluster, timeout: timing.command }
+        let link = |number| {
+            let dial = Arc::clone(&dial);
+            let told = if number == 0 { messages.clone() } else { Messages::default() };
+            Link::new(timing.longest_pause, tolerance, move || {
+                dialed(Arc::clone(&dial), told.clone(), timing.connect).boxed()
+            })
+        };
+        let links = (0..timing.connections).map(link).collect();
+        Self { links, messages, is_cluster, timeout: timing.command }
     }
 
     /// Connects now, to know at once of what no retry will mend.
     pub(crate) async fn connect(&self) -> Result<(), Failure> {
-        self.link.live().await.map(|_| ())
+        self.links[0].live().await.map(|_| ())
     }
 }
 
@@ -234,22 +241,23 @@ impl Client for RedisRs {
     }
 
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
-        let asked = self.link.within(self.timeout, async |connection: Connection| {
-            let answers = connection.run(commands).await?;
-            // one of many that says the connection is of no use says it for all
-            let lost = |answer: &Result<Reply, Failure>| {
-                answer.as_ref().err().filter(|failure| failure.kind == FailureKind::Lost).cloned()
-            };
-            match answers.iter().find_map(lost) {
-                Some(lost) if !self.is_cluster => Err(lost),
-                _ => Ok(answers),
-            }
-        });
+        let asked =
+            self.links[lane() % self.links.len()].within(self.timeout, async |connection: Connection| {
+                let answers = connection.run(commands).await?;
+                // one of many that says the connection is of no use says it for all
+                let lost = |answer: &Result<Reply, Failure>| {
+                    answer.as_ref().err().filter(|failure| failure.kind == FailureKind::Lost).cloned()
+                };
+                match answers.iter().find_map(lost) {
+                    Some(lost) if !self.is_cluster => Err(lost),
+                    _ => Ok(answers),
+                }
+            });
         asked.await.unwrap_or_else(|failure| commands.iter().map(|_| Err(failure.clone())).collect())
     }
 
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
-        self.link
+        self.links[0]
             .within(self.timeout, async |mut connection: Connection| {
                 connection.subscribe(channel).await.map_err(failure)
             })
@@ -257,7 +265,7 @@ impl Client for RedisRs {
     }
 
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
-        self.link
+        self.links[0]
             .within(self.timeout, async |mut connection: Connection| {
                 connection.unsubscribe(channel).await.map_err(failure)
             })
