@@ -77,7 +77,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         if let Some(entry) = self.engine.peek(key) {
             return Ok(entry.into_value());
         }
-        Ok(self.read(key).await?.entry.into_value())
+        Box::pin(async { Ok(self.read(key).await?.entry.into_value()) }).await
     }
 
     /// [`get`](Self::get), with where the value came from and how old it is.
@@ -100,7 +100,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         if let Some(entry) = self.engine.peek(key) {
             return Ok(Fetched::new(self.engine.near_answer(entry)));
         }
-        Ok(Fetched::new(self.read(key).await?))
+        Box::pin(async { Ok(Fetched::new(self.read(key).await?)) }).await
     }
 
     async fn read(&self, key: &K) -> Result<Answer<V>> {
@@ -168,7 +168,8 @@ impl<K: Key, V: Value> Cache<K, V> {
             let load = loader();
             Box::pin(async move { load.await.map(Into::into).map_err(Error::from_source) })
         };
-        Ok(self.engine.read(key, || Ok(Box::new(loader) as _)).await?.entry.into_value())
+        let read = Box::pin(self.engine.read(key, || Ok(Box::new(loader) as _)));
+        Ok(read.await?.entry.into_value())
     }
 
     /// What is cached of `key`, without loading. `None` when nothing is; a kept absence is a [`Fetched`] without value.
