@@ -81,6 +81,12 @@ impl Clocks {
         self.readings().get(&slot).copied().filter(|reading| reading.asked.until(now) < FRESH)
     }
 
+    /// As in another process.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.readings().clear();
+    }
+
     pub(crate) fn note(&self, slot: u16, reading: Reading) {
         self.readings().insert(slot, reading);
     }

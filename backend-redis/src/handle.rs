@@ -35,7 +35,7 @@ use crate::store::RedisStore;
 /// ```
 #[derive(Debug, Clone)]
 pub struct RedisBackend {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     strict: bool,
     failures: u32,
     pause: Duration,

@@ -76,6 +76,9 @@ mod names;
 mod nonce;
 mod plain;
 mod read;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod round_trips;
 mod script;
 mod server;
 mod store;

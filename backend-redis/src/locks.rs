@@ -17,6 +17,10 @@ use crate::server::Server;
 /// How often a waiter looks again by itself, in case a message was lost; each time between a half and the whole of it.
 const RECHECK: Duration = Duration::from_millis(200);
 
+/// How often a lock is given back that may be held after a failure, and the first pause, which doubles.
+const TRIES: usize = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
 /// Locks with a lease: `SET NX PX` with a token that is never reused, checked and deleted in one step.
 ///
 /// Who waits is told of the release by a message (`PUBLISH`), and looks by itself now and then, since messages may be lost.
@@ -53,6 +57,27 @@ fn text(token: LockToken) -> String {
 impl RedisLocks {
     pub(crate) fn new(server: Arc<Server>) -> Self {
         Self { server }
+    }
+
+    async fn unlock(&self, key: &str, own: &str) -> Result<bool> {
+        let command = UNLOCK.call(&[key], [Arg::from(own), Arg::from(key)]);
+        Ok(self.server.number("release a lock", command).await? == 1)
+    }
+
+    /// Gives a lock back in the background, after a failure that may have left it held: others would wait for its lease.
+    fn give_back(&self, key: String, own: String) {
+        let locks = self.clone();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        drop(runtime.spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            for _ in 0..TRIES {
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                if locks.unlock(&key, &own).await.is_ok() {
+                    return;
+                }
+                pause *= 2;
+            }
+        }));
     }
 
     /// How long somebody may still hold the lock; `None` when nobody does.
@@ -117,10 +142,10 @@ impl LockProvider for RedisLocks {
     async fn try_acquire(&self, name: &str, lease: Duration) -> Result<Acquired> {
         let (key, token) = (key(name), LockToken::new(nonce()));
         let own = text(token);
-        let left = self
-            .server
-            .number("lock", LOCK.call(&[&key], [Arg::from(own.as_str()), Arg::from(lease_ms(lease))]))
-            .await?;
+        let command = LOCK.call(&[&key], [Arg::from(own.as_str()), Arg::from(lease_ms(lease))]);
+        let asked = self.server.number("lock", command).await;
+        // without an answer it may be held, by nobody who knows
+        let left = asked.inspect_err(|_| self.give_back(key, own))?;
         Ok(match u64::try_from(left).unwrap_or(1) {
             0 => Acquired::Held(token),
             left => Acquired::Busy(Duration::from_millis(left)),
@@ -135,8 +160,7 @@ impl LockProvider for RedisLocks {
 
     async fn release(&self, name: &str, token: LockToken) -> Result<bool> {
         let (key, own) = (key(name), text(token));
-        let command = UNLOCK.call(&[&key], [Arg::from(own.as_str()), Arg::from(key.as_str())]);
-        Ok(self.server.number("release a lock", command).await? == 1)
+        self.unlock(&key, &own).await.inspect_err(|_| self.give_back(key, own))
     }
 
     async fn released(&self, name: &str, at_most: Duration) -> Result<()> {

@@ -1,0 +1,158 @@
+//! How many round trips operations take: exact, counted at the client.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use larder::codec::Json;
+use larder::{Cache, CacheBackend as _, IntoBackend as _, Scope, StoreKey, Strategy, SystemClock, source_fn};
+use larder::{Clock as _, Entry, Payload};
+use larder_testkit::servers::RedisServer;
+
+use crate::client::{Client, Command, Failure, Messages, Reply};
+use crate::config::RedisConfig;
+use crate::handle::RedisBackend;
+
+/// Counts what goes to the server: one round trip, of so many commands.
+#[derive(Debug)]
+struct Counting {
+    client: Arc<dyn Client>,
+    trips: AtomicUsize,
+    commands: AtomicUsize,
+}
+
+#[async_trait]
+impl Client for Counting {
+    fn is_cluster(&self) -> bool {
+        self.client.is_cluster()
+    }
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        self.trips.fetch_add(1, SeqCst);
+        self.commands.fetch_add(commands.len(), SeqCst);
+        self.client.run(commands).await
+    }
+    async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
+        self.client.subscribe(channel).await
+    }
+    async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
+        self.client.unsubscribe(channel).await
+    }
+    fn messages(&self) -> &Messages {
+        self.client.messages()
+    }
+}
+
+impl Counting {
+    /// Round trips and commands of an operation.
+    async fn of<T>(&self, operation: impl Future<Output = T>) -> (usize, usize) {
+        let before = (self.trips.load(SeqCst), self.commands.load(SeqCst));
+        operation.await;
+        (self.trips.load(SeqCst) - before.0, self.commands.load(SeqCst) - before.1)
+    }
+}
+
+async fn counted(server: &RedisServer) -> (Arc<Counting>, RedisBackend) {
+    let redis = RedisConfig::new(server.url()).connect().await.unwrap();
+    let client = Arc::clone(&redis.server.client);
+    let counting = Arc::new(Counting { client, trips: AtomicUsize::new(0), commands: AtomicUsize::new(0) });
+    (Arc::clone(&counting), RedisBackend::over(counting))
+}
+
+fn cache(redis: &RedisBackend) -> Cache<u64, u64> {
+    Cache::builder()
+        .namespace("trips")
+        .backend(redis.encoded(Json))
+        .source(source_fn(|key: u64| async move { Ok::<_, std::io::Error>(Some(key)) }))
+        .strategy(Strategy::aside(Duration::from_secs(60)))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_hit_takes_one_a_miss_three_a_batch_one() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let (count, redis) = counted(&server).await;
+    let cache = cache(&redis);
+    cache.get(&0).await.unwrap(); // makes the ledger, teaches the scripts and the clock
+
+    assert_eq!(count.of(cache.get(&1)).await.0, 3, "a miss: read, announcement, fill");
+    assert_eq!(count.of(cache.get(&1)).await, (1, 1), "a hit");
+    let keys: Vec<u64> = (0..100).collect();
+    cache.get_many(&keys).await.unwrap();
+    assert_eq!(count.of(cache.get_many(&keys)).await, (1, 1), "a batch of 100 hits");
+    assert_eq!(count.of(cache.invalidate(&1)).await, (1, 1), "an invalidation");
+    assert_eq!(count.of(cache.invalidate_many(&keys)).await, (1, 1), "100 of them");
+    cache.clear().await.unwrap();
+    assert_eq!(count.of(cache.clear()).await, (1, 1), "a clear");
+}
+
+#[tokio::test]
+async fn reads_at_the_same_time_are_one_command() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let (count, redis) = counted(&server).await;
+    let cache = cache(&redis);
+    let keys: Vec<u64> = (0..200).collect();
+    cache.get_many(&keys).await.unwrap();
+    let together = futures_util::future::join_all(keys.iter().map(|key| cache.get(key)));
+    assert_eq!(count.of(together).await, (1, 1));
+    let read = async |key: u64| assert_eq!(cache.get(&key).await.unwrap().as_deref(), Some(&key));
+    // more than one command takes, and one key several times
+    let many = (0..600).map(|number| read(number % 200));
+    assert_eq!(count.of(futures_util::future::join_all(many)).await, (3, 3));
+}
+
+/// Whoever leads a batch may be dropped: the others are answered.
+#[tokio::test]
+async fn a_leader_that_gives_up_strands_nobody() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let (count, redis) = counted(&server).await;
+    let cache = cache(&redis);
+    cache.get_many(&[1, 2]).await.unwrap();
+    let mut leader = Box::pin(cache.get(&1));
+    assert!(futures_util::poll!(leader.as_mut()).is_pending());
+    let follower = async {
+        let mut follower = Box::pin(cache.get(&2));
+        assert!(futures_util::poll!(follower.as_mut()).is_pending());
+        drop(leader);
+        assert_eq!(follower.await.unwrap().as_deref(), Some(&2));
+    };
+    assert_eq!(count.of(follower).await, (1, 1));
+}
+
+/// The server forgets its scripts: they are sent once more, and nothing is executed twice.
+#[tokio::test]
+async fn forgotten_scripts_cost_one_more() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let (count, redis) = counted(&server).await;
+    let cache = cache(&redis);
+    cache.get(&0).await.unwrap();
+    server.command(&["SCRIPT", "FLUSH"]);
+    assert_eq!(count.of(cache.get(&1)).await.0, 5, "announcement and fill are spelled out once");
+    assert_eq!(count.of(cache.get(&2)).await.0, 3);
+    assert_eq!(count.of(cache.get(&1)).await.0, 1, "and it was stored");
+}
+
+/// Entries are judged by the server's time: a process with another clock agrees.
+#[tokio::test]
+async fn processes_with_different_clocks_agree_on_an_entrys_life() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let (_, redis) = counted(&server).await;
+    let open = || redis.clone().into_backend(&Scope::new("clocks").unwrap()).unwrap();
+    let (one, other) = (open(), open());
+    let clock = SystemClock::new();
+    let key = StoreKey::new(&7u64);
+    let value = Payload::new(larder::CodecId::JSON, "7");
+    let now = clock.now();
+    one.put(&key, Entry::new(Some(value.into()), now, Duration::from_secs(5)), now).await.unwrap();
+    // ten minutes ahead
+    let ahead = || clock.now().saturating_add(Duration::from_secs(600));
+    server_forgets_clock(&redis);
+    let entry = other.get(&key, ahead()).await.unwrap().expect("alive for the server, so for everybody");
+    let left = entry.remaining(ahead());
+    assert!(left > Duration::from_secs(3) && left <= Duration::from_secs(5), "{left:?}");
+}
+
+fn server_forgets_clock(redis: &RedisBackend) {
+    redis.server.clocks.forget();
+}
