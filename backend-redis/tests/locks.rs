@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use common::proxy::Proxy;
 use common::{LIBRARIES, namespace, node, or_skip};
 use larder::codec::Json;
 use larder::{Acquired, Cache, LockProvider as _, Locking, Strategy, source_fn};
@@ -143,4 +144,42 @@ async fn without_locks_everybody_loads_for_themselves() {
         .unwrap();
     assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&7));
     assert!(cache.stats().backend_errors > 0);
+}
+
+/// A release, or an acquisition, that got no answer may leave the lock held: it is given back as soon as that can be done, and
+/// others do not wait for the lease.
+#[tokio::test]
+async fn what_got_no_answer_is_given_back() {
+    let server = or_skip!(larder_testkit::servers::RedisServer::start(&[]));
+    for &library in LIBRARIES {
+        let proxy = Proxy::to(server.port()).await;
+        let connect = async |url: &str| {
+            library.config(url).command_timeout(Duration::from_millis(200)).connect().await.unwrap().locks()
+        };
+        let (cut, other) = (connect(&proxy.url()).await, connect(&server.url()).await);
+        let (lease, name) = (Duration::from_secs(600), namespace());
+        let free = async || {
+            let began = Instant::now();
+            loop {
+                if let Acquired::Held(token) = other.try_acquire(&name, lease).await.unwrap() {
+                    break other.release(&name, token).await.unwrap();
+                }
+                assert!(began.elapsed() < Duration::from_secs(10), "{library:?}: still held");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let Acquired::Held(token) = cut.try_acquire(&name, lease).await.unwrap() else {
+            panic!("it is free")
+        };
+        proxy.swallow(true);
+        assert!(cut.release(&name, token).await.is_err());
+        proxy.swallow(false);
+        free().await;
+
+        // the request arrives, its answer does not
+        server.freeze();
+        assert!(cut.try_acquire(&name, lease).await.is_err());
+        server.thaw();
+        free().await;
+    }
 }

@@ -24,7 +24,7 @@ fn every_numbered_example_runs() {
         .filter_map(|file| file.unwrap().file_name().to_string_lossy().strip_suffix(".rs").map(str::to_owned))
         .collect();
     names.sort();
-    assert!(names.len() >= 8, "{names:?}");
+    assert!(names.len() >= 9, "{names:?}");
     for name in names {
         let output = example(&name).output().unwrap();
         assert!(output.status.success(), "{name}: {}", text(&output));
@@ -46,6 +46,21 @@ fn the_quickstart_is_fresh_on_every_backend() {
         }
         assert!(text.contains("every read was fresh"), "{backend}: {text}");
     }
+}
+
+#[test]
+fn two_processes_share_a_quickstart_through_redis() {
+    let Some(server) = larder_testkit::servers::RedisServer::start(&[]) else { return };
+    let arguments = ["--seconds", "4", "--keys", "2000", "--redis", &server.url()];
+    let output = example("quickstart").args(arguments).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    let (own, second) = text.split_once("the second process").expect(&text);
+    assert!(
+        own.contains("every read was fresh") && second.contains("stale reads              0 of"),
+        "{text}"
+    );
+    assert!(server.command(&["DBSIZE"]).parse::<u64>().unwrap() > 100, "the entries are in Redis");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line, and the cache that it asks for.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -9,6 +10,7 @@ use larder::{Cache, Strategy};
 use larder_memory::MemoryServer;
 use larder_moka::Moka;
 use larder_quick::Quick;
+use larder_redis::RedisBackend;
 use larder_sqlx::QuerySource;
 
 use crate::shop::{self, Product, Shop};
@@ -20,6 +22,12 @@ pub(crate) struct Args {
     /// Where the cache keeps its entries
     #[arg(long, value_enum, default_value_t = Backend::Quick)]
     pub(crate) backend: Backend,
+    /// Keep the entries in the Redis at this URL instead, and share them between two processes
+    #[arg(long, value_name = "URL", conflicts_with = "backend")]
+    pub(crate) redis: Option<String>,
+    /// The database of the process that started this one
+    #[arg(long, value_name = "PATH", hide = true, requires = "redis")]
+    pub(crate) join: Option<PathBuf>,
     /// How many products the database has
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) keys: u32,
@@ -60,11 +68,23 @@ impl Args {
         u64::from(self.keys) / 5
     }
 
-    pub(crate) fn cache(&self, shop: &Shop) -> larder::Result<Cache<i64, Product>> {
+    /// Where the entries are kept, for people.
+    pub(crate) fn place(&self) -> String {
+        match &self.redis {
+            Some(_) => "Redis, shared by two processes".to_owned(),
+            None => self.backend.to_string(),
+        }
+    }
+
+    pub(crate) async fn cache(&self, shop: &Shop) -> larder::Result<Cache<i64, Product>> {
         let builder = Cache::builder()
             .namespace("product")
             .source(QuerySource::new(shop.pool().clone(), shop::BY_ID))
             .strategy(Strategy::aside(Duration::from_secs(600)).jitter(0.1));
+        if let Some(url) = &self.redis {
+            let redis = RedisBackend::connect(url).await?;
+            return builder.backend(redis.encoded(Json)).build();
+        }
         match self.backend {
             Backend::Quick => builder.backend(Quick::new(self.capacity())),
             Backend::Moka => builder.backend(Moka::new(self.capacity())),

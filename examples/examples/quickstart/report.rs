@@ -25,6 +25,14 @@ pub(crate) fn print(without: &Outcome, with: &Outcome, stats: &Stats) {
     println!("\n{}", if stale == 0 { "every read was fresh" } else { "STALE READS: this must not happen" });
 }
 
+/// What the process says that was started by the one above.
+pub(crate) fn joined(with: &Outcome, stats: &Stats) {
+    println!("the second process, on the same database and cache:");
+    row("reads/s with larder", &format!("{:.0}", with.reads_per_second()));
+    row("hit rate", &format!("{:.2} %", stats.hit_rate() * 100.0));
+    row("stale reads", &format!("{} of {} checked", with.stale, with.reads));
+}
+
 fn row(name: &str, figure: &str) {
     println!("  {name:<24} {figure}");
 }

@@ -1,5 +1,6 @@
 //! The database: products with a price, a category and a version that each write raises.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use larder_sqlx::QuerySource;
@@ -21,24 +22,21 @@ pub(crate) struct Product {
 pub(crate) const BY_ID: &str = "SELECT p.id, p.name, c.name AS category, p.cents, p.version
     FROM products p JOIN categories c ON c.id = p.category_id WHERE p.id = ?";
 
-/// The database in a folder of its own, which goes with it.
+/// The database, in a folder of its own that goes with it, or in that of the process that started this one.
 pub(crate) struct Shop {
     pool: SqlitePool,
     products: u32,
     /// For each product, the version that the last acknowledged write left: what a read may not go below.
     acknowledged: Vec<AtomicI64>,
-    folder: TempDir,
+    database: PathBuf,
+    folder: Option<TempDir>,
 }
 
 impl Shop {
     pub(crate) async fn generate(products: u32) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let folder = tempfile::tempdir()?;
-        let options = SqliteConnectOptions::new()
-            .filename(folder.path().join("shop.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Off);
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        let database = folder.path().join("shop.db");
+        let pool = connect(&database).await?;
         sqlx::raw_sql(
             "CREATE TABLE categories (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
              CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT NOT NULL, cents INTEGER NOT NULL,
@@ -55,9 +53,19 @@ impl Shop {
         .bind(products)
         .execute(&pool)
         .await?;
-        let acknowledged = (0..products).map(|_| AtomicI64::new(1)).collect();
         println!("generated {products} products in 40 categories: {}", folder.path().display());
-        Ok(Self { pool, products, acknowledged, folder })
+        Ok(Self { pool, products, acknowledged: first_versions(products), database, folder: Some(folder) })
+    }
+
+    /// The database that another process generated.
+    pub(crate) async fn open(database: &Path, products: u32) -> Result<Self, sqlx::Error> {
+        let (pool, database) = (connect(database).await?, database.to_owned());
+        Ok(Self { pool, products, acknowledged: first_versions(products), database, folder: None })
+    }
+
+    /// Where it is.
+    pub(crate) fn database(&self) -> &Path {
+        &self.database
     }
 
     pub(crate) fn pool(&self) -> &SqlitePool {
@@ -93,6 +101,21 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        println!("removed {}", self.folder.path().display());
+        if let Some(folder) = &self.folder {
+            println!("removed {}", folder.path().display());
+        }
     }
+}
+
+fn first_versions(products: u32) -> Vec<AtomicI64> {
+    (0..products).map(|_| AtomicI64::new(1)).collect()
+}
+
+async fn connect(database: &Path) -> Result<SqlitePool, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(database)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Off);
+    SqlitePoolOptions::new().max_connections(4).connect_with(options).await
 }
