@@ -9,7 +9,7 @@ use common::{Table, over, settle};
 use larder::codec::Json;
 use larder::{
     Breaker, BreakerState, Cache, CacheBackend, Direct, ErrorKind, Frame, IntoBackend, Local, LocalStore,
-    ManualClock, Origin, Payload, Scope, StoreKey, Strategy, Tiered,
+    ManualClock, Origin, Payload, Scope, StoreKey, Strategy, Tiered, Timeout,
 };
 use larder_memory::{Fault, Gate, MemoryServer, OperationKind as Kind};
 use larder_quick::{Quick, QuickStore};
@@ -242,6 +242,26 @@ async fn shutdown_says_what_was_never_acknowledged() {
     assert!(error.to_string().contains("2 invalidations"), "{error}");
     world.server.faults().remove(id);
     cache.shutdown().await.unwrap();
+}
+
+/// A timeout opens the breaker at once; then one try after an eighth of the pause, twice that, up to the whole of it.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_opens_the_breaker_and_pauses_grow() {
+    let (world, second) = (World::new(), Duration::from_secs(1));
+    let far = Timeout::new(world.server.connect("one").encoded(Json), second / 10);
+    let far = Breaker::new(far).failures(5).pause(8 * second);
+    let cache = over(&world.table, &world.clock).backend(far).build().unwrap();
+    world.server.faults().when(|_| true, Fault::Hang);
+    let mut waited = Vec::new();
+    for _ in 0..400 {
+        let began = tokio::time::Instant::now();
+        cache.get(&1).await.unwrap();
+        waited.push(!began.elapsed().is_zero());
+        world.clock.advance(second / 10);
+    }
+    let tries: Vec<usize> = (0..400).filter(|&at| waited[at]).collect();
+    let pauses: Vec<usize> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [10, 20, 40, 80, 80, 80, 80], "tenths of a second");
 }
 
 #[tokio::test]
