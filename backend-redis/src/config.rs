@@ -189,6 +189,11 @@ fn target(url: &str) -> Result<Target> {
     if target.tls && !cfg!(feature = "tls") {
         return Err(Error::config("rediss:// needs TLS: enable the feature `tls` of larder-redis"));
     }
+    #[cfg(feature = "tls")]
+    if target.tls {
+        // whoever chose one for the process is left alone; without any, rustls would panic in the client
+        _ = rustls::crypto::ring::default_provider().install_default();
+    }
     Ok(target)
 }
 
