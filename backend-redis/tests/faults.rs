@@ -4,11 +4,14 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::proxy::Proxy;
 use common::storm::Storm;
-use common::{LIBRARIES, Library, or_skip};
+use common::{LIBRARIES, Library, namespace, or_skip};
+use larder::codec::Json;
+use larder::{Cache, Origin, Strategy, source_fn};
 use larder_redis::RedisBackend;
 use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
 
@@ -142,6 +145,61 @@ async fn a_failover_by_sentinels_is_followed() {
             })
             .await;
         storm.passes().await;
+    }
+}
+
+/// A replica that never heard of an acknowledged invalidation becomes the primary, with the old value: strict mode does not
+/// serve it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_replica_brings_nothing_back() {
+    for &library in LIBRARIES {
+        let sentinels = or_skip!(RedisSentinels::start());
+        let [primary, replica] = sentinels.servers();
+        let (space, version) = (namespace(), Arc::new(AtomicU64::new(1)));
+        let caches = handles(library, &sentinels.url()).await.map(|redis| {
+            let version = Arc::clone(&version);
+            Cache::<u64, u64>::builder()
+                .namespace(&space)
+                .backend(redis.strict().encoded(Json))
+                .source(source_fn(move |_| {
+                    let version = version.load(SeqCst);
+                    async move { Ok::<_, std::io::Error>(Some(version)) }
+                }))
+                .strategy(Strategy::aside(Duration::from_secs(600)))
+                .build()
+                .expect("a sound configuration")
+        });
+        let name = format!("{space}:v:{{7}}");
+        assert_eq!(caches[0].get(&7).await.expect("it loads").as_deref(), Some(&1));
+        while replica.command(&["EXISTS", &name]) != "1" {
+            pause(5).await;
+        }
+        version.store(2, SeqCst);
+        // the replica's link is cut, and it cannot log in again
+        for option in ["masteruser", "masterauth"] {
+            assert_eq!(replica.command(&["CONFIG", "SET", option, "nobody"]), "OK");
+        }
+        assert_eq!(primary.command(&["CLIENT", "KILL", "TYPE", "replica"]), "1");
+        caches[0].invalidate(&7).await.expect("acknowledged");
+        primary.kill();
+        for _ in 0..200 {
+            if sentinels.primary() == Some(replica.port()) {
+                break;
+            }
+            pause(50).await;
+        }
+        assert_eq!(replica.command(&["EXISTS", &name]), "1", "the old value is back");
+        for cache in &caches {
+            for _ in 0..400 {
+                let found = cache.fetch(&7).await.expect("it loads");
+                assert_eq!(found.value.as_deref(), Some(&2), "{library:?}");
+                if found.origin == Origin::Far {
+                    break;
+                }
+                pause(20).await;
+            }
+            assert_eq!(cache.fetch(&7).await.expect("it loads").origin, Origin::Far, "served again");
+        }
     }
 }
 
