@@ -25,8 +25,9 @@ impl Reading {
     /// The latest that the server's clock can show at `now`, in milliseconds: entries are judged by it, so that none
     /// lives longer for a slow answer.
     fn latest_ms(self, now: Timestamp) -> u64 {
-        let passed = u64::try_from(self.asked.until(now).as_micros()).unwrap_or(u64::MAX);
-        self.server_us.saturating_add(passed) / 1_000
+        // in plain nanoseconds, since every hit comes by here
+        let passed_us = now.as_nanos().saturating_sub(self.asked.as_nanos()) / 1_000;
+        self.server_us.saturating_add(passed_us) / 1_000
     }
 
     /// The earliest that it can show: lives are counted from it.
@@ -48,16 +49,17 @@ impl Reading {
         self.latest_ms(now).saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The process's time at a millisecond of the server's.
-    pub(crate) fn to_local(self, at_ms: u64, now: Timestamp) -> Timestamp {
-        if at_ms == u64::MAX {
-            return Timestamp::NEVER;
-        }
-        let server = self.latest_ms(now);
-        match at_ms >= server {
-            true => now.saturating_add(Duration::from_millis(at_ms - server)),
-            false => now.saturating_sub(Duration::from_millis(server - at_ms)),
-        }
+    /// The process's times at some milliseconds of the server's.
+    pub(crate) fn to_local<const N: usize>(self, at_ms: [u64; N], now: Timestamp) -> [Timestamp; N] {
+        const MILLI: u64 = 1_000_000;
+        let (server, now) = (self.latest_ms(now), now.as_nanos());
+        at_ms.map(|at_ms| match at_ms {
+            u64::MAX => Timestamp::NEVER,
+            _ if at_ms >= server => {
+                Timestamp::from_nanos(now.saturating_add((at_ms - server).saturating_mul(MILLI)))
+            }
+            _ => Timestamp::from_nanos(now.saturating_sub((server - at_ms).saturating_mul(MILLI))),
+        })
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
         let reading = Reading::new(5_000_000, at(100), Duration::from_millis(40));
         let end = reading.ending_in(Duration::from_millis(1_000), at(200));
         assert_eq!(end, 5_000 + 100 - 41 + 1_000);
-        let local = reading.to_local(end, at(200));
+        let [local] = reading.to_local([end], at(200));
         assert_eq!(at(200).until(local), Duration::from_millis(959), "at most what was asked for");
     }
 
@@ -114,7 +116,7 @@ mod tests {
     fn for_ever_stays_for_ever() {
         let reading = Reading::new(5_000_000, at(100), Duration::ZERO);
         assert_eq!(reading.ending_in(Duration::MAX, at(100)), u64::MAX);
-        assert_eq!(reading.to_local(u64::MAX, at(100)), Timestamp::NEVER);
+        assert_eq!(reading.to_local([u64::MAX], at(100)), [Timestamp::NEVER]);
         assert_eq!(life_ms(Duration::from_nanos(1)), Some(1));
         assert_eq!(life_ms(Duration::MAX), None);
     }

@@ -50,8 +50,7 @@ impl RedisStore {
         self.see_ledger(raw.ledger);
         match Frame::decode(raw.bytes, key, self.scope.schema()) {
             Ok(frame) if frame.stamp.ledger() == raw.ledger.ledger() => {
-                let created = raw.reading.to_local(frame.created_ms, now);
-                let expires = raw.reading.to_local(frame.expires_ms, now);
+                let [created, expires] = raw.reading.to_local([frame.created_ms, frame.expires_ms], now);
                 let entry = Entry::new(frame.payload.map(Into::into), now, Duration::ZERO)
                     .with_times(created, expires)
                     .with_load_cost(Duration::from_micros(u64::from(frame.cost_us)));
