@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError,
-    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Timestamp,
+    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
+    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp,
 };
 
 use crate::clocks::Clocks;
@@ -59,7 +59,11 @@ impl MemoryBackend {
             stored.bytes = flipped(&stored.bytes);
         }
         let clocks = Clocks { local: now, server: step.at };
-        self.decode(key, &stored, clocks).transpose()
+        let entry = self.decode(key, &stored, clocks).transpose()?;
+        match entry {
+            Ok(entry) if !step.state.allows(&self.namespace, &entry) => None,
+            entry => Some(entry),
+        }
     }
 
     /// The entry in stored bytes; none when it is dead by its own header.
@@ -70,10 +74,8 @@ impl MemoryBackend {
         clocks: Clocks,
     ) -> Result<Option<Entry<Payload>>, FrameError> {
         let frame = Frame::decode(stored.bytes.clone(), key, self.scope.schema())?;
-        let expires = clocks.to_local(frame.expires_ms.min(stored.expires));
-        let entry = Entry::new(frame.payload.map(Into::into), clocks.local, Duration::ZERO)
-            .with_times(clocks.to_local(frame.created_ms), expires)
-            .with_load_cost(Duration::from_micros(u64::from(frame.cost_us)));
+        let times = [frame.created_ms, frame.soft_ms, frame.expires_ms.min(stored.expires)];
+        let entry = frame.into_entry(times.map(|time| clocks.to_local(time)));
         Ok(entry.is_alive(clocks.local).then_some(entry))
     }
 
@@ -87,15 +89,9 @@ impl MemoryBackend {
     ) {
         let clocks = Clocks { local: now, server: step.at };
         let expires_ms = clocks.ending_in(entry.remaining(now));
-        let frame = Frame {
-            payload: entry.value().map(|payload| Payload::clone(payload)),
-            schema: self.scope.schema(),
-            cost_us: u32::try_from(entry.load_cost().as_micros()).unwrap_or(u32::MAX),
-            created_ms: clocks.begun_before(entry.age(now)),
-            soft_ms: expires_ms,
-            expires_ms,
-            stamp,
-        };
+        let soft_ms = clocks.ending_in(entry.freshness(now));
+        let times = [clocks.begun_before(entry.age(now)), soft_ms, expires_ms];
+        let frame = Frame::of(entry, self.scope.schema(), stamp, times);
         step.state.set(&self.name(key), frame.encode(key), expires_ms, step.now);
     }
 
@@ -139,6 +135,7 @@ impl Answer for Announced {
             Begun::Granted(fence) if fence.is_joined() => Outcome::Joined,
             Begun::Granted(_) => Outcome::Granted,
             Begun::Busy(_) => Outcome::Busy,
+            Begun::Guarded => Outcome::Refused,
         }
     }
 }
@@ -188,9 +185,13 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 Some(Ok(entry)) => return Announced { begun: Begun::Hit(entry), unreadable: None },
                 look => look.and_then(Result::err),
             };
+            if step.state.is_guarded(&self.name(key), step.now) {
+                return Announced { begun: Begun::Guarded, unreadable };
+            }
+            let stamp = step.state.stamp(&self.namespace);
             let begun = match step.state.grant(&self.name(key), announce, step.now) {
-                Grant::Created(nonce) => Begun::Granted(Fence::created(nonce)),
-                Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce)),
+                Grant::Created(nonce) => Begun::Granted(Fence::created(nonce).stamped(stamp)),
+                Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce).stamped(stamp)),
                 Grant::Busy(lease) => Begun::Busy(lease),
             };
             Announced { begun, unreadable }
@@ -214,6 +215,10 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 return Filled::Refused;
             }
             step.state.end_fence(&name);
+            let entry = entry.stamped(fence.stamp());
+            if !step.state.allows(&self.namespace, &entry) {
+                return Filled::Refused;
+            }
             self.store(step, key, &entry, fence.stamp(), now);
             Filled::Stored
         };
@@ -235,8 +240,13 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
     async fn put(&self, key: &StoreKey, entry: Entry<Payload>, now: Timestamp) -> Result<()> {
         let request = self.one(OperationKind::Put, key);
         let put = |step: &mut Step<'_>| {
-            step.state.end_fence(&self.name(key));
-            self.store(step, key, &entry, Stamp::default(), now);
+            let name = self.name(key);
+            step.state.end_fence(&name);
+            if step.state.is_guarded(&name, step.now) {
+                return step.state.remove(&name);
+            }
+            let stamp = step.state.stamp(&self.namespace);
+            self.store(step, key, &entry, stamp, now);
         };
         self.memory.ask(request, put).await
     }
@@ -255,5 +265,23 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
     async fn clear(&self) -> Result<()> {
         let request = self.request(OperationKind::Clear, &[]);
         self.memory.ask(request, |step| step.state.clear(&self.namespace)).await
+    }
+
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        self.memory.ledger(&self.namespace).invalidate(tags).await
+    }
+
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        self.memory.ledger(&self.namespace).prune(count).await
+    }
+
+    async fn guard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+        let request = self.one(OperationKind::Guard, key);
+        self.memory.ask(request, |step| step.state.guard(&self.name(key), guard, step.now)).await
+    }
+
+    async fn unguard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+        let request = self.one(OperationKind::Unguard, key);
+        self.memory.ask(request, |step| step.state.unguard(&self.name(key), guard)).await
     }
 }

@@ -32,6 +32,10 @@ pub enum OperationKind {
     RemoveMany,
     /// Remove a whole namespace.
     Clear,
+    /// [`CacheBackend::guard`](larder::CacheBackend::guard).
+    Guard,
+    /// [`CacheBackend::unguard`](larder::CacheBackend::unguard).
+    Unguard,
     /// Take a lock.
     LockAcquire,
     /// Prolong a lock.
@@ -62,6 +66,8 @@ impl OperationKind {
             Self::Remove => "remove",
             Self::RemoveMany => "remove_many",
             Self::Clear => "clear",
+            Self::Guard => "guard",
+            Self::Unguard => "unguard",
             Self::LockAcquire => "try_acquire",
             Self::LockRenew => "renew of a lock",
             Self::LockRelease => "release of a lock",

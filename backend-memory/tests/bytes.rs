@@ -51,10 +51,8 @@ fn world() -> World {
 fn frame(key: &StoreKey, schema: u32) -> Vec<u8> {
     let payload = Some(Payload::new(CodecId::JSON, "\"bread\""));
     let forever = u64::MAX;
-    let stamp = larder::Stamp::default();
-    Frame { payload, schema, cost_us: 0, created_ms: 0, soft_ms: forever, expires_ms: forever, stamp }
-        .encode(key)
-        .to_vec()
+    let entry = larder::Entry::new(payload.map(Into::into), larder::Timestamp::ORIGIN, Duration::MAX);
+    Frame::of(&entry, schema, larder::Stamp::default(), [0, forever, forever]).encode(key).to_vec()
 }
 
 /// The bytes of a good frame, changed so that they are refused for each reason.

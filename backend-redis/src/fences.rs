@@ -1,16 +1,16 @@
-//! The operations that are the same whatever a value looks like: announcements, fences, removal.
+//! The operations that are the same whatever a value looks like: announcements, fences, guards, removal.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::{Announce, Entry, Fence, Result, Timestamp};
+use larder::{Announce, Entry, Fence, Guard, Result, Timestamp};
 
 use crate::client::{Arg, Command, Failure, FailureKind, Reply};
 use crate::clocks::life_ms;
 use crate::names::Names;
 use crate::nonce::nonce;
-use crate::script::{BEGIN, RELEASE, RENEW};
+use crate::script::{BEGIN, GUARD, RELEASE, RENEW, UNGUARD};
 use crate::server::Server;
 
 /// The most keys of one `UNLINK`.
@@ -38,7 +38,7 @@ impl Announcement {
         let looks = i64::from(self.despite_hit);
         let arguments =
             [Arg::from(self.fence.as_str()), Arg::from(self.lease), Arg::from(ledger), Arg::from(looks)];
-        BEGIN.call(&[&names.value, &names.fence], arguments)
+        BEGIN.call(&names.all(), arguments)
     }
 }
 
@@ -47,6 +47,7 @@ pub(crate) enum Announced {
     Value(Bytes),
     Fence(Fence),
     Busy(Duration),
+    Guarded,
 }
 
 /// The answer to an announcement, and the server's time in microseconds.
@@ -61,6 +62,7 @@ pub(crate) fn announced(reply: Reply) -> std::result::Result<(Announced, i64), F
             let nonce = nonce.and_then(|text| u128::from_str_radix(text, 16).ok()).ok_or_else(unreadable)?;
             Announced::Fence(if kind == 2 { Fence::created(nonce) } else { Fence::joined(nonce) })
         }
+        5 => Announced::Guarded,
         _ => {
             let left = u64::try_from(subject.number()?).unwrap_or(1).max(1);
             Announced::Busy(Duration::from_millis(left))
@@ -97,11 +99,22 @@ impl Server {
         self.number("release", command).await.map(|_| ())
     }
 
+    pub(crate) async fn guard(&self, names: &Names, guard: Guard) -> Result<()> {
+        let nonce = format!("{:032x}", guard.nonce());
+        let arguments = [Arg::from(nonce.as_str()), Arg::from(lease_ms(guard.life()))];
+        self.number("guard", GUARD.call(&names.all(), arguments)).await.map(|_| ())
+    }
+
+    pub(crate) async fn unguard(&self, names: &Names, guard: Guard) -> Result<()> {
+        let nonce = format!("{:032x}", guard.nonce());
+        self.number("unguard", UNGUARD.call(&names.all(), [Arg::from(nonce.as_str())])).await.map(|_| ())
+    }
+
     /// Removes entries and ends their fences: the invalidation that any other program may send too. One command for each
     /// slot, at once.
     pub(crate) async fn unlink(&self, operation: &str, names: &[Names]) -> Result<()> {
         let mut slots: HashMap<u16, Vec<Arg<'_>>> = HashMap::new();
-        for Names { value, fence } in names {
+        for Names { value, fence, .. } in names {
             slots
                 .entry(self.slot(value))
                 .or_default()

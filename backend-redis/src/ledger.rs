@@ -1,13 +1,14 @@
 //! The tag ledger of a namespace.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use larder::{LedgerView, Result, Stamp, Tag, TagLedger};
+use larder::{Entry, LedgerView, Result, Stamp, Tag, TagLedger};
 
 use crate::client::{Arg, Failure, FailureKind, Reply};
 use crate::names::Space;
 use crate::nonce::identity;
-use crate::script::TAGS;
+use crate::script::{INCARNATION, TAGS};
 use crate::server::{Server, head};
 
 /// The tag ledger of one namespace.
@@ -31,9 +32,61 @@ pub struct RedisLedger {
     space: Space,
 }
 
+/// What is known of tags in one state of the ledger. Every read learns which state the ledger is in, so that this needs no
+/// bound in time: in another state it is not used.
+#[derive(Debug, Default)]
+pub(crate) struct Views(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    head: Stamp,
+    counts: HashMap<Tag, u64>,
+}
+
+impl Views {
+    /// How many tags are remembered.
+    const MOST: usize = 10_000;
+
+    /// Whether an entry stands in the state `head` of the ledger; `None` when that is not known.
+    pub(crate) fn allow<V>(&self, entry: &Entry<V>, head: Stamp) -> Option<bool> {
+        let stamp = entry.stamp();
+        if head == stamp || entry.tags().is_empty() {
+            return Some(true);
+        }
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.head != head || head.ledger() != stamp.ledger() {
+            return None;
+        }
+        let counts = entry.tags().iter().map(|tag| known.counts.get(tag).copied());
+        counts.map(|count| Some(count? <= stamp.count())).try_fold(true, |all, one| Some(all && one?))
+    }
+
+    pub(crate) fn note(&self, head: Stamp, tags: &[Tag], view: &LedgerView) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.head != head || known.counts.len() >= Self::MOST {
+            *known = Known { head, counts: HashMap::new() };
+        }
+        known.counts.extend(tags.iter().cloned().zip(view.counts().iter().copied()));
+    }
+}
+
 impl RedisLedger {
     pub(crate) fn new(server: Arc<Server>, space: Space) -> Self {
         Self { server, space }
+    }
+
+    /// What the ledger says of `tags`, and its state as it counts in these lives of the servers.
+    pub(crate) async fn look(&self, tags: &[Tag], incarnations: &[&str]) -> Result<(Stamp, LedgerView)> {
+        let fresh = identity();
+        let arguments = [Arg::from(fresh.as_str()), Arg::from("view")].into_iter().chain(subjects(tags));
+        let mut commands = vec![TAGS.call(&[&self.space.head, &self.space.tags], arguments)];
+        commands.extend(incarnations.iter().map(|&name| INCARNATION.call(&[name], [])));
+        let mut answers = self.server.run(&commands).await;
+        let looked = answers.next().and_then(viewed).and_then(|(head, counts)| {
+            let head = answers.incarnate(head, incarnations.len())?;
+            Ok((head, LedgerView::new(head.ledger(), counts)))
+        });
+        looked.map_err(|failure| failure.into_error("view tags"))
     }
 
     async fn ask(&self, operation: &str, what: &str, subjects: &[Arg<'_>]) -> Result<Reply> {
@@ -53,13 +106,13 @@ fn stamped(reply: Reply) -> std::result::Result<Stamp, Failure> {
     reply.bytes()?.and_then(|bytes| head(&bytes)).ok_or_else(unreadable)
 }
 
-fn viewed(reply: Reply) -> std::result::Result<LedgerView, Failure> {
+fn viewed(reply: Reply) -> std::result::Result<(Stamp, Vec<u64>), Failure> {
     let mut parts = reply.list()?.into_iter();
     let head = stamped(parts.next().unwrap_or(Reply::Nil))?;
     let counts = parts
         .map(|count| Ok(u64::try_from(count.number()?).unwrap_or(u64::MAX)))
         .collect::<Result<_, _>>()?;
-    Ok(LedgerView::new(head.ledger(), counts))
+    Ok((head, counts))
 }
 
 impl TagLedger for RedisLedger {
@@ -74,9 +127,7 @@ impl TagLedger for RedisLedger {
     }
 
     async fn view(&self, tags: &[Tag]) -> Result<LedgerView> {
-        let operation = "view tags";
-        let answer = self.ask(operation, "view", &subjects(tags)).await?;
-        viewed(answer).map_err(|failure| failure.into_error(operation))
+        Ok(self.look(tags, &[]).await?.1)
     }
 
     async fn prune(&self, count: u64) -> Result<usize> {

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `<namespace>:v:{<key>}` | the value: [`larder::Frame`] |
 //! | `<namespace>:f:{<key>}` | the fence of the load that may fill: `s` (shared) or `x` (exclusive) and 32 hex digits |
+//! | `<namespace>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), by the server's millisecond in which each ends |
 //! | `<namespace>:l:{<namespace>}` | the ledger's head: 16 hex digits, `:`, a count |
 //! | `<namespace>:t:{<namespace>}` | the ledger's tags: a hash of counts, `id` and `floor` |
 //! | `larder:lock:{<name>}` | a lock: its token; released over the channel of the same name |
 //!
-//! `<key>` is [`larder::StoreKey::as_str`]: never empty and without braces, so that both keys of an entry are in one slot.
+//! `<key>` is [`larder::StoreKey::as_str`]: never empty and without braces, so that all keys of an entry are in one slot.
 
 use larder::StoreKey;
 
@@ -17,6 +18,14 @@ use larder::StoreKey;
 pub(crate) struct Names {
     pub(crate) value: String,
     pub(crate) fence: String,
+    pub(crate) guards: String,
+}
+
+impl Names {
+    /// All of them, as the scripts take them.
+    pub(crate) fn all(&self) -> [&str; 3] {
+        [&self.value, &self.fence, &self.guards]
+    }
 }
 
 /// The names of one namespace.
@@ -49,16 +58,18 @@ impl Space {
     }
 
     pub(crate) fn entry(&self, key: &StoreKey) -> Names {
-        Names { value: self.value(key), fence: format!("{}:f:{{{key}}}", self.namespace) }
+        let beside = |kind: char| format!("{}:{kind}:{{{key}}}", self.namespace);
+        Names { value: self.value(key), fence: beside('f'), guards: beside('q') }
     }
 
-    /// The fence of a plain value, in the slot of its name.
-    pub(crate) fn plain_fence(&self, name: &str) -> String {
+    /// The names of a plain value, all in the slot of its own.
+    pub(crate) fn plain(&self, name: String) -> Names {
         let tagged = name.split_once('{').is_some_and(|(_, rest)| rest.find('}').is_some_and(|end| end > 0));
-        match tagged {
-            true => format!("{}:f:{name}", self.namespace),
-            false => format!("{}:f:{{{name}}}", self.namespace),
-        }
+        let beside = |kind: char| match tagged {
+            true => format!("{}:{kind}:{name}", self.namespace),
+            false => format!("{}:{kind}:{{{name}}}", self.namespace),
+        };
+        Names { fence: beside('f'), guards: beside('q'), value: name }
     }
 }
 
@@ -79,15 +90,18 @@ mod tests {
         assert_eq!(names.value, "shop:product@2:v:{(=a%7D%7Bb,7)}");
         assert_eq!(names.fence, "shop:product@2:f:{(=a%7D%7Bb,7)}");
         assert_eq!(slot(&names.value), slot(&names.fence));
+        assert_eq!(slot(&names.value), slot(&names.guards));
     }
 
     #[test]
     fn a_plain_value_and_its_fence_are_in_one_slot() {
         let space = Space::new("shop".into());
         for name in ["session:7", "user:{7}:session", "{7}"] {
-            assert_eq!(slot(name), slot(&space.plain_fence(name)), "{name}");
+            let names = space.plain(name.to_owned());
+            assert_eq!(slot(name), slot(&names.fence), "{name}");
+            assert_eq!(slot(name), slot(&names.guards), "{name}");
         }
-        assert_ne!(space.plain_fence("a"), space.plain_fence("{a}x"));
+        assert_ne!(space.plain("a".into()).fence, space.plain("{a}x".into()).fence);
     }
 
     /// The values of the cluster's specification.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::{
-    Announce, Begun, CacheBackend, Codec, Entry, Error, Event, Fence, Filled, IntoBackend, Result, Scope,
-    Timestamp,
+    Announce, Begun, CacheBackend, Codec, Entry, Error, Event, Fence, Filled, Guard, IntoBackend, Result,
+    Scope, Stamp, Tag, Timestamp,
 };
 
 use crate::client::{Arg, Failure, FailureKind, Reply};
@@ -75,13 +75,13 @@ impl<V, C: Codec<V>, N> PlainStore<V, C, N> {
     where
         N: Fn(&K) -> String,
     {
-        let value = (self.plain.name)(key);
-        let fence = self.space.plain_fence(&value);
-        if value.is_empty() || (self.plain.server.client.is_cluster() && slot(&value) != slot(&fence)) {
+        let names = self.space.plain((self.plain.name)(key));
+        let Names { value, fence, .. } = &names;
+        if value.is_empty() || (self.plain.server.client.is_cluster() && slot(value) != slot(fence)) {
             let mend = "a name needs at least one character, and braces only around a hash tag";
             return Err(Error::config(format!("{value:?} cannot be the name of a plain value: {mend}")));
         }
-        Ok(Names { value, fence })
+        Ok(names)
     }
 
     /// Bytes that cannot be decoded are a counted miss; a value of another program without expiry lives for ever.
@@ -114,8 +114,14 @@ impl<V, C: Codec<V>, N> PlainStore<V, C, N> {
             Announced::Value(_) => None,
             Announced::Fence(fence) => Some(Begun::Granted(fence)),
             Announced::Busy(left) => Some(Begun::Busy(left)),
+            Announced::Guarded => Some(Begun::Guarded),
         })
     }
+}
+
+fn without_tags() -> Error {
+    let mend = "invalidate the keys, or use `redis.encoded(codec)`, whose entries carry their tags";
+    Error::config(format!("a bare string has no room for tags: {mend}"))
 }
 
 impl<K, V, C, N> CacheBackend<K, V> for PlainStore<V, C, N>
@@ -189,7 +195,7 @@ where
         let Some(value) = entry.value() else { return self.remove(key).await };
         let (names, bytes, life) = (self.names(key)?, self.plain.codec.encode(value)?, life(&entry, now));
         let arguments = [Arg::from(&bytes[..]), Arg::from(life.as_str())];
-        self.plain.server.number("put", PUT.call(&[&names.value, &names.fence], arguments)).await.map(|_| ())
+        self.plain.server.number("put", PUT.call(&names.all(), arguments)).await.map(|_| ())
     }
 
     async fn remove(&self, key: &K) -> Result<()> {
@@ -204,5 +210,21 @@ where
     async fn clear(&self) -> Result<()> {
         let mend = "invalidate the keys, or use `redis.encoded(codec)`, whose namespace can be cleared";
         Err(Error::config(format!("plain values have no namespace of their own to clear: {mend}")))
+    }
+
+    async fn invalidate_tags(&self, _tags: &[Tag]) -> Result<Stamp> {
+        Err(without_tags())
+    }
+
+    async fn prune_tags(&self, _count: u64) -> Result<usize> {
+        Err(without_tags())
+    }
+
+    async fn guard(&self, key: &K, guard: Guard, _now: Timestamp) -> Result<()> {
+        self.plain.server.guard(&self.names(key)?, guard).await
+    }
+
+    async fn unguard(&self, key: &K, guard: Guard, _now: Timestamp) -> Result<()> {
+        self.plain.server.unguard(&self.names(key)?, guard).await
     }
 }

@@ -26,6 +26,8 @@ scripts! {
     TIME: "scripts/time.lua";
     INCARNATION: "scripts/incarnation.lua";
     STAMP: "scripts/stamp.lua";
+    GUARD: "scripts/guard.lua";
+    UNGUARD: "scripts/unguard.lua";
     CLEAR: "scripts/clear.lua";
     TAGS: "scripts/tags.lua";
     LOCK: "scripts/lock.lua";
@@ -67,6 +69,8 @@ impl Script {
             &TIME,
             &INCARNATION,
             &STAMP,
+            &GUARD,
+            &UNGUARD,
             &CLEAR,
             &TAGS,
             &LOCK,

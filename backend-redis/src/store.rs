@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Payload,
-    Result, Scope, Stamp, StoreKey, Timestamp,
+    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
+    Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp,
 };
 
 use crate::batcher::Batcher;
 use crate::client::{Arg, Command, Failure};
 use crate::clocks::Reading;
 use crate::fences::{self, Announcement, announced, hex, life};
+use crate::ledger::{RedisLedger, Views};
 use crate::names::{Names, Space};
 use crate::nonce::identity;
-use crate::read::{Found, Raw, read};
+use crate::read::{Raw, read};
 use crate::script::{CLEAR, FILL, INCARNATION, PUT};
 use crate::server::{Answers, Server};
 
@@ -29,12 +30,13 @@ pub struct RedisStore {
     batcher: Arc<Batcher>,
     /// The identity of the ledger when it was last seen: a guess that spares a hit of a begin a second look. 0 for none.
     ledger: AtomicU64,
+    views: Views,
 }
 
 impl RedisStore {
     pub(crate) fn new(server: Arc<Server>, space: Space, strict: bool, scope: Scope) -> Self {
         let batcher = Arc::new(Batcher::new(Arc::clone(&server), space.clone(), strict));
-        Self { server, space, strict, scope, batcher, ledger: AtomicU64::new(0) }
+        Self { server, space, strict, scope, batcher, ledger: AtomicU64::new(0), views: Views::default() }
     }
 
     fn see_ledger(&self, stamp: Stamp) {
@@ -44,16 +46,54 @@ impl RedisStore {
         }
     }
 
-    /// The entry in what was found; none when it is dead, or of a ledger that is no more. Bytes that are no entry are a
-    /// counted miss.
+    /// The entry in what was found; none when it is dead, of a ledger that is no more, or ended by a tag.
+    async fn judged(&self, key: &StoreKey, raw: Raw, now: Timestamp) -> Result<Option<Entry<Payload>>> {
+        let head = raw.ledger;
+        let Some(entry) = self.entry(key, raw, now) else { return Ok(None) };
+        let allowed = entry.tags().is_empty() || self.allows(key, &entry, head).await?;
+        Ok(allowed.then_some(entry))
+    }
+
+    /// Whether no tag has ended an entry; `head` is the state of the ledger after it was read. Another look is needed only
+    /// when something was invalidated since the load, and once for each tag in each state of the ledger.
+    async fn allows(&self, key: &StoreKey, entry: &Entry<Payload>, head: Stamp) -> Result<bool> {
+        if let Some(allowed) = self.views.allow(entry, head) {
+            return Ok(allowed);
+        }
+        let ledger = RedisLedger::new(Arc::clone(&self.server), self.space.clone());
+        let name = self.space.value(key);
+        let incarnations = self.server.incarnations(&self.space, self.strict, &name);
+        let (head, view) = ledger.look(entry.tags(), &incarnations).await?;
+        self.views.note(head, entry.tags(), &view);
+        Ok(view.allows(entry.stamp()))
+    }
+
+    /// Looks up together what is not known of the tags of many entries, so that each needs no look of its own.
+    async fn look_up_tags(&self, entries: impl Iterator<Item = &(Entry<Payload>, Stamp)>) -> Result<()> {
+        // in a strict cluster each node's entries have a ledger of their own
+        if self.strict {
+            return Ok(());
+        }
+        let unknown = entries.filter(|(entry, head)| self.views.allow(entry, *head).is_none());
+        let mut tags: Vec<Tag> = unknown.flat_map(|(entry, _)| entry.tags().iter().cloned()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let ledger = RedisLedger::new(Arc::clone(&self.server), self.space.clone());
+        let (head, view) = ledger.look(&tags, &[]).await?;
+        self.views.note(head, &tags, &view);
+        Ok(())
+    }
+
+    /// The entry in what was found, whatever its tags. Bytes that are no entry are a counted miss.
     fn entry(&self, key: &StoreKey, raw: Raw, now: Timestamp) -> Option<Entry<Payload>> {
         self.see_ledger(raw.ledger);
         match Frame::decode(raw.bytes, key, self.scope.schema()) {
             Ok(frame) if frame.stamp.ledger() == raw.ledger.ledger() => {
-                let [created, expires] = raw.reading.to_local([frame.created_ms, frame.expires_ms], now);
-                let entry = Entry::new(frame.payload.map(Into::into), now, Duration::ZERO)
-                    .with_times(created, expires)
-                    .with_load_cost(Duration::from_micros(u64::from(frame.cost_us)));
+                let times = [frame.created_ms, frame.soft_ms, frame.expires_ms];
+                let entry = frame.into_entry(raw.reading.to_local(times, now));
                 entry.is_alive(now).then_some(entry)
             }
             Ok(_) => None,
@@ -78,16 +118,9 @@ impl RedisStore {
         now: Timestamp,
     ) -> bytes::Bytes {
         let expires_ms = reading.ending_in(entry.remaining(now), now);
-        let frame = Frame {
-            payload: entry.value().map(|payload| Payload::clone(payload)),
-            schema: self.scope.schema(),
-            cost_us: u32::try_from(entry.load_cost().as_micros()).unwrap_or(u32::MAX),
-            created_ms: reading.begun_before(entry.age(now), now),
-            soft_ms: expires_ms,
-            expires_ms,
-            stamp,
-        };
-        frame.encode(key)
+        let soft_ms = reading.ending_in(entry.freshness(now), now);
+        let times = [reading.begun_before(entry.age(now), now), soft_ms, expires_ms];
+        Frame::of(entry, self.scope.schema(), stamp, times).encode(key)
     }
 
     /// Commands whose answers tell which ledger an entry at `name` must be of: [`head`](Self::head) takes them.
@@ -126,6 +159,7 @@ impl RedisStore {
             }
             (fences::Announced::Value(_), None) => Announced::Lost,
             (fences::Announced::Busy(left), _) => Announced::Busy(left),
+            (fences::Announced::Guarded, _) => Announced::Guarded,
             (fences::Announced::Fence(fence), head) => {
                 // a load is stamped before it begins: with what was read beside the announcement, or made now
                 let stamp = match head {
@@ -146,6 +180,7 @@ enum Announced {
     Lost,
     Fence(Fence),
     Busy(Duration),
+    Guarded,
 }
 
 impl CacheBackend<StoreKey, Payload> for RedisStore {
@@ -166,7 +201,10 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let found = self.batcher.read(key, now).await;
         let raw = found.map_err(|failure| failure.into_error("get"))?;
-        Ok(raw.and_then(|raw| self.entry(key, raw, now)))
+        match raw {
+            Some(raw) => self.judged(key, raw, now).await,
+            None => Ok(None),
+        }
     }
 
     async fn get_many(&self, keys: &[StoreKey], now: Timestamp) -> Result<Vec<Option<Entry<Payload>>>> {
@@ -184,13 +222,28 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
             // some nodes of a cluster answered: what they have is served
             self.scope.record(&Event::backend_failed("get_many", &error));
         }
-        let entry = |(key, found): (&StoreKey, Found)| self.entry(key, found.ok()??, now);
-        Ok(keys.iter().zip(found).map(entry).collect())
+        let raws = keys.iter().zip(found).map(|(key, found)| {
+            let raw = found.ok().flatten()?;
+            let head = raw.ledger;
+            Some((self.entry(key, raw, now)?, head))
+        });
+        let raws: Vec<_> = raws.collect();
+        self.look_up_tags(raws.iter().flatten()).await?;
+        let mut entries = Vec::with_capacity(keys.len());
+        for (key, raw) in keys.iter().zip(raws) {
+            entries.push(match raw {
+                Some((entry, head)) if entry.tags().is_empty() || self.allows(key, &entry, head).await? => {
+                    Some(entry)
+                }
+                _ => None,
+            });
+        }
+        Ok(entries)
     }
 
     async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
         let announced = match self.announce(key, announce, now).await? {
-            Announced::Value(raw) => match self.entry(key, raw, now) {
+            Announced::Value(raw) => match self.judged(key, raw, now).await? {
                 Some(entry) => return Ok(Begun::Hit(entry)),
                 None => self.announce(key, announce.despite_hit(), now).await?,
             },
@@ -200,6 +253,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         match announced {
             Announced::Fence(fence) => Ok(Begun::Granted(fence)),
             Announced::Busy(left) => Ok(Begun::Busy(left)),
+            Announced::Guarded => Ok(Begun::Guarded),
             Announced::Value(_) | Announced::Lost => {
                 Err(Error::new(ErrorKind::Backend, "begin answered a value although told to ignore it"))
             }
@@ -214,7 +268,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         now: Timestamp,
     ) -> Result<Filled> {
         let failed = |failure: Failure| failure.into_error("fill");
-        let Names { value, fence: name } = self.space.entry(key);
+        let Names { value, fence: name, .. } = self.space.entry(key);
         let reading = self.server.reading("fill", &value, now).await?;
         let (bytes, life, nonce) =
             (self.frame(key, &entry, fence.stamp(), reading, now), life(&entry, now), hex(fence));
@@ -225,8 +279,13 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         let stored = answers.next().and_then(|reply| reply.number()).map_err(failed)? == 1;
         let head = self.head(&value, &mut answers).map_err(failed)?;
         // a namespace that was cleared while the load ran: what was stored belongs to no ledger
-        let stands = head.is_some_and(|head| head.ledger() == fence.stamp().ledger());
-        Ok(if stored && stands { Filled::Stored } else { Filled::Refused })
+        let Some(head) = head.filter(|head| stored && head.ledger() == fence.stamp().ledger()) else {
+            return Ok(Filled::Refused);
+        };
+        // and one of whose tags was invalidated: it is there, and nobody will ever be given it
+        let entry = entry.stamped(fence.stamp());
+        let allowed = entry.tags().is_empty() || self.allows(key, &entry, head).await?;
+        Ok(if allowed { Filled::Stored } else { Filled::Refused })
     }
 
     async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {
@@ -238,11 +297,12 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
     }
 
     async fn put(&self, key: &StoreKey, entry: Entry<Payload>, now: Timestamp) -> Result<()> {
-        let Names { value, fence } = self.space.entry(key);
-        let stamp = self.server.stamp("put", &self.space, self.strict, &value).await?;
-        let reading = self.server.reading("put", &value, now).await?;
+        let names = self.space.entry(key);
+        let value = &names.value;
+        let stamp = self.server.stamp("put", &self.space, self.strict, value).await?;
+        let reading = self.server.reading("put", value, now).await?;
         let (bytes, life) = (self.frame(key, &entry, stamp, reading, now), life(&entry, now));
-        let command = PUT.call(&[&value, &fence], [Arg::from(&bytes[..]), Arg::from(life.as_str())]);
+        let command = PUT.call(&names.all(), [Arg::from(&bytes[..]), Arg::from(life.as_str())]);
         self.server.run_one("put", command).await.map(|_| ())
     }
 
@@ -259,5 +319,27 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         let fresh = identity();
         let command = CLEAR.call(&[&self.space.head, &self.space.tags], [Arg::from(fresh.as_str())]);
         self.server.run_one("clear", command).await.map(|_| ())
+    }
+
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        let ledger = RedisLedger::new(Arc::clone(&self.server), self.space.clone());
+        let stamp = ledger.invalidate(tags).await?;
+        if !self.strict {
+            return Ok(stamp);
+        }
+        // entries know the ledger by the life of its server too
+        self.server.stamp("invalidate tags", &self.space, true, &self.space.head).await
+    }
+
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        RedisLedger::new(Arc::clone(&self.server), self.space.clone()).prune(count).await
+    }
+
+    async fn guard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+        self.server.guard(&self.space.entry(key), guard).await
+    }
+
+    async fn unguard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+        self.server.unguard(&self.space.entry(key), guard).await
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
 /// One entry of a cache. Cloning it is a reference count; the value is shared, never copied.
@@ -21,9 +22,20 @@ use crate::time::Timestamp;
 /// ```
 pub struct Entry<V> {
     value: Option<Arc<V>>,
+    fresh_until: Timestamp,
     expires: Timestamp,
     born: Born,
     mark: Mark,
+    /// What few entries have: shared by all copies, and nothing but a null pointer in the others.
+    extra: Option<Arc<Extra>>,
+}
+
+/// What an entry carries besides its value and times.
+#[derive(Debug, Clone, Default)]
+struct Extra {
+    tags: Box<[Tag]>,
+    stamp: Stamp,
+    validator: Option<Box<str>>,
 }
 
 /// Where and when a [`Tiered`](crate::Tiered) near tier placed an entry: a slot in 16 bits, a generation in 48. Nothing to
@@ -93,7 +105,8 @@ impl<V> Entry<V> {
     #[must_use]
     pub fn new(value: Option<Arc<V>>, now: Timestamp, ttl: Duration) -> Self {
         let born = Born::new(now, Duration::ZERO);
-        Self { value, expires: now.saturating_add(ttl), born, mark: Mark::default() }
+        let expires = now.saturating_add(ttl);
+        Self { value, fresh_until: expires, expires, born, mark: Mark::default(), extra: None }
     }
 
     /// The value, or `None` for a negative entry.
@@ -139,6 +152,49 @@ impl<V> Entry<V> {
     #[must_use]
     pub fn created(&self) -> Timestamp {
         self.born.created()
+    }
+
+    /// The first moment at which the entry is no longer fresh (the soft TTL): from then until [`expires`](Self::expires)
+    /// it is stale, and served only by strategies that say so.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// let entry = entry.with_stale(Duration::from_secs(30));
+    /// assert_eq!(entry.fresh_until(), now.saturating_add(Duration::from_secs(60)));
+    /// assert_eq!(entry.expires(), now.saturating_add(Duration::from_secs(90)));
+    /// ```
+    #[must_use]
+    pub fn fresh_until(&self) -> Timestamp {
+        self.fresh_until
+    }
+
+    /// Whether the entry is fresh at `now`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
+    /// assert!(entry.is_fresh(now) && !entry.is_fresh(entry.fresh_until()));
+    /// ```
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.fresh_until || self.fresh_until == Timestamp::NEVER
+    }
+
+    /// The same entry, kept for `window` longer than it is fresh.
+    ///
+    /// # Examples
+    /// See [`fresh_until`](Self::fresh_until).
+    #[must_use]
+    pub fn with_stale(mut self, window: Duration) -> Self {
+        self.expires = self.fresh_until.saturating_add(window);
+        self
     }
 
     /// The first moment at which the entry is dead (the hard TTL).
@@ -201,6 +257,21 @@ impl<V> Entry<V> {
         if self.expires == Timestamp::NEVER { Duration::MAX } else { now.until(self.expires) }
     }
 
+    /// How long the entry stays fresh from `now`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let now = Timestamp::from_nanos(5_000_000);
+    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60)).with_stale(Duration::MAX);
+    /// assert_eq!(entry.freshness(now), Duration::from_secs(60));
+    /// ```
+    #[must_use]
+    pub fn freshness(&self, now: Timestamp) -> Duration {
+        if self.fresh_until == Timestamp::NEVER { Duration::MAX } else { now.until(self.fresh_until) }
+    }
+
     /// How long the load took that made the value, in microseconds, to five digits; zero when not known.
     ///
     /// # Examples
@@ -241,14 +312,102 @@ impl<V> Entry<V> {
     /// # use larder::{Entry, Timestamp};
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// let moved = entry.with_times(Timestamp::ORIGIN, now);
+    /// let moved = entry.with_times(Timestamp::ORIGIN, now, now);
     /// assert!(!moved.is_alive(now));
     /// ```
     #[must_use]
-    pub fn with_times(mut self, created: Timestamp, expires: Timestamp) -> Self {
+    pub fn with_times(mut self, created: Timestamp, fresh_until: Timestamp, expires: Timestamp) -> Self {
         self.born = Born::new(created, self.load_cost());
+        self.fresh_until = fresh_until.min(expires);
         self.expires = expires;
         self
+    }
+
+    /// The tags that the entry carries.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Tag, Timestamp};
+    /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
+    /// assert!(entry.tags().is_empty());
+    /// assert_eq!(entry.with_tags([Tag::new("shop", 7)]).tags(), [Tag::new("shop", 7)]);
+    /// ```
+    #[must_use]
+    pub fn tags(&self) -> &[Tag] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.tags)
+    }
+
+    /// The same entry with these tags, each once.
+    ///
+    /// # Examples
+    /// See [`tags`](Self::tags).
+    #[must_use]
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        let mut tags: Vec<Tag> = tags.into_iter().collect();
+        tags.sort_unstable();
+        tags.dedup();
+        if !tags.is_empty() || !self.tags().is_empty() {
+            self.extra().tags = tags.into();
+        }
+        self
+    }
+
+    /// The state of the ledger before the entry was loaded; zeros unless it carries tags and was stored.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Stamp, Tag, Timestamp};
+    /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
+    /// let tagged = entry.with_tags([Tag::new("shop", 7)]).stamped(Stamp::new(1, 2));
+    /// assert_eq!(tagged.stamp(), Stamp::new(1, 2));
+    /// ```
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.extra.as_ref().map(|extra| extra.stamp).unwrap_or_default()
+    }
+
+    /// The same entry, loaded in this state of the ledger. Does nothing to an entry without tags, which no ledger ends.
+    ///
+    /// # Examples
+    /// See [`stamp`](Self::stamp).
+    #[must_use]
+    pub fn stamped(mut self, stamp: Stamp) -> Self {
+        if !self.tags().is_empty() {
+            self.extra().stamp = stamp;
+        }
+        self
+    }
+
+    /// By what the source recognizes this version of the value: an ETag, a row's version.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use larder::{Entry, Timestamp};
+    /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
+    /// assert_eq!(entry.with_validator(Some("v7".into())).validator(), Some("v7"));
+    /// ```
+    #[must_use]
+    pub fn validator(&self) -> Option<&str> {
+        self.extra.as_ref().and_then(|extra| extra.validator.as_deref())
+    }
+
+    /// The same entry with another validator, or none.
+    ///
+    /// # Examples
+    /// See [`validator`](Self::validator).
+    #[must_use]
+    pub fn with_validator(mut self, validator: Option<Box<str>>) -> Self {
+        if validator.is_some() || self.validator().is_some() {
+            self.extra().validator = validator;
+        }
+        self
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        Arc::make_mut(self.extra.get_or_insert_default())
     }
 
     /// The same entry around another form of its value: for decorators that encode and decode.
@@ -267,9 +426,9 @@ impl<V> Entry<V> {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn try_map<W, E>(self, change: impl FnOnce(&V) -> Result<W, E>) -> Result<Entry<W>, E> {
-        let Self { value, expires, born, mark } = self;
+        let Self { value, fresh_until, expires, born, mark, extra } = self;
         let value = value.map(|value| change(&value).map(Arc::new)).transpose()?;
-        Ok(Entry { value, expires, born, mark })
+        Ok(Entry { value, fresh_until, expires, born, mark, extra })
     }
 
     /// The same entry, dead at `latest` if it would have lived longer.
@@ -285,6 +444,7 @@ impl<V> Entry<V> {
     #[must_use]
     pub fn expiring_by(mut self, latest: Timestamp) -> Self {
         self.expires = self.expires.min(latest);
+        self.fresh_until = self.fresh_until.min(latest);
         self
     }
 
@@ -300,8 +460,15 @@ impl<V> Entry<V> {
 
 impl<V> Clone for Entry<V> {
     fn clone(&self) -> Self {
-        let Self { value, expires, born, mark } = self;
-        Self { value: value.clone(), expires: *expires, born: *born, mark: *mark }
+        let Self { value, fresh_until, expires, born, mark, extra } = self;
+        Self {
+            value: value.clone(),
+            fresh_until: *fresh_until,
+            expires: *expires,
+            born: *born,
+            mark: *mark,
+            extra: extra.clone(),
+        }
     }
 }
 
@@ -310,7 +477,9 @@ impl<V> fmt::Debug for Entry<V> {
         f.debug_struct("Entry")
             .field("negative", &self.value.is_none())
             .field("created", &self.created())
+            .field("fresh_until", &self.fresh_until)
             .field("expires", &self.expires)
+            .field("tags", &self.tags())
             .finish_non_exhaustive()
     }
 }
@@ -320,9 +489,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_as_small_as_four_words() {
-        assert_eq!(size_of::<Option<Entry<String>>>(), 40);
-        assert_eq!(size_of::<Entry<String>>(), 32);
+    fn an_entry_is_as_small_as_six_words() {
+        assert_eq!(size_of::<Option<Entry<String>>>(), 56);
+        assert_eq!(size_of::<Entry<String>>(), 48);
     }
 
     #[test]

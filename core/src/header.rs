@@ -13,10 +13,10 @@
 //! | 8 | 4 | schema version |
 //! | 12 | 4 | time the load took, in microseconds |
 //! | 16 | 8 | created |
-//! | 24 | 8 | soft expiry (equal to the hard one unless stale values are served) |
+//! | 24 | 8 | soft expiry (equal to the hard one unless stale values are kept) |
 //! | 32 | 8 | hard expiry |
 //! | 40 | 4 | length of the key |
-//! | 44 | 4 | length of the extensions, 0 in this version |
+//! | 44 | 4 | length of the extensions |
 //! | 48 | 4 | length of the payload |
 //! | 52 | 4 | reserved, 0 |
 //! | 56 | 8 | identity of the namespace's ledger when the load began (5.4 of the design: tags, `clear`) |
@@ -24,20 +24,29 @@
 //! | 72 | 8 | XXH3-64 of the bytes `80..`, seeded with the XXH3-64 of the bytes `0..72` |
 //! | 80 | | the whole encoded key, the extensions, the payload |
 //!
+//! An extension is a byte of kind, its length in 4 bytes, and its text in UTF-8: kind 1 is a [`Tag`] that the entry
+//! carries (one extension each), kind 2 the validator by which the source recognizes this version of the value.
+//!
 //! Whatever is not exactly this is a miss: a reader never fails on bytes it does not know.
+
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use twox_hash::XxHash3_64;
 
 use crate::backend::Payload;
 use crate::codec::CodecId;
+use crate::entry::Entry;
 use crate::key::StoreKey;
-use crate::tag::Stamp;
+use crate::tag::{Stamp, Tag};
+use crate::time::Timestamp;
 
 const MAGIC: &[u8; 4] = b"lrdr";
 const VERSION: u8 = 1;
 const NEGATIVE: u8 = 1;
 const LENGTH: usize = 80;
+const TAG: u8 = 1;
+const VALIDATOR: u8 = 2;
 const CHECKSUM: std::ops::Range<usize> = 72..80;
 
 /// The parts of a stored entry: what [`Frame::encode`] writes and [`Frame::decode`] reads.
@@ -54,6 +63,8 @@ const CHECKSUM: std::ops::Range<usize> = 72..80;
 ///     soft_ms: 61_000,
 ///     expires_ms: 61_000,
 ///     stamp: Stamp::default(),
+///     tags: vec![],
+///     validator: None,
 /// };
 /// let bytes = frame.encode(&key);
 /// assert_eq!(Frame::decode(bytes.clone(), &key, 0)?, frame);
@@ -76,6 +87,10 @@ pub struct Frame {
     pub expires_ms: u64,
     /// The namespace's ledger when the load began; zeros in a store that has none.
     pub stamp: Stamp,
+    /// The tags that the entry carries.
+    pub tags: Vec<Tag>,
+    /// By what the source recognizes this version of the value.
+    pub validator: Option<Box<str>>,
 }
 
 /// Why stored bytes are not an entry. Always a miss, never an error of a read.
@@ -113,16 +128,66 @@ pub enum FrameError {
 }
 
 impl Frame {
+    /// The frame of an entry whose times, created, soft and hard expiry, are told in milliseconds of the store's clock.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{Entry, Frame, Stamp, Timestamp};
+    /// let absent = Entry::new(None, Timestamp::ORIGIN, Duration::from_secs(60));
+    /// let frame = Frame::of(&absent, 0, Stamp::default(), [1_000, 61_000, 61_000]);
+    /// assert_eq!((frame.created_ms, frame.expires_ms), (1_000, 61_000));
+    /// ```
+    #[must_use]
+    pub fn of(entry: &Entry<Payload>, schema: u32, stamp: Stamp, times_ms: [u64; 3]) -> Self {
+        let [created_ms, soft_ms, expires_ms] = times_ms;
+        Self {
+            payload: entry.value().map(|payload| Payload::clone(payload)),
+            schema,
+            cost_us: u32::try_from(entry.load_cost().as_micros()).unwrap_or(u32::MAX),
+            created_ms,
+            soft_ms,
+            expires_ms,
+            stamp,
+            tags: entry.tags().to_vec(),
+            validator: entry.validator().map(Into::into),
+        }
+    }
+
+    /// The entry in this frame, its times told in the reader's clock.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{Entry, Frame, Stamp, Timestamp};
+    /// let absent = Entry::new(None, Timestamp::ORIGIN, Duration::from_secs(60));
+    /// let frame = Frame::of(&absent, 0, Stamp::default(), [1_000, 61_000, 61_000]);
+    /// let entry = frame.into_entry([Timestamp::ORIGIN, Timestamp::NEVER, Timestamp::NEVER]);
+    /// assert!(entry.value().is_none() && entry.expires() == Timestamp::NEVER);
+    /// ```
+    #[must_use]
+    pub fn into_entry(self, times: [Timestamp; 3]) -> Entry<Payload> {
+        let [created, fresh_until, expires] = times;
+        let entry = Entry::new(self.payload.map(Into::into), created, Duration::ZERO)
+            .with_times(created, fresh_until, expires)
+            .with_load_cost(Duration::from_micros(u64::from(self.cost_us)));
+        if self.tags.is_empty() && self.validator.is_none() {
+            return entry;
+        }
+        entry.with_tags(self.tags).with_validator(self.validator).stamped(self.stamp)
+    }
+
     /// The bytes to store under `key`.
     #[must_use]
     pub fn encode(&self, key: &StoreKey) -> Bytes {
-        let Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp } = self;
+        let Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp, tags, validator } = self;
+        let extensions = extensions(tags, validator.as_deref());
         let key = key.full().as_bytes();
         let (flags, codec, body) = match payload {
             Some(payload) => (0, payload.codec().get(), &payload.bytes()[..]),
             None => (NEGATIVE, 0, &[][..]),
         };
-        let mut out = BytesMut::with_capacity(LENGTH + key.len() + body.len());
+        let mut out = BytesMut::with_capacity(LENGTH + key.len() + extensions.len() + body.len());
         out.put_slice(MAGIC);
         out.put_slice(&[VERSION, flags, codec, 0]);
         out.put_u32_le(*schema);
@@ -131,13 +196,14 @@ impl Frame {
         out.put_u64_le(*soft_ms);
         out.put_u64_le(*expires_ms);
         out.put_u32_le(length(key));
-        out.put_u32_le(0);
+        out.put_u32_le(length(&extensions));
         out.put_u32_le(length(body));
         out.put_u32_le(0);
         out.put_u64_le(stamp.ledger());
         out.put_u64_le(stamp.count());
         out.put_u64_le(0);
         out.put_slice(key);
+        out.put_slice(&extensions);
         out.put_slice(body);
         let sum = checksum(&out);
         out[CHECKSUM].copy_from_slice(&sum.to_le_bytes());
@@ -177,22 +243,51 @@ impl Frame {
         if checksum(&bytes).to_le_bytes() != bytes[CHECKSUM] {
             return Err(FrameError::Corrupt);
         }
-        if extensions != 0 {
-            return Err(FrameError::Unknown);
-        }
-        let body = LENGTH + key_length;
-        if &bytes[LENGTH..body] != key.full().as_bytes() {
+        let key_end = LENGTH + key_length;
+        if &bytes[LENGTH..key_end] != key.full().as_bytes() {
             return Err(FrameError::OtherKey);
         }
         if found_schema != schema {
             return Err(FrameError::OtherSchema);
         }
+        let body = key_end + extensions;
+        let (tags, validator) = extended(&bytes[key_end..body])?;
         let payload = (flags & NEGATIVE == 0).then(|| {
             bytes.advance(body);
             Payload::new(CodecId::new(codec), bytes)
         });
-        Ok(Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp })
+        Ok(Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp, tags, validator })
     }
+}
+
+fn extensions(tags: &[Tag], validator: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let tags = tags.iter().map(|tag| (TAG, tag.as_str()));
+    for (kind, text) in tags.chain(validator.map(|text| (VALIDATOR, text))) {
+        out.put_u8(kind);
+        out.put_u32_le(length(text.as_bytes()));
+        out.put_slice(text.as_bytes());
+    }
+    out
+}
+
+type Extended = (Vec<Tag>, Option<Box<str>>);
+
+fn extended(mut bytes: &[u8]) -> Result<Extended, FrameError> {
+    let (mut tags, mut validator) = (Vec::new(), None);
+    while !bytes.is_empty() {
+        let kind = bytes.try_get_u8().map_err(|_| FrameError::Unknown)?;
+        let length = bytes.try_get_u32_le().map_err(|_| FrameError::Unknown)? as usize;
+        let (text, rest) = bytes.split_at_checked(length).ok_or(FrameError::Unknown)?;
+        let text = std::str::from_utf8(text).map_err(|_| FrameError::Unknown)?;
+        match kind {
+            TAG => tags.push(Tag::from_stored(text)),
+            VALIDATOR => validator = Some(text.into()),
+            _ => return Err(FrameError::Unknown),
+        }
+        bytes = rest;
+    }
+    Ok((tags, validator))
 }
 
 fn length(part: &[u8]) -> u32 {
@@ -219,6 +314,8 @@ mod tests {
             soft_ms: 31_000,
             expires_ms: 61_000,
             stamp: Stamp::new(0xfeed, 41),
+            tags: vec![],
+            validator: None,
         }
     }
 
@@ -253,6 +350,10 @@ mod tests {
                 "7b226964223a377d"      // {"id":7}
             )
         );
+        let tagged = Frame { tags: vec![Tag::new("a", 1)], validator: Some("e".into()), ..sample() };
+        let bytes = tagged.encode(&StoreKey::new(&7u64));
+        assert_eq!(hex(&bytes[44..48]), "0e000000");
+        assert_eq!(hex(&bytes[81..95]), concat!("01", "03000000", "613a31", "02", "01000000", "65"));
         let absent = Frame { payload: None, ..sample() }.encode(&StoreKey::new(&7u64));
         assert_eq!(hex(&absent[4..8]), "01010000");
     }
@@ -260,8 +361,9 @@ mod tests {
     #[test]
     fn every_truncation_and_every_flipped_bit_is_refused() {
         let key = StoreKey::new(&7u64);
-        let bytes = sample().encode(&key);
-        assert_eq!(Frame::decode(bytes.clone(), &key, 3), Ok(sample()));
+        let tagged = Frame { tags: vec![Tag::new("a", 1)], validator: Some("e".into()), ..sample() };
+        let bytes = tagged.encode(&key);
+        assert_eq!(Frame::decode(bytes.clone(), &key, 3), Ok(tagged));
         for end in 0..bytes.len() {
             assert!(Frame::decode(bytes.slice(..end), &key, 3).is_err(), "{end} bytes were taken");
         }

@@ -80,6 +80,7 @@ mod entry;
 mod error;
 mod header;
 mod key;
+mod ledger;
 mod lock;
 mod observe;
 mod source;
@@ -89,8 +90,8 @@ mod time;
 
 pub use backend::{
     Announce, Begun, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded, EncodedBackend, Erased,
-    Fence, Filled, IntoBackend, Local, LocalStore, Payload, Prefix, Scope, Tiered, TieredBackend, Timeout,
-    TimeoutBackend, Weigher,
+    Fence, Filled, Guard, IntoBackend, Local, LocalStore, Payload, Prefix, Scope, Tiered, TieredBackend,
+    Timeout, TimeoutBackend, Weigher,
 };
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Fetched, Origin};

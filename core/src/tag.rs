@@ -46,6 +46,13 @@ impl Tag {
     }
 }
 
+impl Tag {
+    /// The tag that a stored entry names.
+    pub(crate) fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tag({})", self.0)

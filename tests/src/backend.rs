@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Announce, Begun, CacheBackend, Entry, Fence, Filled, Timestamp};
+use larder::{Announce, Begun, CacheBackend, Entry, Fence, Filled, Guard, Tag, Timestamp};
 
 use crate::{Fixture, Time};
 
@@ -49,7 +49,7 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
         self.fill_entry(key, fence, self.entry(value, MINUTE)).await
     }
 
-    async fn fill_entry(&self, key: &str, fence: Fence, entry: Entry<String>) -> Filled {
+    pub(crate) async fn fill_entry(&self, key: &str, fence: Fence, entry: Entry<String>) -> Filled {
         self.backend.fill(&key.to_owned(), fence, entry, self.now()).await.expect("fill answers")
     }
 
@@ -67,6 +67,39 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
 
     pub(crate) async fn remove(&self, key: &str) {
         self.backend.remove(&key.to_owned()).await.expect("remove answers");
+    }
+
+    pub(crate) fn tagged(&self, value: &str, tags: &[&str]) -> Entry<String> {
+        self.entry(value, MINUTE).with_tags(tags.iter().map(|tag| Tag::new("suite", tag)))
+    }
+
+    pub(crate) async fn invalidate_tags(&self, tags: &[&str]) {
+        let tags: Vec<Tag> = tags.iter().map(|tag| Tag::new("suite", tag)).collect();
+        self.backend.invalidate_tags(&tags).await.expect("invalidate_tags answers");
+    }
+
+    /// Whether a key is there, by every way of looking.
+    async fn is_there(&self, key: &str) -> bool {
+        let name = key.to_owned();
+        let peeked = self.backend.peek(&name, self.now()).is_some();
+        let many =
+            self.backend.get_many(std::slice::from_ref(&name), self.now()).await.expect("get_many answers");
+        let found = self.get(key).await.is_some();
+        assert_eq!(many[0].is_some(), found, "{key:?}: get_many and get agree");
+        assert!(found || !peeked, "{key:?}: a peek finds what a get does not");
+        if !found {
+            let begun = self.begin(key, Announce::shared(self.time.lease())).await;
+            assert!(!matches!(begun, Begun::Hit(_)), "{key:?}: begin finds what a get does not");
+        }
+        found
+    }
+
+    pub(crate) async fn guard(&self, key: &str, guard: Guard) {
+        self.backend.guard(&key.to_owned(), guard, self.now()).await.expect("guard answers");
+    }
+
+    pub(crate) async fn unguard(&self, key: &str, guard: Guard) {
+        self.backend.unguard(&key.to_owned(), guard, self.now()).await.expect("unguard answers");
     }
 
     async fn load(&self, key: &str, value: &str) {
@@ -478,4 +511,141 @@ pub async fn no_interleaving_revives_what_was_removed<F: Fixture>(fixture: F) {
             }
         }
     }
+}
+
+/// What is kept longer than it is fresh comes back with both its times, and is there until the later one.
+pub async fn a_stale_entry_is_kept<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let (fresh, slack) = (fixture.time().lease(), fixture.time().slack());
+    let entry = bench.entry("bread", fresh).with_stale(2 * fresh);
+    bench.put("put", entry.clone()).await;
+    let fence = bench.fence("filled").await;
+    assert_eq!(bench.fill_entry("filled", fence, entry).await, Filled::Stored);
+    let now = fixture.time().now();
+    for key in ["put", "filled"] {
+        let entry = bench.get(key).await.expect("fresh");
+        assert!(entry.is_fresh(now), "{key}: fresh at first");
+        assert!(
+            entry.freshness(now) <= fresh && entry.remaining(now) <= 3 * fresh,
+            "{key}: never lengthened"
+        );
+    }
+    fixture.time().advance(fresh + slack).await;
+    for key in ["put", "filled"] {
+        let now = fixture.time().now();
+        let entry = bench.get(key).await.expect("stale, and kept");
+        assert!(!entry.is_fresh(now) && entry.is_alive(now), "{key}: stale after {fresh:?}");
+    }
+    fixture.time().advance(2 * fresh).await;
+    assert!(bench.get("put").await.is_none() && bench.get("filled").await.is_none(), "dead at the hard TTL");
+}
+
+/// Tags and validator come back with the entry; another entry under the key has none of them.
+pub async fn an_entry_keeps_its_tags_and_validator<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let tagged = bench.tagged("bread", &["b", "a", "a", "a:b {c}"]).with_validator(Some("W/\"7\"".into()));
+    bench.put("a", tagged.clone()).await;
+    let found = bench.get("a").await.expect("stored");
+    assert_eq!((found.tags(), found.validator()), (tagged.tags(), Some("W/\"7\"")));
+    assert_eq!(found.tags().len(), 3, "each tag once");
+    bench.put("a", bench.entry("cake", MINUTE)).await;
+    let found = bench.get("a").await.expect("stored");
+    assert!(found.tags().is_empty() && found.validator().is_none());
+}
+
+/// An invalidated tag ends the entries that carry it, put or filled, and no others.
+pub async fn an_invalidated_tag_ends_its_entries<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    bench.put("red", bench.tagged("1", &["red"])).await;
+    bench.put("both", bench.tagged("2", &["red", "blue"])).await;
+    bench.put("blue", bench.tagged("3", &["blue"])).await;
+    bench.put("none", bench.entry("4", MINUTE)).await;
+    let fence = bench.fence("filled").await;
+    assert_eq!(bench.fill_entry("filled", fence, bench.tagged("5", &["red"])).await, Filled::Stored);
+    for key in ["red", "both", "blue", "none", "filled"] {
+        assert!(bench.is_there(key).await, "{key}");
+    }
+    bench.invalidate_tags(&["green"]).await;
+    for key in ["red", "both", "blue", "none", "filled"] {
+        assert!(bench.is_there(key).await, "{key}: nobody carries the green tag");
+    }
+    bench.invalidate_tags(&["red", "other"]).await;
+    for key in ["red", "both", "filled"] {
+        assert!(!bench.is_there(key).await, "{key} carried the tag");
+    }
+    assert!(bench.is_there("blue").await && bench.is_there("none").await, "the others stay");
+    bench.put("red", bench.tagged("6", &["red"])).await;
+    assert_eq!(bench.value("red").await.as_deref(), Some("6"), "the tag can be used again");
+    bench.invalidate_tags(&["blue"]).await;
+    assert!(!bench.is_there("blue").await && bench.is_there("red").await);
+}
+
+/// A load announced before the invalidation of a tag does not store an entry that carries it; one after does.
+pub async fn a_tag_invalidation_defeats_loads_announced_before<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let (old, other) = (bench.fence("a").await, bench.fence("b").await);
+    bench.invalidate_tags(&["red"]).await;
+    assert_eq!(bench.fill_entry("a", old, bench.tagged("old", &["red"])).await, Filled::Refused);
+    assert!(!bench.is_there("a").await);
+    assert_eq!(bench.fill_entry("b", other, bench.tagged("other", &["blue"])).await, Filled::Stored);
+    assert!(bench.is_there("b").await);
+    let young = bench.granted("a", Announce::shared(fixture.time().lease()).despite_hit()).await;
+    assert_eq!(bench.fill_entry("a", young, bench.tagged("young", &["red"])).await, Filled::Stored);
+    assert_eq!(bench.value("a").await.as_deref(), Some("young"));
+}
+
+/// A forgotten tag costs entries that are older than what was forgotten, and never brings one back.
+pub async fn pruning_tags_revives_nothing<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    bench.put("old", bench.tagged("1", &["red"])).await;
+    let tags = [Tag::new("suite", "red")];
+    let count = bench.backend.invalidate_tags(&tags).await.expect("invalidate_tags answers").count();
+    bench.put("young", bench.tagged("2", &["red", "blue"])).await;
+    assert_eq!(bench.backend.prune_tags(count).await.expect("prune_tags answers"), 1);
+    assert!(!bench.is_there("old").await, "still ended");
+    assert!(bench.is_there("young").await, "stamped at the floor, and not below");
+    bench.invalidate_tags(&["blue"]).await;
+    assert!(!bench.is_there("young").await);
+}
+
+/// While a write is announced its key is not there and cannot be stored, by a load or by a put.
+pub async fn a_guard_keeps_a_key_out<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let lease = fixture.time().lease();
+    let [one, two] = [Guard::new(1, 10 * MINUTE), Guard::new(2, 10 * MINUTE)];
+    bench.put("a", bench.entry("old", MINUTE)).await;
+    let announced = bench.granted("a", Announce::shared(lease).despite_hit()).await;
+    bench.guard("a", one).await;
+    assert!(!bench.is_there("a").await, "gone when the write begins");
+    assert_eq!(
+        bench.fill("a", announced, "old").await,
+        Filled::Refused,
+        "a load announced before stores nothing"
+    );
+    assert!(matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Guarded));
+    bench.put("a", bench.entry("put", MINUTE)).await;
+    assert!(!bench.is_there("a").await, "a put stores nothing");
+    bench.guard("a", two).await;
+    bench.unguard("a", one).await;
+    assert!(
+        matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Guarded),
+        "the other write goes on"
+    );
+    bench.put("b", bench.entry("bread", MINUTE)).await;
+    assert!(bench.is_there("b").await, "another key is free");
+    bench.unguard("a", two).await;
+    bench.unguard("a", two).await;
+    bench.load("a", "new").await;
+    assert_eq!(bench.value("a").await.as_deref(), Some("new"));
+}
+
+/// The guard of a writer that died ends by itself.
+pub async fn a_guard_ends_with_its_life<F: Fixture>(fixture: F) {
+    bench!(bench, fixture);
+    let life = fixture.time().lease();
+    bench.guard("a", Guard::new(1, life)).await;
+    assert!(matches!(bench.begin("a", Announce::shared(life)).await, Begun::Guarded));
+    fixture.time().advance(life + MILLI).await;
+    bench.load("a", "bread").await;
+    assert!(bench.is_there("a").await);
 }

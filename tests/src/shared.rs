@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{Announce, Begun, CacheBackend, Filled};
+use larder::{Announce, Begun, CacheBackend, Filled, Guard};
 
 use crate::SharedFixture;
 use crate::backend::Bench;
@@ -68,4 +68,32 @@ pub async fn an_entry_ends_for_both<F: SharedFixture>(fixture: F) {
     one.put("a", one.entry("bread", life)).await;
     fixture.time().advance(life).await;
     assert!(one.get("a").await.is_none() && two.get("a").await.is_none());
+}
+
+/// A tag that one process invalidates ends the entries and the loads of the other.
+pub async fn a_tag_invalidation_reaches_the_other_process<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    one.put("a", one.tagged("bread", &["red"])).await;
+    assert_eq!(two.value("a").await.as_deref(), Some("bread"));
+    let (announced, other) = (one.fence("b").await, one.fence("c").await);
+    two.invalidate_tags(&["red"]).await;
+    assert!(one.get("a").await.is_none() && two.get("a").await.is_none());
+    assert_eq!(one.fill_entry("b", announced, one.tagged("old", &["red"])).await, Filled::Refused);
+    assert_eq!(one.fill_entry("c", other, one.tagged("good", &["blue"])).await, Filled::Stored);
+    assert!(two.get("b").await.is_none() && two.get("c").await.is_some());
+}
+
+/// While one process writes, the other stores nothing; several may write at once.
+pub async fn a_guard_holds_across_processes<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    let [first, second] = [Guard::new(1, 10 * MINUTE), Guard::new(2, 10 * MINUTE)];
+    let announced = two.fence("a").await;
+    one.guard("a", first).await;
+    assert_eq!(two.fill("a", announced, "old").await, Filled::Refused);
+    two.guard("a", second).await;
+    one.unguard("a", first).await;
+    assert!(matches!(one.begin("a", Announce::shared(fixture.time().lease())).await, Begun::Guarded));
+    two.unguard("a", second).await;
+    let fence = one.fence("a").await;
+    assert_eq!(one.fill("a", fence, "new").await, Filled::Stored);
 }

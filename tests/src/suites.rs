@@ -31,6 +31,13 @@ macro_rules! backend_suite {
             values_come_back_unchanged
             a_peek_never_contradicts_a_get
             no_interleaving_revives_what_was_removed
+            a_stale_entry_is_kept
+            an_entry_keeps_its_tags_and_validator
+            an_invalidated_tag_ends_its_entries
+            a_tag_invalidation_defeats_loads_announced_before
+            pruning_tags_revives_nothing
+            a_guard_keeps_a_key_out
+            a_guard_ends_with_its_life
         }
     };
     (@tests $fixture:expr; $($property:ident)*) => {$(
@@ -54,6 +61,8 @@ macro_rules! shared_suite {
             processes_share_a_fence
             an_exclusive_announcement_holds_across_processes
             an_entry_ends_for_both
+            a_tag_invalidation_reaches_the_other_process
+            a_guard_holds_across_processes
         }
     };
     (@tests $fixture:expr; $($property:ident)*) => {$(

@@ -121,7 +121,7 @@ mod ledgers {
 mod broken {
     use std::time::Duration;
 
-    use larder::{Announce, Begun, Entry, Fence, Filled, Result, Timestamp};
+    use larder::{Announce, Begun, Entry, Fence, Filled, Guard, Result, Stamp, Tag, Timestamp};
     use larder_testkit::backend as properties;
 
     use super::*;
@@ -134,6 +134,8 @@ mod broken {
         Misaligned,
         IgnoresLeases,
         PeeksOld,
+        IgnoresTags,
+        IgnoresGuards,
     }
 
     type Inner = Local<String, larder::doc::Map<String, String>>;
@@ -208,6 +210,22 @@ mod broken {
         async fn clear(&self) -> Result<()> {
             self.0.clear().await
         }
+        async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+            let tags = if self.1 == Fault::IgnoresTags { &[] } else { tags };
+            CacheBackend::<String, String>::invalidate_tags(&self.0, tags).await
+        }
+        async fn prune_tags(&self, count: u64) -> Result<usize> {
+            CacheBackend::<String, String>::prune_tags(&self.0, count).await
+        }
+        async fn guard(&self, key: &String, guard: Guard, now: Timestamp) -> Result<()> {
+            match self.1 {
+                Fault::IgnoresGuards => self.0.remove(key).await,
+                _ => self.0.guard(key, guard, now).await,
+            }
+        }
+        async fn unguard(&self, key: &String, guard: Guard, now: Timestamp) -> Result<()> {
+            self.0.unguard(key, guard, now).await
+        }
     }
 
     struct Fixed(Fault, Time);
@@ -251,6 +269,9 @@ mod broken {
         IgnoresLeases by a_fence_ends_with_its_lease;
         PeeksOld by a_removed_key_is_gone;
         PeeksOld by no_interleaving_revives_what_was_removed;
+        IgnoresTags by an_invalidated_tag_ends_its_entries;
+        IgnoresTags by a_tag_invalidation_defeats_loads_announced_before;
+        IgnoresGuards by a_guard_keeps_a_key_out;
     }
 }
 

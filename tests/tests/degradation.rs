@@ -95,6 +95,8 @@ async fn garbage_is_a_counted_miss_and_is_overwritten() {
         soft_ms: u64::MAX,
         expires_ms: u64::MAX,
         stamp: larder::Stamp::default(),
+        tags: vec![],
+        validator: None,
     };
     let other = StoreKey::new(&2u64);
     let good = frame("10", 0).encode(&key);

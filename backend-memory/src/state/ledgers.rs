@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use larder::{LedgerView, Stamp, Tag};
+use larder::{Entry, LedgerView, Stamp, Tag};
 
 use super::State;
 use crate::push::Push;
@@ -50,6 +50,11 @@ impl State {
         let ledger = self.ledger(namespace);
         let counts = tags.iter().map(|tag| ledger.tags.get(tag).copied().unwrap_or(ledger.floor)).collect();
         LedgerView::new(ledger.id, counts)
+    }
+
+    /// Whether no tag has ended an entry of this namespace.
+    pub(crate) fn allows<V>(&mut self, namespace: &str, entry: &Entry<V>) -> bool {
+        entry.tags().is_empty() || self.view(namespace, entry.tags()).allows(entry.stamp())
     }
 
     pub(crate) fn prune(&mut self, namespace: &str, count: u64) -> usize {

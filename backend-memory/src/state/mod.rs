@@ -2,6 +2,7 @@
 
 mod eviction;
 mod fences;
+mod guards;
 mod ledgers;
 mod links;
 mod locks;
@@ -14,6 +15,7 @@ use larder::{StoreKey, Timestamp};
 
 pub(crate) use fences::Grant;
 use fences::Standing;
+use guards::Guarded;
 use ledgers::Ledger;
 use links::Link;
 use locks::Lock;
@@ -54,6 +56,7 @@ pub(crate) struct Stored {
 pub(crate) struct Data {
     values: BTreeMap<Name, Stored>,
     fences: BTreeMap<Name, Standing>,
+    guards: BTreeMap<Name, Vec<Guarded>>,
     locks: BTreeMap<String, Lock>,
     ledgers: BTreeMap<String, Ledger>,
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::entry::Entry;
 use crate::observe::{BreakerState, Event};
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Result};
 
@@ -256,5 +257,17 @@ where
     }
     async fn clear(&self) -> Result<()> {
         self.always(self.inner.clear()).await
+    }
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        self.always(self.inner.invalidate_tags(tags)).await
+    }
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        self.always(self.inner.prune_tags(count)).await
+    }
+    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.always(self.inner.guard(key, guard, now)).await
+    }
+    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.always(self.inner.unguard(key, guard, now)).await
     }
 }

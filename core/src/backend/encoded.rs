@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::codec::{Codec, CodecId};
 use crate::entry::Entry;
 use crate::key::{CacheKey, StoreKey};
 use crate::observe::Event;
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Result};
 
@@ -236,6 +237,7 @@ where
         match begun {
             Begun::Granted(fence) => Ok(Begun::Granted(fence)),
             Begun::Busy(lease) => Ok(Begun::Busy(lease)),
+            Begun::Guarded => Ok(Begun::Guarded),
             // only a store that breaks its contract answers so; loading unfenced is safe
             Begun::Hit(_) => {
                 Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it"))
@@ -270,5 +272,21 @@ where
 
     async fn clear(&self) -> Result<()> {
         self.store.clear().await
+    }
+
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        self.store.invalidate_tags(tags).await
+    }
+
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        self.store.prune_tags(count).await
+    }
+
+    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.store.guard(&StoreKey::new(key), guard, now).await
+    }
+
+    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.store.unguard(&StoreKey::new(key), guard, now).await
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::Result;
 use crate::entry::Entry;
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
 /// A backend whose type has been erased, to choose one at run time or to keep types short. Cheap to clone.
@@ -62,6 +63,10 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     async fn remove_dyn(&self, key: &K) -> Result<()>;
     async fn remove_many_dyn(&self, keys: &[K]) -> Result<()>;
     async fn clear_dyn(&self) -> Result<()>;
+    async fn invalidate_tags_dyn(&self, tags: &[Tag]) -> Result<Stamp>;
+    async fn prune_tags_dyn(&self, count: u64) -> Result<usize>;
+    async fn guard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()>;
+    async fn unguard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()>;
 }
 
 #[async_trait]
@@ -105,6 +110,18 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     async fn clear_dyn(&self) -> Result<()> {
         self.clear().await
     }
+    async fn invalidate_tags_dyn(&self, tags: &[Tag]) -> Result<Stamp> {
+        self.invalidate_tags(tags).await
+    }
+    async fn prune_tags_dyn(&self, count: u64) -> Result<usize> {
+        self.prune_tags(count).await
+    }
+    async fn guard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.guard(key, guard, now).await
+    }
+    async fn unguard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.unguard(key, guard, now).await
+    }
 }
 
 impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<K, V> {
@@ -146,6 +163,18 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
     }
     async fn clear(&self) -> Result<()> {
         self.0.clear_dyn().await
+    }
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        self.0.invalidate_tags_dyn(tags).await
+    }
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        self.0.prune_tags_dyn(count).await
+    }
+    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.0.guard_dyn(key, guard, now).await
+    }
+    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.0.unguard_dyn(key, guard, now).await
     }
 }
 

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::Result;
 use crate::entry::Entry;
+use crate::ledger::Ledger;
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
 /// How many locks the fences are spread over. Only misses and writes take one.
@@ -64,12 +66,14 @@ pub trait LocalStore<K, V>: Debug + Send + Sync + 'static {
 pub struct Local<K, S> {
     store: S,
     fences: Fences<K>,
+    guards: Guards<K>,
+    ledger: Ledger,
 }
 
 impl<K: Hash + Eq + Clone, S> Local<K, S> {
     /// A backend over `store`.
     pub fn new(store: S) -> Self {
-        Self { store, fences: Fences::new() }
+        Self { store, fences: Fences::new(), guards: Guards::default(), ledger: Ledger::new() }
     }
 
     /// The store.
@@ -142,6 +146,44 @@ impl<K: Hash + Eq + Clone> Fences<K> {
     }
 }
 
+/// Writes that were announced and have not ended. Asked only under the lock of the key's fence.
+struct Guards<K> {
+    any: AtomicBool,
+    standing: Mutex<HashMap<K, Vec<(Guard, Timestamp)>>>,
+}
+
+impl<K> Default for Guards<K> {
+    fn default() -> Self {
+        Self { any: AtomicBool::new(false), standing: Mutex::default() }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Guards<K> {
+    fn hold(&self, key: &K, now: Timestamp) -> bool {
+        self.any.load(Ordering::SeqCst) && {
+            let mut standing = lock(&self.standing);
+            standing.retain(|_, guards| {
+                guards.retain(|(_, until)| *until > now);
+                !guards.is_empty()
+            });
+            self.any.store(!standing.is_empty(), Ordering::SeqCst);
+            standing.contains_key(key)
+        }
+    }
+
+    fn add(&self, key: &K, guard: Guard, now: Timestamp) {
+        let until = now.saturating_add(guard.life());
+        lock(&self.standing).entry(key.clone()).or_default().push((guard, until));
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    fn end(&self, key: &K, ended: Guard) {
+        if let Some(guards) = lock(&self.standing).get_mut(key) {
+            guards.retain(|(guard, _)| guard.nonce() != ended.nonce());
+        }
+    }
+}
+
 enum Granted {
     Fence(Fence),
     Busy(Duration),
@@ -158,7 +200,7 @@ where
     S: LocalStore<K, V>,
 {
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
-        self.store.get(key).filter(|entry| entry.is_alive(now))
+        self.store.get(key).filter(|entry| entry.is_alive(now) && self.ledger.allows(entry))
     }
 
     fn shared_name(&self, _key: &K) -> Option<String> {
@@ -185,8 +227,11 @@ where
         {
             return Ok(Begun::Hit(entry));
         }
+        if self.guards.hold(key, now) {
+            return Ok(Begun::Guarded);
+        }
         Ok(match self.fences.grant(&mut fences, key, announce, now) {
-            Granted::Fence(fence) => Begun::Granted(fence),
+            Granted::Fence(fence) => Begun::Granted(fence.stamped(self.ledger.stamp())),
             Granted::Busy(lease) => Begun::Busy(lease),
         })
     }
@@ -197,6 +242,10 @@ where
             return Ok(Filled::Refused);
         }
         fences.remove(key);
+        let entry = entry.stamped(fence.stamp());
+        if !self.ledger.allows(&entry) {
+            return Ok(Filled::Refused);
+        }
         // under the lock: a removal after this sees the entry, one before it took the fence
         let remaining = entry.remaining(now);
         self.store.insert(key.clone(), entry, remaining);
@@ -221,8 +270,15 @@ where
     }
 
     async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
+        // a stamp that is there already is a far tier's
+        let entry =
+            if entry.stamp() == Stamp::default() { entry.stamped(self.ledger.stamp()) } else { entry };
         let mut fences = self.fences.of(key);
         fences.remove(key);
+        if self.guards.hold(key, now) {
+            self.store.remove(key);
+            return Ok(());
+        }
         let remaining = entry.remaining(now);
         self.store.insert(key.clone(), entry, remaining);
         Ok(())
@@ -246,6 +302,30 @@ where
         // fences first: a fill that still finds its fence is wiped by what follows
         self.fences.shards.iter().for_each(|shard| lock(shard).clear());
         self.store.clear();
+        Ok(())
+    }
+
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        Ok(self.ledger.invalidate(tags))
+    }
+
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        Ok(self.ledger.prune(count))
+    }
+
+    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        let mut fences = self.fences.of(key);
+        self.guards.add(key, guard, now);
+        fences.remove(key);
+        self.store.remove(key);
+        Ok(())
+    }
+
+    async fn unguard(&self, key: &K, guard: Guard, _now: Timestamp) -> Result<()> {
+        let mut fences = self.fences.of(key);
+        self.guards.end(key, guard);
+        fences.remove(key);
+        self.store.remove(key);
         Ok(())
     }
 }

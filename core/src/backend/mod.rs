@@ -24,7 +24,7 @@ pub use timeout::{Timeout, TimeoutBackend};
 
 use crate::Result;
 use crate::entry::Entry;
-use crate::tag::Stamp;
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
 /// A place that keeps entries: a process's memory, Redis, two tiers of them.
@@ -127,6 +127,26 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
 
     /// Forgets everything of this namespace, and defeats every load announced before.
     fn clear(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Ends every entry that carries one of `tags` and whose load was announced before. Costs the same however many there
+    /// are. Answers the state of the ledger after it.
+    ///
+    /// A store judges its own entries: [`peek`](Self::peek), [`get`](Self::get), [`get_many`](Self::get_many) and
+    /// [`begin`](Self::begin) never return one that a tag has ended, and a [`fill`](Self::fill) of one is refused. For
+    /// that it stamps entries with the state of its ledger: a filled one with that of [`Fence::stamp`], a
+    /// [`put`](Self::put) one with the current one, unless it bears a stamp already (of a far tier, which judges it).
+    fn invalidate_tags(&self, tags: &[Tag]) -> impl Future<Output = Result<Stamp>> + Send;
+
+    /// Forgets which tags were invalidated at or before `count`: entries stamped below it end, if they carry tags.
+    /// Answers how many tags were forgotten.
+    fn prune_tags(&self, count: u64) -> impl Future<Output = Result<usize>> + Send;
+
+    /// Announces a write of `key` to the source: forgets the key, and stores nothing under it while `guard` stands.
+    /// Several guards may stand at once.
+    fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
+
+    /// Ends `guard`: forgets the key, and lets it be stored again if no other guard stands.
+    fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// A configured store that becomes a [`CacheBackend`] once the cache's [`Scope`] is known: what
@@ -294,6 +314,52 @@ pub enum Begun<V> {
     Granted(Fence),
     /// Another loader holds the key exclusively, for at most this long.
     Busy(Duration),
+    /// A write of the key was announced and has not ended: load, and store nothing.
+    Guarded,
+}
+
+/// The announcement of a write to the source, for [`CacheBackend::guard`]: ended by its writer, or else by itself.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::Guard;
+/// let guard = Guard::new(7, Duration::from_secs(30));
+/// assert_eq!((guard.nonce(), guard.life()), (7, Duration::from_secs(30)));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Guard {
+    nonce: u128,
+    life: Duration,
+}
+
+impl Guard {
+    /// A guard with a number of its own, never reused, that stands for at most `life`.
+    ///
+    /// # Examples
+    /// See [`Guard`].
+    #[must_use]
+    pub const fn new(nonce: u128, life: Duration) -> Self {
+        Self { nonce, life }
+    }
+
+    /// The number that makes the guard unique.
+    ///
+    /// # Examples
+    /// See [`Guard`].
+    #[must_use]
+    pub const fn nonce(self) -> u128 {
+        self.nonce
+    }
+
+    /// How long it stands unless ended.
+    ///
+    /// # Examples
+    /// See [`Guard`].
+    #[must_use]
+    pub const fn life(self) -> Duration {
+        self.life
+    }
 }
 
 /// The proof that a load was announced, to be shown by its fill. Fresh for each announcement, never reused.

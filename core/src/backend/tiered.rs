@@ -1,11 +1,14 @@
 //! A near tier in the process before a far tier that processes share.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::entry::{Entry, Mark};
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 use crate::{Error, Result};
 
@@ -86,7 +89,8 @@ where
             ));
         }
         let (near, far) = (near.into_backend(scope)?, far.into_backend(scope)?);
-        Ok(TieredBackend { near, far, near_ttl, generations: Generations::new() })
+        let (generations, ended) = (Generations::new(), Ended::default());
+        Ok(TieredBackend { near, far, near_ttl, generations, ended })
     }
 }
 
@@ -97,6 +101,7 @@ pub struct TieredBackend<N, F> {
     far: F,
     near_ttl: Duration,
     generations: Generations,
+    ended: Ended,
 }
 
 /// Counts the invalidations that this process knows of, for slots of keys.
@@ -138,12 +143,80 @@ impl Generations {
     }
 }
 
+/// The tags that this process invalidated, by the far ledger's count: near entries that carry one and are older are not
+/// served. What other processes invalidate is bounded by the near life.
+#[derive(Debug, Default)]
+struct Ended {
+    /// The count of the last invalidation: the one look that a hit takes while nothing was invalidated since its load.
+    last: AtomicU64,
+    tags: RwLock<EndedTags>,
+}
+
+#[derive(Debug, Default)]
+struct EndedTags {
+    ledger: u64,
+    counts: HashMap<Tag, u64>,
+}
+
+impl Ended {
+    /// How many tags are remembered; above, the near tier is emptied instead.
+    const MOST: usize = 10_000;
+
+    /// Notes an invalidation; `false` when it cannot be remembered, and everything near has to go.
+    fn note(&self, tags: &[Tag], stamp: Stamp) -> bool {
+        let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
+        let remembered = ended.ledger == stamp.ledger() && ended.counts.len() + tags.len() <= Self::MOST;
+        if !remembered {
+            *ended = EndedTags { ledger: stamp.ledger(), counts: HashMap::new() };
+            self.last.store(0, Ordering::SeqCst);
+        }
+        for tag in tags {
+            let count = ended.counts.entry(tag.clone()).or_default();
+            *count = stamp.count().max(*count);
+        }
+        self.last.fetch_max(stamp.count(), Ordering::SeqCst);
+        remembered
+    }
+
+    fn allows<V>(&self, entry: &Entry<V>) -> bool {
+        let (tags, stamp) = (entry.tags(), entry.stamp());
+        let last = self.last.load(Ordering::SeqCst);
+        if tags.is_empty() || last == 0 {
+            return true;
+        }
+        let ended = self.tags.read().unwrap_or_else(PoisonError::into_inner);
+        // of which of two ledgers is the younger nobody here knows: the far tier does
+        ended.ledger == stamp.ledger()
+            && (last <= stamp.count()
+                || tags.iter().all(|tag| ended.counts.get(tag).is_none_or(|count| *count <= stamp.count())))
+    }
+
+    /// Forgets what belongs to a ledger that is no more; `true` when there was something to forget.
+    fn renewed(&self, stamp: Stamp) -> bool {
+        if self.last.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
+        let renewed = ended.ledger != stamp.ledger();
+        if renewed {
+            *ended = EndedTags::default();
+            self.last.store(0, Ordering::SeqCst);
+        }
+        renewed
+    }
+}
+
 impl<N, F> TieredBackend<N, F> {
     /// Places a far entry near. `mark` was read before far was asked.
     async fn place<K, V>(&self, key: &K, mark: Mark, entry: &Entry<V>, now: Timestamp)
     where
         N: CacheBackend<K, V>,
     {
+        // the far tier has just judged this entry: its ledger is the one that counts now
+        if !entry.tags().is_empty() && self.ended.renewed(entry.stamp()) {
+            self.generations.raise_all();
+            return;
+        }
         let near = entry.clone().marked(mark).expiring_by(now.saturating_add(self.near_ttl));
         // a near tier that cannot take an entry costs a far read and nothing else
         if let Err(error) = self.near.put(key, near, now).await {
@@ -160,7 +233,8 @@ where
     F: CacheBackend<K, V>,
 {
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
-        self.near.peek(key, now).filter(|entry| self.generations.is_current(entry.mark()))
+        let entry = self.near.peek(key, now)?;
+        (self.generations.is_current(entry.mark()) && self.ended.allows(&entry)).then_some(entry)
     }
 
     fn shared_name(&self, key: &K) -> Option<String> {
@@ -214,7 +288,7 @@ where
         let mark = self.generations.mark(key);
         let filled = self.far.fill(key, fence, entry.clone(), now).await?;
         if filled == Filled::Stored {
-            self.place(key, mark, &entry, now).await;
+            self.place(key, mark, &entry.stamped(fence.stamp()), now).await;
         }
         Ok(filled)
     }
@@ -254,5 +328,31 @@ where
         self.generations.raise_all();
         self.near.clear().await?;
         cleared
+    }
+
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        let stamp = self.far.invalidate_tags(tags).await?;
+        if !self.ended.note(tags, stamp) {
+            self.generations.raise_all();
+        }
+        Ok(stamp)
+    }
+
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        self.far.prune_tags(count).await
+    }
+
+    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        let guarded = self.far.guard(key, guard, now).await;
+        self.generations.raise(key);
+        self.near.remove(key).await?;
+        guarded
+    }
+
+    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        let ended = self.far.unguard(key, guard, now).await;
+        self.generations.raise(key);
+        self.near.remove(key).await?;
+        ended
     }
 }

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::entry::Entry;
+use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 use crate::{Error, Result};
 
@@ -121,5 +122,17 @@ where
     }
     async fn clear(&self) -> Result<()> {
         self.bounded("clear", self.inner.clear()).await
+    }
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        self.bounded("invalidate_tags", self.inner.invalidate_tags(tags)).await
+    }
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        self.bounded("prune_tags", self.inner.prune_tags(count)).await
+    }
+    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.bounded("guard", self.inner.guard(key, guard, now)).await
+    }
+    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+        self.bounded("unguard", self.inner.unguard(key, guard, now)).await
     }
 }

@@ -157,7 +157,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Ok(Begun::Hit(entry)) if entry.is_alive(self.clock.now()) => Announced::Hit(entry),
             Ok(Begun::Granted(fence)) => Announced::Load(Some(fence)),
             // somebody who locks uses this key too; theirs is the fill
-            Ok(Begun::Hit(_) | Begun::Busy(_)) => Announced::Load(None),
+            Ok(Begun::Hit(_) | Begun::Busy(_) | Begun::Guarded) => Announced::Load(None),
             Err(error) => {
                 self.degraded("begin", &error);
                 Announced::Load(None)
