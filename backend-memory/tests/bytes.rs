@@ -51,7 +51,8 @@ fn world() -> World {
 fn frame(key: &StoreKey, schema: u32) -> Vec<u8> {
     let payload = Some(Payload::new(CodecId::JSON, "\"bread\""));
     let forever = u64::MAX;
-    let entry = larder::Entry::new(payload.map(Into::into), larder::Timestamp::ORIGIN, Duration::MAX);
+    let entry =
+        larder::Entry::new(payload.map(Into::into), larder::Timestamp::ORIGIN, std::time::Duration::MAX);
     Frame::of(&entry, schema, larder::Stamp::default(), [0, forever, forever]).encode(key).to_vec()
 }
 

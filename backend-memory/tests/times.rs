@@ -44,7 +44,8 @@ async fn for_ever_survives_the_way_there_and_back() {
     time.advance(1_000_000 * HOUR);
     let found = backend.get(&key(1), time.now()).await.unwrap().unwrap();
     assert_eq!((found.expires(), found.remaining(time.now())), (Timestamp::NEVER, Duration::MAX));
-    let moved_on = entry("cake", time.now(), MINUTE).with_times(time.now(), Timestamp::NEVER);
+    let moved_on =
+        entry("cake", time.now(), MINUTE).with_times(time.now(), Timestamp::NEVER, Timestamp::NEVER);
     backend.put(&key(2), moved_on, time.now()).await.unwrap();
     let found = backend.get(&key(2), time.now()).await.unwrap().unwrap();
     assert_eq!(found.expires(), Timestamp::NEVER);

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::backend::{CacheBackend as _, Direct, Erased, IntoBackend, Scope, Timeout};
 use crate::cache::Cache;
-use crate::engine::{Batched, DynSource, Engine, Key, Single, Value};
+use crate::engine::{Batched, Conditional, DynSource, Engine, Key, Single, TagsOf, Value};
 use crate::observe::{Observer, Recorder};
-use crate::source::{BatchSource, Source};
+use crate::source::{BatchSource, ConditionalSource, Source};
 use crate::strategy::Strategy;
+use crate::tag::Tag;
 use crate::time::{Clock, SystemClock};
 use crate::{Error, Result};
 
@@ -48,6 +49,7 @@ pub struct CacheBuilder<K, V> {
     open: Option<Open<K, V>>,
     source: Option<Arc<dyn DynSource<K, V>>>,
     strategy: Option<Strategy<V>>,
+    key_tags: Option<TagsOf<K>>,
     backend_timeout: Option<Duration>,
     observer: Option<Arc<dyn Observer>>,
     clock: Option<Arc<dyn Clock>>,
@@ -61,6 +63,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
             open: None,
             source: None,
             strategy: None,
+            key_tags: None,
             backend_timeout: None,
             observer: None,
             clock: None,
@@ -157,6 +160,35 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
+    /// Where values come from, when the source can tell whether a value has changed, cheaper than by loading it.
+    ///
+    /// # Examples
+    /// See [`ConditionalSource`].
+    #[must_use]
+    pub fn conditional_source<S: ConditionalSource<K, Value = V>>(mut self, source: S) -> Self {
+        self.source = Some(Arc::new(Conditional(source)));
+        self
+    }
+
+    /// Derives tags from each key, besides those that the strategy derives from the value: see
+    /// [`Strategy::tagged`](crate::Strategy::tagged).
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Tag};
+    /// // a key of tenant and product
+    /// let builder = Cache::<(u64, u64), String>::builder().tag_keys(|(tenant, _)| [Tag::new("tenant", *tenant)]);
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn tag_keys<T: IntoIterator<Item = Tag>>(
+        mut self,
+        tags: impl Fn(&K) -> T + Send + Sync + 'static,
+    ) -> Self {
+        self.key_tags = Some(Arc::new(move |key| tags(key).into_iter().collect()));
+        self
+    }
+
     /// How the cache behaves, its TTL first of all. Needed.
     ///
     /// # Examples
@@ -230,13 +262,19 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// assert!(error.to_string().contains("`.backend(Quick::new(10_000))`"));
     /// ```
     pub fn build(self) -> Result<Cache<K, V>> {
-        let Self { namespace, schema, open, source, strategy, backend_timeout, observer, clock } = self;
+        let Self { namespace, schema, open, source, strategy, key_tags, backend_timeout, observer, clock } =
+            self;
         let missing = |mend: &str| Error::config(format!("a part is missing: {mend}"));
         let open =
             open.ok_or_else(|| missing("where to keep entries, such as `.backend(Quick::new(10_000))`"))?;
         let strategy = strategy
             .ok_or_else(|| missing("how long to keep them, such as `.strategy(Strategy::aside(ttl))`"))?;
         strategy.check()?;
+        if strategy.settings.gather.is_some() && !source.as_ref().is_some_and(|source| source.is_batched()) {
+            return Err(Error::config(
+                "`gather` loads many keys at once: give the source with `.batch_source(..)`, or leave `gather` out",
+            ));
+        }
         let recorder = Arc::new(Recorder::new(observer));
         let scope = match &namespace {
             Some(name) => Scope::new(name)?,
@@ -245,7 +283,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         let scope = scope.with_schema(schema).recording(Arc::clone(&recorder));
         let backend = open(&scope, backend_timeout)?;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        Ok(Cache::from_engine(Engine::new(backend, source, strategy, clock, recorder)))
+        Ok(Cache::from_engine(Engine::new(backend, source, strategy, key_tags, clock, recorder)))
     }
 }
 

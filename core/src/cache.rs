@@ -5,12 +5,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::Guard;
 use crate::builder::CacheBuilder;
-use crate::engine::{Answer, Engine, Key, Value};
+use crate::engine::{Answer, Engine, Key, Load, Value};
 use crate::error::BoxError;
 use crate::observe::Stats;
 use crate::source::Loaded;
-use crate::{Error, Result};
+use crate::tag::Tag;
+use crate::warm::Warm;
+use crate::{Error, ErrorKind, Result};
 
 /// A cache beside a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
 ///
@@ -36,7 +39,7 @@ use crate::{Error, Result};
 /// assert_eq!(names.stats().loads, 1);
 /// # Ok(()) }
 /// ```
-pub struct Cache<K, V> {
+pub struct Cache<K: Key, V> {
     engine: Arc<Engine<K, V>>,
 }
 
@@ -105,14 +108,15 @@ impl<K: Key, V: Value> Cache<K, V> {
 
     async fn read(&self, key: &K) -> Result<Answer<V>> {
         self.engine.registered()?;
-        self.engine.read(key, || self.engine.source_loader(key)).await
+        self.engine.read(key, || Load::Registered).await
     }
 
     /// The values of `keys`, aligned with them; a key may occur more than once. What is missing is loaded with one
     /// [`load_many`](crate::BatchSource::load_many) where the source can, else up to 32 at a time.
     ///
     /// # Errors
-    /// The first error of a load; the other keys that were loaded are kept.
+    /// When a key could not be loaded: the error says which, and the first of them is its source. The other keys are kept
+    /// nevertheless; [`get_each`](Self::get_each) answers them.
     ///
     /// # Cancellation safety
     /// As [`get`](Self::get).
@@ -127,8 +131,74 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Arc<V>>>> {
-        let entries = Box::pin(self.engine.read_many(keys)).await?;
-        Ok(entries.into_iter().map(crate::Entry::into_value).collect())
+        let answers = Box::pin(self.engine.read_many(keys)).await?;
+        if answers.iter().any(Result::is_err) {
+            return Err(partial(&answers));
+        }
+        Ok(answers.into_iter().flatten().map(crate::Entry::into_value).collect())
+    }
+
+    /// [`get_many`](Self::get_many), with an answer of its own for each key: some can fail and others not.
+    ///
+    /// # Errors
+    /// The outer error is that of the whole call (no source, a cache that was shut down), the inner ones are those of
+    /// single keys.
+    ///
+    /// # Cancellation safety
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// for (key, answer) in [2, 3].iter().zip(squares.get_each(&[2, 3]).await?) {
+    ///     match answer {
+    ///         Ok(square) => println!("{key}: {square:?}"),
+    ///         Err(error) => println!("{key} could not be loaded: {error}"),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn get_each(&self, keys: &[K]) -> Result<Vec<Result<Option<Arc<V>>>>> {
+        let answers = Box::pin(self.engine.read_many(keys)).await?;
+        Ok(answers.into_iter().map(|answer| answer.map(crate::Entry::into_value)).collect())
+    }
+
+    /// Loads keys before anybody asks for them: in batches, some at once, going on when some fail. See [`Warm`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// let report = squares.warm(1..=1_000).concurrency(4).run().await;
+    /// assert_eq!((report.ready, report.failed.len()), (1_000, 0));
+    /// # Ok(()) }
+    /// ```
+    pub fn warm<I>(&self, keys: I) -> Warm<K, V, futures_util::stream::Iter<I::IntoIter>>
+    where
+        I: IntoIterator<Item = K>,
+    {
+        self.warm_stream(futures_util::stream::iter(keys))
+    }
+
+    /// [`warm`](Self::warm) with keys from a stream, such as the rows of a query.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// let keys = futures_util::stream::iter([1, 2, 3]);
+    /// assert_eq!(squares.warm_stream(keys).run().await.ready, 3);
+    /// # Ok(()) }
+    /// ```
+    pub fn warm_stream<S>(&self, keys: S) -> Warm<K, V, S>
+    where
+        S: futures_util::Stream<Item = K>,
+    {
+        Warm::new(self.clone(), keys)
     }
 
     /// The value of `key`: from the cache, or from `loader`, which is called only if nobody loads the key already.
@@ -168,7 +238,7 @@ impl<K: Key, V: Value> Cache<K, V> {
             let load = loader();
             Box::pin(async move { load.await.map(Into::into).map_err(Error::from_source) })
         };
-        let read = Box::pin(self.engine.read(key, || Ok(Box::new(loader) as _)));
+        let read = Box::pin(self.engine.read(key, || Load::Given(Box::new(loader))));
         Ok(read.await?.entry.into_value())
     }
 
@@ -213,8 +283,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn refresh(&self, key: &K) -> Result<Option<Arc<V>>> {
-        let loader = self.engine.source_loader(key)?;
-        Ok(Box::pin(self.engine.refresh(key, loader)).await?.entry.into_value())
+        Ok(Box::pin(self.engine.refresh(key)).await?.entry.into_value())
     }
 
     /// Keeps a value, in place of what is cached and of what is being loaded.
@@ -285,6 +354,94 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// ```
     pub async fn invalidate_many(&self, keys: &[K]) -> Result<()> {
         Box::pin(self.engine.invalidate_many(keys)).await
+    }
+
+    /// Forgets every entry that carries `tag`: those that were loaded before, and those that are being loaded. Costs the
+    /// same however many they are. A read that starts after this returned `Ok` sees none of them.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate): then this process serves no entry that carries the tag from the cache until
+    /// the backend acknowledges.
+    ///
+    /// # Cancellation safety
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::Store, source_fn, Cache, Result, Strategy, Tag};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let store = Store::default();
+    /// let parity: Cache<u64, u64> = Cache::builder()
+    ///     .backend(store)
+    ///     .source(source_fn(|number: u64| async move { Ok::<_, std::io::Error>(Some(number % 2)) }))
+    ///     .strategy(Strategy::aside(Duration::from_secs(60)).tagged(|parity| [Tag::new("parity", *parity)]))
+    ///     .build()?;
+    /// parity.get_many(&[1, 2, 3]).await?;
+    /// parity.invalidate_tag(&Tag::new("parity", 1)).await?;
+    /// assert!(parity.lookup(&3).await?.is_none() && parity.lookup(&2).await?.is_some());
+    /// # Ok(()) }
+    /// ```
+    pub async fn invalidate_tag(&self, tag: &Tag) -> Result<()> {
+        self.invalidate_tags(std::slice::from_ref(tag)).await
+    }
+
+    /// [`invalidate_tag`](Self::invalidate_tag) for several tags, in one step.
+    ///
+    /// # Errors
+    /// As [`invalidate_tag`](Self::invalidate_tag).
+    ///
+    /// # Cancellation safety
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result, Tag};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let products = squares()?;
+    /// // a product moved from one category to another
+    /// products.invalidate_tags(&[Tag::new("category", 7), Tag::new("category", 8)]).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn invalidate_tags(&self, tags: &[Tag]) -> Result<()> {
+        Box::pin(self.engine.invalidate_tags(tags)).await
+    }
+
+    /// Announces a write of `keys` to the source, for writers that may die between their commit and the invalidation. Call
+    /// it before the commit, and [`finish`](WriteGuard::finish) after the commit or the rollback.
+    ///
+    /// From now on, and until the end of the guard, the keys are not in the cache and are not stored in it: reads load from
+    /// the source. If this process dies, the guard ends by itself after `life`. So no read that starts after the commit
+    /// returns an older value, whatever becomes of the writer, if the commit comes within `life`. Several writers may guard
+    /// one key at once.
+    ///
+    /// # Errors
+    /// When the backend did not acknowledge: roll back, or commit without the guard's promise and
+    /// [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancellation safety
+    /// Dropped on its way, the guard may stand, and ends after `life`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let products = squares()?;
+    /// let guard = products.write_guard(&[7], Duration::from_secs(30)).await?;
+    /// // ... the write is committed, or rolled back ...
+    /// guard.finish().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn write_guard(&self, keys: &[K], life: Duration) -> Result<WriteGuard<K, V>> {
+        if life.is_zero() {
+            return Err(Error::config(
+                "a write guard of zero life guards nothing: give the longest a commit may take",
+            ));
+        }
+        let guard = Guard::new(fastrand::u128(..), life);
+        Box::pin(self.engine.guard(keys, guard)).await?;
+        Ok(WriteGuard { cache: self.clone(), keys: keys.to_vec(), guard })
     }
 
     /// Forgets everything that this cache keeps.
@@ -376,15 +533,74 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 }
 
-impl<K, V> Clone for Cache<K, V> {
+impl<K: Key, V> Clone for Cache<K, V> {
     fn clone(&self) -> Self {
         Self { engine: Arc::clone(&self.engine) }
     }
 }
 
-impl<K, V> fmt::Debug for Cache<K, V> {
+impl<K: Key, V> fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.engine.fmt(f)
+    }
+}
+
+/// What a partial failure of many keys says.
+fn partial<T>(answers: &[Result<T>]) -> Error {
+    /// How many positions the message names.
+    const NAMED: usize = 10;
+    let failed = answers.iter().enumerate().filter_map(|(at, answer)| Some((at, answer.as_ref().err()?)));
+    let failed: Vec<(usize, &Error)> = failed.collect();
+    let Some((_, first)) = failed.first() else { return Error::new(ErrorKind::Source, "no key failed") };
+    if answers.len() == 1 {
+        return Error::clone(first);
+    }
+    let named: Vec<String> = failed.iter().take(NAMED).map(|(at, _)| at.to_string()).collect();
+    let more = if failed.len() > NAMED { ", ..." } else { "" };
+    let message = format!(
+        "{} of {} keys failed, at {}{more} (`get_each` answers the others); the first: {first}",
+        failed.len(),
+        answers.len(),
+        named.join(", ")
+    );
+    let error = Error::new(first.kind(), message).because(Error::clone(first));
+    if first.is_transient() { error.transient() } else { error }
+}
+
+/// The announcement of a write: see [`Cache::write_guard`].
+///
+/// Dropped without [`finish`](Self::finish), the guard stands until its life has passed: whether the write was committed
+/// is not known then.
+///
+/// # Examples
+/// See [`Cache::write_guard`].
+#[must_use = "call `finish` after the commit or the rollback: until then the keys are not cached"]
+pub struct WriteGuard<K: Key, V> {
+    cache: Cache<K, V>,
+    keys: Vec<K>,
+    guard: Guard,
+}
+
+impl<K: Key, V: Value> WriteGuard<K, V> {
+    /// Ends the guard, after the commit or the rollback. A read that starts after this returned `Ok` sees the write.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate`]; the guard then ends after its life.
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::invalidate`].
+    ///
+    /// # Examples
+    /// See [`Cache::write_guard`].
+    pub async fn finish(self) -> Result<()> {
+        let Self { cache, keys, guard } = self;
+        Box::pin(cache.engine.unguard(&keys, guard)).await
+    }
+}
+
+impl<K: Key, V> fmt::Debug for WriteGuard<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteGuard").field("keys", &self.keys.len()).finish_non_exhaustive()
     }
 }
 
@@ -410,7 +626,7 @@ pub enum Origin {
     Loaded,
     /// A load that another call had started.
     Joined,
-    /// An entry past its soft TTL, served while it is refreshed.
+    /// An entry past its soft TTL, served while it is refreshed or because its load failed.
     Stale,
 }
 

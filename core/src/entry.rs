@@ -172,7 +172,7 @@ impl<V> Entry<V> {
         self.fresh_until
     }
 
-    /// Whether the entry is fresh at `now`.
+    /// Whether the entry is fresh at `now`, and alive.
     ///
     /// # Examples
     /// ```
@@ -184,7 +184,8 @@ impl<V> Entry<V> {
     /// ```
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        now < self.fresh_until || self.fresh_until == Timestamp::NEVER
+        let until = self.good_until();
+        now < until || until == Timestamp::NEVER
     }
 
     /// The same entry, kept for `window` longer than it is fresh.
@@ -318,7 +319,7 @@ impl<V> Entry<V> {
     #[must_use]
     pub fn with_times(mut self, created: Timestamp, fresh_until: Timestamp, expires: Timestamp) -> Self {
         self.born = Born::new(created, self.load_cost());
-        self.fresh_until = fresh_until.min(expires);
+        self.fresh_until = fresh_until;
         self.expires = expires;
         self
     }
@@ -444,8 +445,12 @@ impl<V> Entry<V> {
     #[must_use]
     pub fn expiring_by(mut self, latest: Timestamp) -> Self {
         self.expires = self.expires.min(latest);
-        self.fresh_until = self.fresh_until.min(latest);
         self
+    }
+
+    /// Until when the entry is fresh and alive: a near tier may cap the life of an entry below its freshness.
+    pub(crate) fn good_until(&self) -> Timestamp {
+        self.fresh_until.min(self.expires)
     }
 
     pub(crate) fn mark(&self) -> Mark {

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Reentrant,
     /// The cache was shut down, or the runtime that ran the load was.
     Closed,
+    /// So many loads were under way that this one was refused: try later.
+    Overloaded,
 }
 
 impl fmt::Display for ErrorKind {
@@ -50,6 +52,7 @@ impl fmt::Display for ErrorKind {
             Self::Panicked => "panicked",
             Self::Reentrant => "re-entrant load",
             Self::Closed => "closed",
+            Self::Overloaded => "overloaded",
         })
     }
 }

@@ -87,6 +87,7 @@ mod source;
 mod strategy;
 mod tag;
 mod time;
+mod warm;
 
 pub use backend::{
     Announce, Begun, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded, EncodedBackend, Erased,
@@ -94,7 +95,7 @@ pub use backend::{
     Timeout, TimeoutBackend, Weigher,
 };
 pub use builder::CacheBuilder;
-pub use cache::{Cache, Fetched, Origin};
+pub use cache::{Cache, Fetched, Origin, WriteGuard};
 pub use codec::{Codec, CodecId};
 pub use engine::{Key, Value};
 pub use entry::Entry;
@@ -103,7 +104,8 @@ pub use header::{Frame, FrameError};
 pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
 pub use lock::{Acquired, LockProvider, LockToken, Locking};
 pub use observe::{BreakerState, Event, Latency, Observer, Stats, Tier};
-pub use source::{BatchSource, Loaded, Source, SourceFn, source_fn};
+pub use source::{BatchSource, ConditionalSource, Each, Known, Loaded, Source, SourceFn, source_fn};
 pub use strategy::Strategy;
 pub use tag::{LedgerView, Stamp, Tag, TagLedger};
 pub use time::{CLOCK_LAG, Clock, ManualClock, SystemClock, Timestamp, TokioClock};
+pub use warm::{Warm, WarmProgress, WarmReport};

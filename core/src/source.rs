@@ -3,9 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::entry::Entry;
 use crate::error::BoxError;
+use crate::tag::Tag;
 
 /// The system of record behind a cache: a table, a service, a computation.
 ///
@@ -48,6 +51,9 @@ pub trait Source<K>: Send + Sync + 'static {
     fn load(&self, key: &K) -> impl Future<Output = Result<Option<Self::Value>, Self::Error>> + Send;
 }
 
+/// The answers of a [`BatchSource`] to many keys, each with an error of its own.
+pub type Each<V, E> = Vec<Result<Option<V>, E>>;
+
 /// A source that can load many keys at once: one query instead of a hundred.
 ///
 /// # Examples
@@ -76,6 +82,80 @@ pub trait BatchSource<K>: Source<K> {
         &self,
         keys: &[K],
     ) -> impl Future<Output = Result<Vec<Option<Self::Value>>, Self::Error>> + Send;
+
+    /// Loads the values of `keys`, aligned with them, where some can fail and others not: what is loaded is kept. Unless
+    /// implemented, it is [`load_many`](Self::load_many).
+    ///
+    /// # Errors
+    /// The outer error is that of all keys, the inner ones are those of single keys.
+    fn load_each(
+        &self,
+        keys: &[K],
+    ) -> impl Future<Output = Result<Each<Self::Value, Self::Error>, Self::Error>> + Send
+    where
+        K: Sync,
+    {
+        async { Ok(self.load_many(keys).await?.into_iter().map(Ok).collect()) }
+    }
+}
+
+/// A source that can tell whether a value has changed since it was loaded, cheaper than by loading it: an HTTP service
+/// with ETags, a table with versions. Given to [`CacheBuilder::conditional_source`](crate::CacheBuilder::conditional_source).
+///
+/// # Examples
+/// ```
+/// use larder::{ConditionalSource, Known, Loaded, Source};
+///
+/// struct Pages;
+///
+/// impl Source<String> for Pages {
+///     type Value = String;
+///     type Error = std::io::Error;
+///     async fn load(&self, path: &String) -> Result<Option<String>, Self::Error> {
+///         Ok(Some(format!("the page at {path}")))
+///     }
+/// }
+///
+/// impl ConditionalSource<String> for Pages {
+///     async fn load_if_modified(&self, path: &String, known: Option<Known<'_, String>>) -> Result<Loaded<String>, Self::Error> {
+///         let current = "v7"; // the server's answer to `If-None-Match`
+///         if known.and_then(|known| known.validator) == Some(current) {
+///             return Ok(Loaded::not_modified());
+///         }
+///         Ok(Loaded::from(self.load(path).await?).validator(current))
+///     }
+/// }
+/// ```
+pub trait ConditionalSource<K>: Source<K> {
+    /// Loads the value of `key`, or says that the known one is current: [`Loaded::not_modified`]. What is known may be
+    /// expired, and was not invalidated when it was read. Called in place of [`load`](Source::load).
+    ///
+    /// # Errors
+    /// The source's own.
+    fn load_if_modified(
+        &self,
+        key: &K,
+        known: Option<Known<'_, Self::Value>>,
+    ) -> impl Future<Output = Result<Loaded<Self::Value>, Self::Error>> + Send;
+}
+
+/// What a cache knows of a value that is loaded anew.
+///
+/// # Examples
+/// See [`ConditionalSource`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Known<'a, V> {
+    /// The value as it was.
+    pub value: &'a Arc<V>,
+    /// By what the source recognizes that version: what it gave to [`Loaded::validator`].
+    pub validator: Option<&'a str>,
+}
+
+impl<'a, V> Known<'a, V> {
+    pub(crate) fn of(entry: &'a Entry<V>) -> Option<Self> {
+        Some(Self { value: entry.value()?, validator: entry.validator() })
+    }
 }
 
 /// A source made of an async closure over an owned key.
@@ -140,6 +220,9 @@ pub struct Loaded<V> {
     pub(crate) value: Option<V>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) store: bool,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) validator: Option<Box<str>>,
+    pub(crate) modified: bool,
 }
 
 impl<V> Loaded<V> {
@@ -151,7 +234,7 @@ impl<V> Loaded<V> {
     /// assert_eq!(loaded, Some(7).into());
     /// ```
     pub fn new(value: V) -> Self {
-        Self { value: Some(value), ttl: None, store: true }
+        Some(value).into()
     }
 
     /// The knowledge that there is no such thing; kept only with a TTL of its own or the strategy's
@@ -163,7 +246,7 @@ impl<V> Loaded<V> {
     /// ```
     #[must_use]
     pub fn absent() -> Self {
-        Self { value: None, ttl: None, store: true }
+        None.into()
     }
 
     /// Keeps this value for `ttl` instead of the strategy's TTL. Zero means [`no_store`](Self::no_store).
@@ -176,6 +259,43 @@ impl<V> Loaded<V> {
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// The known value is current: it is kept as if it had been loaded now. For [`ConditionalSource`]; where nothing was
+    /// known it is an error.
+    ///
+    /// # Examples
+    /// See [`ConditionalSource`].
+    #[must_use]
+    pub fn not_modified() -> Self {
+        Self { modified: false, ..Self::absent() }
+    }
+
+    /// Adds tags to those that the strategy derives from the value, and the builder from the key.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Loaded, Tag};
+    /// let page = Loaded::new("...").tags([Tag::new("author", 7)]);
+    /// # let _ = page;
+    /// ```
+    #[must_use]
+    pub fn tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.tags.extend(tags);
+        self
+    }
+
+    /// By what the source recognizes this version of the value, kept with it: an ETag, a row's version, a date.
+    ///
+    /// # Examples
+    /// ```
+    /// let page = larder::Loaded::new("...").validator("W/\"7\"");
+    /// # let _ = page;
+    /// ```
+    #[must_use]
+    pub fn validator(mut self, validator: impl Into<Box<str>>) -> Self {
+        self.validator = Some(validator.into());
         self
     }
 
@@ -201,6 +321,6 @@ impl<V> From<V> for Loaded<V> {
 
 impl<V> From<Option<V>> for Loaded<V> {
     fn from(value: Option<V>) -> Self {
-        Self { value, ttl: None, store: true }
+        Self { value, ttl: None, store: true, tags: vec![], validator: None, modified: true }
     }
 }

@@ -10,15 +10,26 @@ use futures_util::future::{Either, join, join_all};
 use super::chain::Chain;
 use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
-use super::load::{Announced, Approach, Boarded, Leading};
+use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
+use super::read::{Found, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
 use crate::backend::{CacheBackend, Fence};
 use crate::entry::Entry;
 use crate::observe::{Event, Tier};
-use crate::{Error, Result};
+use crate::source::Loaded;
+use crate::strategy::Verdict;
+use crate::{Error, ErrorKind, Result};
 
 /// How many loads a `get_many` has under way when its source loads one key at a time.
 const LOADS_AT_ONCE: usize = 32;
+
+/// The keys of a batch that have to be loaded.
+struct Absent<'a, K, V> {
+    keys: Vec<&'a K>,
+    /// What there is of them that is not good enough.
+    known: HashMap<&'a K, Entry<V>>,
+    approach: Approach,
+}
 
 /// A key of a batch that is to be loaded, and may be stored with its fence.
 struct Ready<K: Key, V> {
@@ -28,93 +39,148 @@ struct Ready<K: Key, V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// The entries of `keys`, aligned with them; each distinct missing key is loaded once.
-    pub(crate) async fn read_many(self: &Arc<Self>, keys: &[K]) -> Result<Vec<Entry<V>>> {
-        let mut found: HashMap<&K, Entry<V>> = HashMap::with_capacity(keys.len());
+    /// The answers to `keys`, aligned with them; each distinct missing key is loaded once.
+    pub(crate) async fn read_many(self: &Arc<Self>, keys: &[K]) -> Result<Vec<Result<Entry<V>>>> {
+        let mut answers: HashMap<&K, Result<Entry<V>>> = HashMap::with_capacity(keys.len());
         let mut seen = HashSet::with_capacity(keys.len());
         let mut missing = Vec::new();
         for key in keys.iter().filter(|key| seen.insert(*key)) {
             match self.peek(key) {
-                Some(entry) => _ = found.insert(key, entry),
+                Some(entry) => _ = answers.insert(key, Ok(entry)),
                 None => missing.push(key),
             }
         }
         if !missing.is_empty() {
             let began = self.clock.now();
             let start = self.sequence.now();
-            let (absent, approach) = self.read_far_many(&missing, &mut found).await;
-            self.load_many(start, &absent, approach, &mut found).await?;
+            let absent = self.read_far_many(&missing, &mut answers).await?;
+            let count = absent.keys.len();
+            self.load_many(start, absent, &mut answers).await?;
             let elapsed = began.until(self.clock.now());
-            absent.iter().for_each(|_| self.recorder.record(&Event::Missed { elapsed }));
+            (0..count).for_each(|_| self.recorder.record(&Event::Missed { elapsed }));
         }
-        Ok(keys.iter().filter_map(|key| found.get(key).cloned()).collect())
+        let unanswered = || Err(Error::new(ErrorKind::Closed, "the key was not read"));
+        Ok(keys.iter().map(|key| answers.get(key).cloned().unwrap_or_else(unanswered)).collect())
     }
 
-    /// One round trip for all; returns the keys that are not there, and how to load them.
+    /// One round trip for all; answers what is there, and refreshes behind what is due.
     async fn read_far_many<'a>(
-        &self,
+        self: &Arc<Self>,
         keys: &[&'a K],
-        found: &mut HashMap<&'a K, Entry<V>>,
-    ) -> (Vec<&'a K>, Approach) {
+        answers: &mut HashMap<&'a K, Result<Entry<V>>>,
+    ) -> Result<Absent<'a, K, V>> {
         let (blocked, open): (Vec<&K>, Vec<&K>) = keys.iter().partition(|key| self.pending.holds(key));
         let asked: Vec<K> = open.iter().map(|&key| key.clone()).collect();
-        let answers = self.backend.get_many(&asked, self.clock.now()).await.and_then(|answers| {
+        let found = self.backend.get_many(&asked, self.clock.now()).await.and_then(|found| {
             let message = "get_many answered another number of entries than was asked for";
-            let aligned = answers.len() == asked.len();
-            aligned.then_some(answers).ok_or_else(|| Error::new(crate::ErrorKind::Backend, message))
+            let aligned = found.len() == asked.len();
+            aligned.then_some(found).ok_or_else(|| Error::new(ErrorKind::Backend, message))
         });
-        let (answers, approach) = match answers {
-            Ok(answers) => (answers, Approach::Missing),
+        let (found, approach) = match found {
+            Ok(found) => (found, Approach::Missing),
             Err(error) => {
                 self.degraded("get_many", &error);
                 (vec![], Approach::Alone)
             }
         };
         let now = self.clock.now();
-        let mut absent = blocked;
-        let mut answers = answers.into_iter();
+        let mut absent = Absent { keys: blocked, known: HashMap::new(), approach };
+        let mut due = Vec::new();
+        let mut found = found.into_iter();
         for key in open {
-            match answers.next().flatten().filter(|entry| entry.is_alive(now) && !self.pending.holds(key)) {
-                Some(entry) => {
-                    self.recorder.record(&Event::Hit { tier: Tier::Far });
-                    found.insert(key, entry);
+            let entry = found.next().flatten();
+            let stands = |entry: &Entry<V>| {
+                entry.is_alive(now) && !self.pending.holds(key) && !self.pending.ends(entry)
+            };
+            let Some(entry) = entry.filter(stands) else {
+                absent.keys.push(key);
+                continue;
+            };
+            let verdict = self.strategy.settings.judge(&entry, now, fastrand::f64);
+            match self.serve(key, Found { entry, tier: Tier::Far, verdict, now }) {
+                Ok((answer, verdict)) => {
+                    if verdict == Verdict::Due && self.is_refreshable(key) {
+                        due.push((key, answer.entry.clone()));
+                    }
+                    answers.insert(key, Ok(answer.entry));
                 }
-                None => absent.push(key),
+                Err(expired) => {
+                    absent.keys.push(key);
+                    absent.known.insert(key, expired);
+                }
             }
         }
-        (absent, approach)
+        self.refresh_many_behind(&due);
+        Ok(absent)
+    }
+
+    /// Loads together what is due, behind its reader.
+    fn refresh_many_behind(self: &Arc<Self>, due: &[(&K, Entry<V>)]) {
+        let Some(patience) = due.iter().map(|(_, entry)| patience(entry)).max() else { return };
+        let keys: Vec<&K> = due.iter().map(|(key, _)| *key).collect();
+        let known = due.iter().map(|(key, entry)| (*key, entry.clone())).collect();
+        let boarded = self.board_all(&Absent { keys, known, approach: Approach::Missing }, Some(patience));
+        if let Err(error) = boarded {
+            tracing::debug!(%error, "entries were not refreshed");
+        }
     }
 
     async fn load_many<'a>(
         self: &Arc<Self>,
         start: u64,
-        keys: &[&'a K],
-        approach: Approach,
-        found: &mut HashMap<&'a K, Entry<V>>,
+        absent: Absent<'a, K, V>,
+        answers: &mut HashMap<&'a K, Result<Entry<V>>>,
     ) -> Result<()> {
+        let Absent { keys, mut known, approach } = absent;
         let batched = self.source.as_ref().is_some_and(|source| source.is_batched());
         let at_once = if batched { keys.len().max(1) } else { LOADS_AT_ONCE };
         for keys in keys.chunks(at_once) {
-            let flights =
-                if batched { self.board_many(keys, approach)? } else { self.board_each(keys, approach)? };
-            for (key, boarded) in keys.iter().zip(flights) {
+            let part = Absent { keys: keys.to_vec(), known: known.clone(), approach };
+            let flights = self.board_all(&part, None)?;
+            for (&key, boarded) in keys.iter().zip(flights) {
                 let outcome = boarded.flight.outcome().await;
-                let answer = match self.acceptable(&outcome, start, boarded.leads) {
-                    Some(answer) => answer?,
-                    None => self.read_source(key, start, self.source_loader(key)?, approach).await?,
+                // a refresh for somebody who could do without is no answer when it fails
+                let in_vain = boarded.flight.patience.is_some() && !boarded.leads && outcome.result.is_err();
+                let answer = match self.acceptable(&outcome, start, boarded.leads).filter(|_| !in_vain) {
+                    Some(answer) => answer,
+                    None => self.read_source(key, start, Plan::new(Load::Registered, approach)).await,
                 };
-                found.insert(key, answer.entry);
+                let answer = match (answer, known.remove(key)) {
+                    (Err(error), Some(known)) if self.is_kept_for_errors(&known) => {
+                        self.stand_in(key, known, error).await
+                    }
+                    (answer, _) => answer,
+                };
+                answers.insert(key, answer.map(|answer| answer.entry));
             }
         }
         Ok(())
     }
 
-    fn board_each(self: &Arc<Self>, keys: &[&K], approach: Approach) -> Result<Vec<Boarded<V>>> {
-        keys.iter().map(|key| self.board(key, &mut Some(self.source_loader(key)?), approach)).collect()
+    /// Joins or starts the flights of keys: one task for all where the source loads many, else one for each.
+    fn board_all(
+        self: &Arc<Self>,
+        absent: &Absent<'_, K, V>,
+        patience: Option<Duration>,
+    ) -> Result<Vec<Boarded<V>>> {
+        let Absent { keys, known, approach } = absent;
+        if self.source.as_ref().is_some_and(|source| source.is_batched()) {
+            return self.board_many(keys, *approach, patience);
+        }
+        let board = |key: &&K| {
+            let plan = Plan::new(Load::Registered, *approach).knowing(known.get(*key).cloned());
+            self.board(key, &mut Some(plan), patience)
+        };
+        keys.iter().map(board).collect()
     }
 
     /// Joins the flights that are under way and starts one task for all the others.
-    fn board_many(self: &Arc<Self>, keys: &[&K], approach: Approach) -> Result<Vec<Boarded<V>>> {
+    fn board_many(
+        self: &Arc<Self>,
+        keys: &[&K],
+        approach: Approach,
+        patience: Option<Duration>,
+    ) -> Result<Vec<Boarded<V>>> {
         let source = self.source.clone().ok_or_else(|| Error::config("this cache has no source"))?;
         let mut boarded = Vec::with_capacity(keys.len());
         let mut leading: Leading<K, V> = Vec::new();
@@ -122,7 +188,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         // all before the first: a refusal half way would abandon flights that others have joined
         keys.iter().try_for_each(|key| self.admit(key))?;
         for &key in keys {
-            let flight: Arc<Flight<V>> = match self.flights.join(key) {
+            let flight: Arc<Flight<V>> = match self.flights.join(key, patience) {
                 Role::Follow(flight) => {
                     self.recorder.record(&Event::Joined);
                     boarded.push(Boarded { flight, leads: false });
@@ -146,17 +212,25 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Loads together what this process is elected to load, and then waits for what others load. In that order: two
     /// processes that waited for each other's keys while they hold their own would wait for ever.
-    async fn fly_many(&self, source: Arc<dyn DynSource<K, V>>, leading: Leading<K, V>, approach: Approach) {
+    pub(super) async fn fly_many(
+        &self,
+        source: Arc<dyn DynSource<K, V>>,
+        leading: Leading<K, V>,
+        approach: Approach,
+    ) {
         let (ready, busy) = self.announce_many(leading, approach).await;
         if !ready.is_empty() {
-            self.fly_elected_many(Arc::clone(&source), ready).await;
+            match self.enter().await {
+                Ok(_permit) => self.fly_elected_many(Arc::clone(&source), ready).await,
+                Err(error) => self.fail_many(ready, &error).await,
+            }
         }
         join_all(busy.into_iter().map(|landing| async {
             let (source, key) = (Arc::clone(&source), landing.key().clone());
             let loader = Box::new(move || -> LoadFuture<V> {
-                Box::pin(async move { Ok(source.load_dyn(&key).await?.into()) })
+                Box::pin(async move { source.load_dyn(&key, None).await })
             });
-            let outcome = self.fly(landing.key(), loader, approach).await;
+            let outcome = self.fly(landing.key(), loader, approach, None).await;
             landing.land(outcome);
         }))
         .await;
@@ -167,7 +241,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let began = self.clock.now();
         let keys: Vec<K> = ready.iter().map(|ready| ready.landing.key().clone()).collect();
         let loader = || -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            Box::pin(async move { source.load_many_dyn(&keys).await })
+            Box::pin(async move { source.load_each_dyn(&keys).await })
         };
         let alive = join_all(ready.iter().map(|ready| {
             let announced = self.keep_announced(ready.landing.key(), ready.fence);
@@ -177,7 +251,10 @@ impl<K: Key, V: Value> Engine<K, V> {
         let cost = began.until(self.clock.now());
         match loaded {
             Ok(values) => self.land_many(ready, values, cost, started).await,
-            Err(error) => self.fail_many(ready, &error).await,
+            Err(error) => {
+                ready.iter().for_each(|ready| self.hold_off(ready.landing.key()));
+                self.fail_many(ready, &error).await;
+            }
         }
     }
 
@@ -190,7 +267,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> (Vec<Ready<K, V>>, Leading<K, V>) {
         let announced = join_all(leading.into_iter().map(|landing| async move {
             let held = match approach {
-                Approach::Alone => None,
+                Approach::Alone | Approach::Overtaking => None,
                 _ => match self.try_elect(landing.key()).await {
                     Some(Elected::Chosen(held)) => held,
                     _ => return Some(Either::Right(landing)),
@@ -216,9 +293,26 @@ impl<K: Key, V: Value> Engine<K, V> {
         (ready, busy)
     }
 
-    async fn land_many(&self, ready: Vec<Ready<K, V>>, values: Vec<Option<V>>, cost: Duration, started: u64) {
+    async fn land_many(
+        &self,
+        ready: Vec<Ready<K, V>>,
+        values: Vec<Result<Loaded<V>>>,
+        cost: Duration,
+        started: u64,
+    ) {
         join_all(ready.into_iter().zip(values).map(|(Ready { landing, fence, held }, value)| async move {
-            let outcome = self.fill(landing.key(), fence, value.into(), cost, started).await;
+            let outcome = match value {
+                Ok(loaded) => {
+                    let replaces = self.strategy.settings.stale.window().is_some();
+                    let fetch = Fetch { loaded, known: None, cost, started, replaces };
+                    self.fill(landing.key(), fence, fetch).await
+                }
+                Err(error) => {
+                    self.withdraw(landing.key(), fence).await;
+                    self.hold_off(landing.key());
+                    Outcome::failed(error)
+                }
+            };
             self.resign(held).await;
             landing.land(outcome);
         }))

@@ -31,7 +31,7 @@ pub(super) enum Elected<V> {
 impl<K: Key, V: Value> Engine<K, V> {
     /// Asks once for the lock of `key`; `None` when another process has it.
     pub(super) async fn try_elect(&self, key: &K) -> Option<Elected<V>> {
-        let Some(locking) = &self.strategy.locking else { return Some(Elected::Chosen(None)) };
+        let Some(locking) = &self.strategy.settings.locking else { return Some(Elected::Chosen(None)) };
         let Some(name) = self.backend.shared_name(key) else { return Some(Elected::Chosen(None)) };
         match self.try_acquire(locking, &name).await {
             Ok(Acquired::Held(token)) => Some(Elected::Chosen(Some(Held { name, token }))),
@@ -44,20 +44,22 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Waits until this process may load `key`, or another one has.
-    pub(super) async fn elect(&self, key: &K, approach: Approach) -> Result<Elected<V>> {
+    /// Waits until this process may load `key`, or another one has. What is `known` of it can be served instead of waiting in
+    /// vain.
+    pub(super) async fn elect(&self, key: &K, approach: Approach, known: bool) -> Result<Elected<V>> {
         let began = Instant::now();
         loop {
             if let Some(elected) = self.try_elect(key).await {
                 return Ok(elected);
             }
-            let Some((locking, name)) = self.strategy.locking.as_ref().zip(self.backend.shared_name(key))
+            let Some((locking, name)) =
+                self.strategy.settings.locking.as_ref().zip(self.backend.shared_name(key))
             else {
                 return Ok(Elected::Chosen(None));
             };
             let left = locking.wait.saturating_sub(began.elapsed());
             if left.is_zero() {
-                return in_vain(locking);
+                return in_vain(locking, known && self.strategy.settings.stale.if_error.is_some());
             }
             if let Err(error) = locking.provider.released(&name, left).await {
                 self.degraded("lock", &error);
@@ -68,14 +70,15 @@ impl<K: Key, V: Value> Engine<K, V> {
                 continue;
             }
             let asked = self.sequence.next();
-            if let Some(entry) = self.read_far(key).await {
+            let found = self.read_far(key).await;
+            if let Some(entry) = found.filter(|entry| entry.is_fresh(self.clock.now())) {
                 return Ok(Elected::Found(entry, asked));
             }
         }
     }
 
     async fn try_acquire(&self, locking: &Locking, name: &str) -> Result<Acquired> {
-        let lease = self.strategy.lease;
+        let lease = self.strategy.settings.lease;
         // a provider of the user's may hang
         match timeout(lease, locking.provider.try_acquire(name, lease)).await {
             Ok(answer) => answer,
@@ -85,8 +88,8 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Renews a lock every third of its lease, until it is lost.
     pub(super) async fn keep_elected(&self, held: Option<&Held>) {
-        let Some((held, locking)) = held.zip(self.strategy.locking.as_ref()) else { return };
-        let lease = self.strategy.lease;
+        let Some((held, locking)) = held.zip(self.strategy.settings.locking.as_ref()) else { return };
+        let lease = self.strategy.settings.lease;
         loop {
             tokio::time::sleep((lease / 3).max(Duration::from_millis(1))).await;
             match locking.provider.renew(&held.name, held.token, lease).await {
@@ -103,7 +106,7 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Gives a lock back, which wakes who waits.
     pub(super) async fn resign(&self, held: Option<Held>) {
-        let Some((held, locking)) = held.zip(self.strategy.locking.as_ref()) else { return };
+        let Some((held, locking)) = held.zip(self.strategy.settings.locking.as_ref()) else { return };
         if let Err(error) = locking.provider.release(&held.name, held.token).await {
             // its lease ends it
             self.degraded("release the lock", &error);
@@ -111,8 +114,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 }
 
-fn in_vain<V>(locking: &Locking) -> Result<Elected<V>> {
-    if locking.fails {
+fn in_vain<V>(locking: &Locking, has_stale: bool) -> Result<Elected<V>> {
+    if locking.fails || has_stale {
         return Err(Error::new(
             ErrorKind::Timeout,
             format!("another process has been loading the key for {:?}", locking.wait),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -38,6 +39,9 @@ impl<V> Outcome<V> {
 
 /// One load under way.
 pub(super) struct Flight<V> {
+    /// Set for a refresh behind a reader's back: how long a reader who needs the value waits for it before it loads by
+    /// itself.
+    pub(super) patience: Option<Duration>,
     outcome: watch::Receiver<Option<Arc<Outcome<V>>>>,
 }
 
@@ -89,14 +93,14 @@ impl<K: Key, V> Flights<K, V> {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the load of `key`, or becomes the one who loads it.
-    pub(super) fn join(self: &Arc<Self>, key: &K) -> Role<K, V> {
+    /// Joins the load of `key`, or becomes the one who loads it, with this patience of those who join.
+    pub(super) fn join(self: &Arc<Self>, key: &K, patience: Option<Duration>) -> Role<K, V> {
         let mut shard = self.shard(key);
         if let Some(flight) = shard.get(key) {
             return Role::Follow(Arc::clone(flight));
         }
         let (sender, outcome) = watch::channel(None);
-        let flight = Arc::new(Flight { outcome });
+        let flight = Arc::new(Flight { patience, outcome });
         shard.insert(key.clone(), Arc::clone(&flight));
         self.airborne.fetch_add(1, Ordering::SeqCst);
         Role::Lead(Landing { flights: Arc::clone(self), key: key.clone(), flight, sender })
@@ -114,8 +118,13 @@ impl<K: Key, V> Flights<K, V> {
         }
     }
 
-    /// Removes this very flight; a successor under the same key stays.
-    fn remove(&self, key: &K, flight: &Arc<Flight<V>>) {
+    /// Whether `key` is being loaded.
+    pub(super) fn contain(&self, key: &K) -> bool {
+        self.shard(key).contains_key(key)
+    }
+
+    /// Takes this very flight out of sight; a successor under the same key stays.
+    pub(super) fn remove(&self, key: &K, flight: &Arc<Flight<V>>) {
         let mut shard = self.shard(key);
         if shard.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) {
             shard.remove(key);

@@ -24,6 +24,14 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) type LoadFuture<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>>> + Send>>;
 pub(crate) type Loader<V> = Box<dyn FnOnce() -> LoadFuture<V> + Send>;
 
+/// By what a key is loaded.
+pub(crate) enum Load<V> {
+    /// The source that the builder was given.
+    Registered,
+    /// What the caller brought.
+    Given(Loader<V>),
+}
+
 /// How a load treats what the backend has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Approach {
@@ -31,8 +39,28 @@ pub(super) enum Approach {
     Missing,
     /// What is there is replaced.
     Refresh,
+    /// As missing, while a refresh of this process hangs and may hold the lock: nobody is elected.
+    Overtaking,
     /// The backend has just failed: it is not asked again, and the caller does not wait for it twice.
     Alone,
+}
+
+/// What a load is begun with.
+pub(super) struct Plan<V> {
+    pub(super) load: Load<V>,
+    pub(super) approach: Approach,
+    /// What is cached of the key and is not good enough.
+    pub(super) known: Option<Entry<V>>,
+}
+
+impl<V> Plan<V> {
+    pub(super) fn new(load: Load<V>, approach: Approach) -> Self {
+        Self { load, approach, known: None }
+    }
+
+    pub(super) fn knowing(self, known: Option<Entry<V>>) -> Self {
+        Self { known, ..self }
+    }
 }
 
 /// What the backend answered to the announcement of a load.
@@ -43,6 +71,22 @@ pub(super) enum Announced<V> {
     Load(Option<Fence>),
 }
 
+/// What a load came to.
+pub(super) struct Fetch<V> {
+    pub(super) loaded: Loaded<V>,
+    pub(super) known: Option<Entry<V>>,
+    pub(super) cost: Duration,
+    pub(super) started: u64,
+    /// Whether there may be an entry that this one replaces.
+    pub(super) replaces: bool,
+}
+
+/// An entry, and whether it is to be kept.
+pub(super) struct Made<V> {
+    pub(super) entry: Entry<V>,
+    pub(super) keep: bool,
+}
+
 /// Joining a flight, and which part one has in it.
 pub(super) struct Boarded<V> {
     pub(super) flight: Arc<Flight<V>>,
@@ -50,15 +94,15 @@ pub(super) struct Boarded<V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Joins the flight of `key`, or starts one with `loader`, which is taken then.
+    /// Joins the flight of `key`, or starts one with `plan`, which is taken then.
     pub(super) fn board(
         self: &Arc<Self>,
         key: &K,
-        loader: &mut Option<Loader<V>>,
-        approach: Approach,
+        plan: &mut Option<Plan<V>>,
+        patience: Option<Duration>,
     ) -> Result<Boarded<V>> {
         self.admit(key)?;
-        let landing = match self.flights.join(key) {
+        let landing = match self.flights.join(key, patience) {
             Role::Follow(flight) => {
                 self.recorder.record(&Event::Joined);
                 return Ok(Boarded { flight, leads: false });
@@ -66,13 +110,23 @@ impl<K: Key, V: Value> Engine<K, V> {
             Role::Lead(landing) => landing,
         };
         let boarded = Boarded { flight: landing.flight(), leads: true };
-        let Some(loader) = loader.take() else {
+        let Some(Plan { load, approach, known }) = plan.take() else {
             return Err(Error::new(ErrorKind::Closed, "the loader was used up by a load that was abandoned"));
+        };
+        if let (Load::Registered, Approach::Missing, None, Some(gather)) =
+            (&load, approach, &known, self.gathers())
+        {
+            self.gather(landing, gather)?;
+            return Ok(boarded);
+        }
+        let loader = match load {
+            Load::Registered => self.source_loader(key, known.clone())?,
+            Load::Given(loader) => loader,
         };
         let engine = Arc::clone(self);
         let chain = Chain::with(Chain::current(), self.id, key.clone());
         Self::spawn(chain.scope(async move {
-            let outcome = engine.fly(landing.key(), loader, approach).await;
+            let outcome = engine.fly(landing.key(), loader, approach, known).await;
             landing.land(outcome);
         }))?;
         Ok(boarded)
@@ -103,19 +157,25 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// The whole of a flight: is elected, announces, loads, fills.
-    pub(super) async fn fly(&self, key: &K, loader: Loader<V>, approach: Approach) -> Outcome<V> {
+    pub(super) async fn fly(
+        &self,
+        key: &K,
+        loader: Loader<V>,
+        approach: Approach,
+        known: Option<Entry<V>>,
+    ) -> Outcome<V> {
         let elected = match approach {
-            Approach::Alone => Ok(Elected::Chosen(None)),
-            _ => self.elect(key, approach).await,
+            Approach::Alone | Approach::Overtaking => Ok(Elected::Chosen(None)),
+            _ => self.elect(key, approach, known.is_some()).await,
         };
         match elected {
             Ok(Elected::Chosen(held)) => {
-                let outcome = self.fly_elected(key, loader, approach, held.as_ref()).await;
+                let outcome = self.fly_elected(key, loader, approach, known, held.as_ref()).await;
                 self.resign(held).await;
                 outcome
             }
             Ok(Elected::Found(entry, asked)) => Outcome::found(entry, asked),
-            Ok(Elected::Unelected) => self.fly_elected(key, loader, Approach::Alone, None).await,
+            Ok(Elected::Unelected) => self.fly_elected(key, loader, Approach::Alone, known, None).await,
             Err(error) => Outcome::failed(error),
         }
     }
@@ -125,8 +185,13 @@ impl<K: Key, V: Value> Engine<K, V> {
         key: &K,
         loader: Loader<V>,
         approach: Approach,
+        known: Option<Entry<V>>,
         held: Option<&Held>,
     ) -> Outcome<V> {
+        let _permit = match self.enter().await {
+            Ok(permit) => permit,
+            Err(error) => return Outcome::failed(error),
+        };
         let asked = self.sequence.next();
         let fence = match self.announce(key, approach).await {
             Announced::Hit(entry) => return Outcome::found(entry, asked),
@@ -137,11 +202,30 @@ impl<K: Key, V: Value> Engine<K, V> {
         let alive = join(self.keep_announced(key, fence), self.keep_elected(held));
         let loaded = self.load(loader, async { _ = alive.await }).await;
         match loaded {
-            Ok(loaded) => self.fill(key, fence, loaded, began.until(self.clock.now()), started).await,
+            Ok(loaded) => {
+                let cost = began.until(self.clock.now());
+                let replaces =
+                    approach == Approach::Refresh || self.strategy.settings.stale.window().is_some();
+                self.fill(key, fence, Fetch { loaded, known, cost, started, replaces }).await
+            }
             Err(error) => {
                 self.withdraw(key, fence).await;
+                self.hold_off(key);
                 Outcome::failed(error)
             }
+        }
+    }
+
+    /// The permission to load, or the error of one who is refused.
+    pub(super) async fn enter(&self) -> Result<Option<tokio::sync::SemaphorePermit<'_>>> {
+        let entered = self.gate.enter(self.strategy.settings.load_timeout).await;
+        entered.inspect_err(|_| self.recorder.record(&Event::Overloaded))
+    }
+
+    /// Notes a failed load of a key that can be served stale meanwhile.
+    pub(super) fn hold_off(&self, key: &K) {
+        if self.strategy.settings.stale.window().is_some() {
+            self.holdoffs.failed(key, self.clock.now());
         }
     }
 
@@ -150,11 +234,16 @@ impl<K: Key, V: Value> Engine<K, V> {
         if approach == Approach::Alone || self.pending.holds(key) {
             return Announced::Load(None);
         }
-        let shared = Announce::shared(self.strategy.lease);
+        let shared = Announce::shared(self.strategy.settings.lease);
         let announce = if approach == Approach::Refresh { shared.despite_hit() } else { shared };
         let now = self.clock.now();
-        match self.backend.begin(key, announce, now).await {
-            Ok(Begun::Hit(entry)) if entry.is_alive(self.clock.now()) => Announced::Hit(entry),
+        let mut begun = self.backend.begin(key, announce, now).await;
+        // what is there and not good enough is what is to be replaced
+        if matches!(&begun, Ok(Begun::Hit(entry)) if !self.is_good(key, entry)) {
+            begun = self.backend.begin(key, announce.despite_hit(), self.clock.now()).await;
+        }
+        match begun {
+            Ok(Begun::Hit(entry)) if self.is_good(key, &entry) => Announced::Hit(entry),
             Ok(Begun::Granted(fence)) => Announced::Load(Some(fence)),
             // somebody who locks uses this key too; theirs is the fill
             Ok(Begun::Hit(_) | Begun::Busy(_) | Begun::Guarded) => Announced::Load(None),
@@ -171,7 +260,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>,
         alive: impl Future<Output = ()>,
     ) -> Result<T> {
-        let budget = self.strategy.load_timeout;
+        let budget = self.strategy.settings.load_timeout;
         let began = self.clock.now();
         let work = pin!(tokio::time::timeout(budget, caught(loader)));
         let loaded = match select(work, pin!(alive)).await {
@@ -190,7 +279,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Renews an announcement every third of its lease, until it is lost.
     pub(super) async fn keep_announced(&self, key: &K, fence: Option<Fence>) {
         let Some(fence) = fence else { return };
-        let lease = self.strategy.lease;
+        let lease = self.strategy.settings.lease;
         loop {
             tokio::time::sleep((lease / 3).max(Duration::from_millis(1))).await;
             match self.backend.renew(key, fence, lease, self.clock.now()).await {
@@ -212,21 +301,28 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Stores what was loaded, if it is to be stored and its announcement still stands.
-    pub(super) async fn fill(
-        &self,
-        key: &K,
-        fence: Option<Fence>,
-        loaded: Loaded<V>,
-        cost: Duration,
-        started: u64,
-    ) -> Outcome<V> {
-        let now = self.clock.now();
-        let ttl = self.strategy.ttl_of(&loaded, fastrand::f64());
-        let entry = Entry::new(loaded.value.map(Arc::new), now, ttl.unwrap_or_default()).with_load_cost(cost);
+    pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<V>) -> Outcome<V> {
+        let Fetch { loaded, known, cost, started, replaces } = fetch;
+        let made = self.make(key, loaded, known);
+        let Made { entry, keep } = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.withdraw(key, fence).await;
+                self.hold_off(key);
+                return Outcome::failed(error);
+            }
+        };
+        self.holdoffs.succeeded(key);
+        let entry = entry.with_load_cost(cost);
         let sent = self.sequence.next();
-        let stored = match (fence, ttl) {
-            (Some(fence), Some(_)) => self.store(key, fence, entry.clone()).await,
-            (fence, _) => {
+        let stored = match fence {
+            Some(fence) if keep => self.store(key, fence, entry.clone()).await,
+            // what is there would be served stale although the source has something else, or nothing
+            Some(_) if replaces => {
+                self.discard(key).await;
+                false
+            }
+            fence => {
                 self.withdraw(key, fence).await;
                 false
             }
@@ -234,6 +330,48 @@ impl<K: Key, V: Value> Engine<K, V> {
         // a refused or unsent value is only known to have been current when its load began
         let as_of = if stored { sent } else { started };
         Outcome { result: Ok(entry), as_of, loaded_from: Some(started) }
+    }
+
+    /// The entry of what a loader or a writer gave.
+    pub(super) fn make(&self, key: &K, loaded: Loaded<V>, known: Option<Entry<V>>) -> Result<Made<V>> {
+        let Loaded { value, ttl, store, mut tags, validator, modified } = loaded;
+        let (value, validator) = match (modified, known) {
+            (true, _) => (value.map(Arc::new), validator),
+            (false, Some(known)) => {
+                let kept = validator.or_else(|| known.validator().map(Into::into));
+                (known.into_value(), kept)
+            }
+            (false, None) => (None, None),
+        };
+        if !modified && value.is_none() {
+            let mend = "answer `not_modified` only to what was given as known";
+            return Err(Error::new(
+                ErrorKind::Source,
+                format!("nothing was known that could be unmodified: {mend}"),
+            ));
+        }
+        let settings = &self.strategy.settings;
+        let ttl = self.strategy.ttl_of(ttl, value.as_deref(), fastrand::f64());
+        if let Some(value) = &value {
+            tags.extend(self.strategy.tags_of(value));
+        }
+        if let Some(of_key) = &self.key_tags {
+            tags.extend(of_key(key));
+        }
+        let window = settings.stale.window().filter(|_| value.is_some()).unwrap_or_default();
+        let life = ttl.unwrap_or_default();
+        self.horizon.lives(life.saturating_add(window));
+        let entry = Entry::new(value, self.clock.now(), life)
+            .with_stale(window)
+            .with_tags(tags)
+            .with_validator(validator);
+        Ok(Made { entry, keep: store && ttl.is_some() })
+    }
+
+    async fn discard(&self, key: &K) {
+        if let Err(error) = self.backend.remove(key).await {
+            self.degraded("remove", &error);
+        }
     }
 
     async fn store(&self, key: &K, fence: Fence, entry: Entry<V>) -> bool {

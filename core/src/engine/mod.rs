@@ -4,6 +4,10 @@ mod batch;
 mod chain;
 mod elect;
 mod flight;
+mod gate;
+mod gather;
+mod holdoff;
+mod horizon;
 mod load;
 mod pending;
 mod read;
@@ -17,15 +21,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use self::flight::Flights;
-pub(crate) use self::load::{LoadFuture, Loader};
+use self::gate::Gate;
+use self::gather::Gathering;
+use self::holdoff::Holdoffs;
+use self::horizon::Horizon;
+pub(crate) use self::load::{Load, LoadFuture, Loader};
 use self::pending::Pending;
 pub(crate) use self::read::Answer;
 use self::sequence::Sequence;
-pub(crate) use self::source::{Batched, DynSource, Single};
+pub(crate) use self::source::{Batched, Conditional, DynSource, Single};
 use crate::backend::{CacheBackend, Erased};
 use crate::entry::Entry;
 use crate::observe::{Event, Recorder, Stats};
 use crate::strategy::Strategy;
+use crate::tag::Tag;
 use crate::time::{Clock, Timestamp};
 use crate::{Error, ErrorKind, Result};
 
@@ -59,8 +68,11 @@ pub trait Value: Send + Sync + 'static {}
 
 impl<V: Send + Sync + 'static> Value for V {}
 
+/// The tags that a key gives to its entry.
+pub(crate) type TagsOf<K> = Arc<dyn Fn(&K) -> Vec<Tag> + Send + Sync>;
+
 /// The parts of a cache, put together by the builder and shared by all its handles.
-pub(crate) struct Engine<K, V> {
+pub(crate) struct Engine<K: Key, V> {
     id: u64,
     backend: Erased<K, V>,
     source: Option<Arc<dyn DynSource<K, V>>>,
@@ -69,6 +81,11 @@ pub(crate) struct Engine<K, V> {
     recorder: Arc<Recorder>,
     flights: Arc<Flights<K, V>>,
     pending: Pending<K>,
+    holdoffs: Holdoffs<K>,
+    gate: Gate,
+    gathering: Gathering<K, V>,
+    horizon: Horizon,
+    key_tags: Option<TagsOf<K>>,
     sequence: Sequence,
     closed: AtomicBool,
 }
@@ -78,10 +95,15 @@ impl<K: Key, V: Value> Engine<K, V> {
         backend: Erased<K, V>,
         source: Option<Arc<dyn DynSource<K, V>>>,
         strategy: Strategy<V>,
+        key_tags: Option<TagsOf<K>>,
         clock: Arc<dyn Clock>,
         recorder: Arc<Recorder>,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let settings = &strategy.settings;
+        let window = settings.stale.window().unwrap_or_default();
+        let (holdoffs, gate) = (Holdoffs::new(settings.stale.backoff), Gate::new(settings.limit));
+        let horizon = Horizon::new(settings.ttl.saturating_add(window));
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             backend,
@@ -91,6 +113,11 @@ impl<K: Key, V: Value> Engine<K, V> {
             recorder,
             flights: Arc::new(Flights::new()),
             pending: Pending::new(),
+            holdoffs,
+            gate,
+            gathering: Gathering::default(),
+            horizon,
+            key_tags,
             sequence: Sequence::new(),
             closed: AtomicBool::new(false),
         }
@@ -104,18 +131,25 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let recent = self.clock.recent();
         let entry = self.backend.peek(key, recent)?;
-        if !self.is_alive(&entry, recent) {
+        if !self.is_fresh(&entry, recent) || (self.pending.any() && self.pending.ends(&entry)) {
+            return None;
+        }
+        if self.strategy.settings.is_early(&entry, recent, fastrand::f64) {
             return None;
         }
         self.recorder.near_hit();
         Some(entry)
     }
 
-    /// Whether an entry is alive at a cheap reading of the clock, which may lag: near the end of its life the precise one
-    /// decides.
+    /// Whether an entry is fresh at a cheap reading of the clock, which may lag: near its end the precise one decides.
     #[inline]
-    fn is_alive(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
-        entry.expires() > recent.after_lag() || entry.is_alive(self.clock.now())
+    fn is_fresh(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
+        entry.good_until() > recent.after_lag() || entry.is_fresh(self.clock.now())
+    }
+
+    /// Whether an entry that the backend gave just now can be taken as it is.
+    fn is_good(&self, key: &K, entry: &Entry<V>) -> bool {
+        entry.is_fresh(self.clock.now()) && !self.pending.holds(key) && !self.pending.ends(entry)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -159,7 +193,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 }
 
-impl<K, V> fmt::Debug for Engine<K, V> {
+impl<K: Key, V> fmt::Debug for Engine<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("backend", &self.backend)

@@ -1,15 +1,19 @@
 //! Invalidations that the backend has not acknowledged.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Key;
+use crate::entry::Entry;
+use crate::tag::Tag;
 
 /// What an invalidation covers.
 #[derive(Debug, Clone)]
 pub(super) enum Scope<K> {
     Keys(Vec<K>),
+    Tags(Vec<Tag>),
     All,
 }
 
@@ -17,6 +21,7 @@ impl<K> Scope<K> {
     pub(super) fn count(&self) -> u64 {
         match self {
             Self::Keys(keys) => keys.len() as u64,
+            Self::Tags(tags) => tags.len() as u64,
             Self::All => 1,
         }
     }
@@ -37,14 +42,21 @@ pub(super) struct Pending<K> {
 #[derive(Debug)]
 struct Marks<K> {
     keys: HashMap<K, Epoch>,
+    tags: HashMap<Tag, Epoch>,
     all: Option<Epoch>,
     /// Whether a task is trying them again.
     retried: bool,
 }
 
+impl<K> Marks<K> {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.tags.is_empty() && self.all.is_none()
+    }
+}
+
 impl<K: Key> Pending<K> {
     pub(super) fn new() -> Self {
-        let marks = Marks { keys: HashMap::new(), all: None, retried: false };
+        let marks = Marks { keys: HashMap::new(), tags: HashMap::new(), all: None, retried: false };
         Self { any: AtomicBool::new(false), next: AtomicU64::new(1), marks: Mutex::new(marks) }
     }
 
@@ -64,9 +76,17 @@ impl<K: Key> Pending<K> {
         }
     }
 
+    /// Whether an entry carries a tag whose invalidation may not have reached the backend.
+    pub(super) fn ends<V>(&self, entry: &Entry<V>) -> bool {
+        self.any() && !entry.tags().is_empty() && {
+            let marks = self.marks();
+            entry.tags().iter().any(|tag| marks.tags.contains_key(tag))
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         let marks = self.marks();
-        marks.keys.len() + usize::from(marks.all.is_some())
+        marks.keys.len() + marks.tags.len() + usize::from(marks.all.is_some())
     }
 
     /// To be taken before an invalidation is sent.
@@ -81,6 +101,7 @@ impl<K: Key> Pending<K> {
         match scope {
             Scope::All => marks.all = Some(epoch),
             Scope::Keys(keys) => marks.keys.extend(keys.iter().map(|key| (key.clone(), epoch))),
+            Scope::Tags(tags) => marks.tags.extend(tags.iter().map(|tag| (tag.clone(), epoch))),
         }
         self.any.store(true, Ordering::Release);
     }
@@ -94,17 +115,13 @@ impl<K: Key> Pending<K> {
         match scope {
             Scope::All => {
                 marks.keys.retain(|_, marked| *marked > began);
+                marks.tags.retain(|_, marked| *marked > began);
                 marks.all = marks.all.filter(|marked| *marked > began);
             }
-            Scope::Keys(keys) => {
-                for key in keys {
-                    if marks.keys.get(key).is_some_and(|marked| *marked < began) {
-                        marks.keys.remove(key);
-                    }
-                }
-            }
+            Scope::Keys(keys) => settle(&mut marks.keys, keys, began),
+            Scope::Tags(tags) => settle(&mut marks.tags, tags, began),
         }
-        self.any.store(!marks.keys.is_empty() || marks.all.is_some(), Ordering::Release);
+        self.any.store(!marks.is_empty(), Ordering::Release);
     }
 
     /// What is to be tried next: everything, or up to `most` keys; `None` when nothing is left.
@@ -112,6 +129,9 @@ impl<K: Key> Pending<K> {
         let marks = self.marks();
         match marks.all {
             Some(_) => Some(Scope::All),
+            None if !marks.tags.is_empty() => {
+                Some(Scope::Tags(marks.tags.keys().take(most).cloned().collect()))
+            }
             None if marks.keys.is_empty() => None,
             None => Some(Scope::Keys(marks.keys.keys().take(most).cloned().collect())),
         }
@@ -125,7 +145,7 @@ impl<K: Key> Pending<K> {
     /// The retrying task ends, unless there is something left to do.
     pub(super) fn rest(&self) -> bool {
         let mut marks = self.marks();
-        let done = marks.keys.is_empty() && marks.all.is_none();
+        let done = marks.is_empty();
         marks.retried = !done;
         done
     }
@@ -133,5 +153,13 @@ impl<K: Key> Pending<K> {
     /// The retrying task ends whatever is left.
     pub(super) fn stop_retrying(&self) {
         self.marks().retried = false;
+    }
+}
+
+fn settle<T: Hash + Eq>(marks: &mut HashMap<T, Epoch>, settled: &[T], began: Epoch) {
+    for subject in settled {
+        if marks.get(subject).is_some_and(|marked| *marked < began) {
+            marks.remove(subject);
+        }
     }
 }

@@ -1,16 +1,22 @@
 //! The pipeline of a read that this process's memory did not answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::flight::Outcome;
-use super::load::{Approach, Boarded};
+use super::load::{Approach, Boarded, Load, Plan};
 use super::{DynSource, Engine, Key, Loader, Value};
 use crate::backend::CacheBackend;
 use crate::cache::Origin;
 use crate::entry::Entry;
-use crate::observe::Event;
+use crate::observe::{Event, Tier};
+use crate::strategy::Verdict;
 use crate::time::Timestamp;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
+
+/// How long a reader waits for a refresh that began behind somebody else's back, before it loads by itself: some times what
+/// the last load took, within these bounds.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
 /// The answer to a read: the entry, and where it came from.
 pub(crate) struct Answer<V> {
@@ -19,12 +25,20 @@ pub(crate) struct Answer<V> {
     pub(crate) now: Timestamp,
 }
 
+/// An entry that was found, and what is to be done with it.
+pub(super) struct Found<V> {
+    pub(super) entry: Entry<V>,
+    pub(super) tier: Tier,
+    pub(super) verdict: Verdict,
+    pub(super) now: Timestamp,
+}
+
 impl<K: Key, V: Value> Engine<K, V> {
     /// A loader that asks the registered source.
-    pub(crate) fn source_loader(&self, key: &K) -> Result<Loader<V>> {
+    pub(super) fn source_loader(&self, key: &K, known: Option<Entry<V>>) -> Result<Loader<V>> {
         let source = Arc::clone(self.registered()?);
         let key = key.clone();
-        Ok(Box::new(move || Box::pin(async move { Ok(source.load_dyn(&key).await?.into()) })))
+        Ok(Box::new(move || Box::pin(async move { source.load_dyn(&key, known).await })))
     }
 
     /// The registered source.
@@ -34,31 +48,130 @@ impl<K: Key, V: Value> Engine<K, V> {
         })
     }
 
-    /// Reads far, and loads if that does not have it.
-    /// The loader is only made when it is needed.
+    /// Reads what is cached, and loads if that is not good enough. The load is only made when it is needed.
     pub(crate) async fn read(
         self: &Arc<Self>,
         key: &K,
-        loader: impl FnOnce() -> Result<Loader<V>> + Send,
+        load: impl FnOnce() -> Load<V> + Send,
     ) -> Result<Answer<V>> {
         let began = self.clock.now();
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
         let start = self.sequence.now();
-        let approach = match self.ask_far_at(key, began).await {
-            Ok(Some(answer)) => {
-                self.recorder.far_hit();
-                return Ok(answer);
-            }
-            Ok(None) => Approach::Missing,
+        let (known, approach) = match self.find(key, began).await {
+            Ok(Some(found)) => match self.serve(key, found) {
+                Ok((answer, verdict)) => {
+                    if verdict == Verdict::Due {
+                        self.refresh_behind(key, &answer.entry, load);
+                    }
+                    return Ok(answer);
+                }
+                Err(expired) => (Some(expired), Approach::Missing),
+            },
+            Ok(None) => (None, Approach::Missing),
             Err(error) => {
                 self.degraded("get", &error);
-                Approach::Alone
+                (None, Approach::Alone)
             }
         };
         // boxed, since a far hit need not carry the room for a load
-        let answer = Box::pin(self.read_source(key, start, loader()?, approach)).await;
+        let answer = Box::pin(self.read_slowly(key, start, Plan::new(load(), approach).knowing(known))).await;
         self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()) });
         answer
+    }
+
+    /// Looks for an entry that is alive, good or not: first near, if it can be there and not good, then wherever it is.
+    async fn find(&self, key: &K, now: Timestamp) -> Result<Option<Found<V>>> {
+        let settings = &self.strategy.settings;
+        if settings.refreshes()
+            && let Some(entry) = self.backend.peek(key, now).filter(|entry| self.stands(key, entry))
+        {
+            // one that is fresh has been found due already, or is so young that nobody minds a refresh too many
+            let verdict = match settings.judge(&entry, now, || 1.0) {
+                Verdict::Good => Verdict::Due,
+                verdict => verdict,
+            };
+            return Ok(Some(Found { entry, tier: Tier::Near, verdict, now }));
+        }
+        let Some(answer) = self.ask_far_at(key, now).await? else { return Ok(None) };
+        let verdict = settings.judge(&answer.entry, answer.now, fastrand::f64);
+        Ok(Some(Found { entry: answer.entry, tier: Tier::Far, verdict, now: answer.now }))
+    }
+
+    /// Serves what was found, if it is to be served without a load; else gives the entry back.
+    pub(super) fn serve(&self, key: &K, found: Found<V>) -> Result<(Answer<V>, Verdict), Entry<V>> {
+        let Found { entry, tier, verdict, now } = found;
+        // a source that has just failed is left alone
+        if verdict == Verdict::Expired && !(self.is_kept_for_errors(&entry) && self.holdoffs.hold(key, now)) {
+            return Err(entry);
+        }
+        self.recorder.record(&Event::Hit { tier });
+        let origin = match tier {
+            _ if !entry.is_fresh(now) => {
+                self.recorder.record(&Event::StaleServed);
+                Origin::Stale
+            }
+            Tier::Near => Origin::Near,
+            Tier::Far => Origin::Far,
+        };
+        Ok((Answer { entry, origin, now }, verdict))
+    }
+
+    pub(super) fn is_kept_for_errors(&self, entry: &Entry<V>) -> bool {
+        self.strategy.settings.stale.if_error.is_some() && entry.value().is_some()
+    }
+
+    /// Loads a key behind its reader, unless somebody does already or the source has just failed. Whatever comes of it is
+    /// the flight's own business.
+    fn refresh_behind(self: &Arc<Self>, key: &K, entry: &Entry<V>, load: impl FnOnce() -> Load<V>) {
+        if self.is_refreshable(key) {
+            let patience = patience(entry);
+            let plan = Plan::new(load(), Approach::Missing).knowing(Some(entry.clone()));
+            if let Err(error) = self.board(key, &mut Some(plan), Some(patience)) {
+                tracing::debug!(%error, "an entry was not refreshed");
+            }
+        }
+    }
+
+    /// Whether a refresh of `key` is to begin now.
+    pub(super) fn is_refreshable(&self, key: &K) -> bool {
+        !self.is_closed() && !self.holdoffs.hold(key, self.clock.now()) && !self.flights.contain(key)
+    }
+
+    /// Loads, or waits for a load, as long as a reader is to wait; serves what is known when that fails.
+    async fn read_slowly(self: &Arc<Self>, key: &K, start: u64, plan: Plan<V>) -> Result<Answer<V>> {
+        let known = plan.known.clone().filter(|known| self.is_kept_for_errors(known));
+        let settings = &self.strategy.settings;
+        let soft = settings.soft_timeout.filter(|_| known.is_some());
+        let limit = [soft, settings.hard_timeout].into_iter().flatten().min();
+        let reading = self.read_source(key, start, plan);
+        let answer = match limit {
+            None => reading.await,
+            Some(limit) => match tokio::time::timeout(limit, reading).await {
+                Ok(answer) => answer,
+                // the load goes on, and fills
+                Err(_elapsed) => Err(Error::timeout("waiting for the load", limit)),
+            },
+        };
+        match (answer, known) {
+            (Err(error), Some(known)) => self.stand_in(key, known, error).await,
+            (answer, _) => answer,
+        }
+    }
+
+    /// Serves an expired entry in place of an error, if it has not been invalidated meanwhile.
+    pub(super) async fn stand_in(&self, key: &K, known: Entry<V>, error: Error) -> Result<Answer<V>> {
+        if matches!(error.kind(), ErrorKind::Config | ErrorKind::Reentrant) {
+            return Err(error);
+        }
+        let entry = match self.ask_far(key).await {
+            Ok(Some(answer)) => answer.entry,
+            Ok(None) => return Err(error),
+            // what this very call has read before
+            Err(_) => known,
+        };
+        self.recorder.record(&Event::StaleServed);
+        tracing::debug!(%error, "a stale value is served, since the load failed");
+        Ok(self.answer(entry, Origin::Stale))
     }
 
     /// Loads, or waits for a load under way. Counts nothing: one read is one hit or one miss, whatever it took.
@@ -66,18 +179,34 @@ impl<K: Key, V: Value> Engine<K, V> {
         self: &Arc<Self>,
         key: &K,
         start: u64,
-        loader: Loader<V>,
-        approach: Approach,
+        plan: Plan<V>,
     ) -> Result<Answer<V>> {
-        let mut loader = Some(loader);
+        let mut plan = Some(plan);
         loop {
-            let Boarded { flight, leads } = self.board(key, &mut loader, approach)?;
-            let outcome = flight.outcome().await;
+            let Boarded { flight, leads } = self.board(key, &mut plan, None)?;
+            let refresh = flight.patience.filter(|_| !leads);
+            let outcome = match refresh {
+                None => flight.outcome().await,
+                Some(patience) => match tokio::time::timeout(patience, flight.outcome()).await {
+                    Ok(outcome) => outcome,
+                    Err(_elapsed) => {
+                        // it hangs: who needs the value does not wait for it, nor for the lock that it may hold
+                        self.flights.remove(key, &flight);
+                        plan = plan.map(|plan| Plan { approach: plan.approach.overtaking(), ..plan });
+                        continue;
+                    }
+                },
+            };
+            if refresh.is_some() && outcome.result.is_err() {
+                // that was a try for somebody who could do without
+                continue;
+            }
             if let Some(answer) = self.acceptable(&outcome, start, leads) {
                 return answer;
             }
             // that load began before this caller did, and the key may have been invalidated between
-            if let Some(entry) = self.read_far(key).await {
+            let found = self.read_far(key).await;
+            if let Some(entry) = found.filter(|entry| entry.is_fresh(self.clock.now())) {
                 return Ok(self.answer(entry, Origin::Joined));
             }
         }
@@ -110,7 +239,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Answer { entry, origin, now: self.clock.now() }
     }
 
-    /// What the backend has, wherever it keeps it. A failure is noted and counts as nothing found.
+    /// What the backend has, wherever it keeps it, stale or not. A failure is noted and counts as nothing found.
     pub(super) async fn read_far(&self, key: &K) -> Option<Entry<V>> {
         let asked = self.ask_far(key).await.unwrap_or_else(|error| {
             self.degraded("get", &error);
@@ -130,28 +259,41 @@ impl<K: Key, V: Value> Engine<K, V> {
         let found = self.backend.get(key, now).await?;
         let now = self.clock.recent().max(now);
         // an invalidation of our own that failed meanwhile may have been meant for what was read
-        let found = found.filter(|entry| self.is_alive(entry, now) && !self.pending.holds(key));
+        let found = found.filter(|entry| self.is_alive(entry, now) && self.stands(key, entry));
         Ok(found.map(|entry| Answer { entry, origin: Origin::Far, now }))
     }
 
-    /// Reads what is cached and never loads.
+    /// Whether no invalidation of our own that was not acknowledged may be meant for an entry.
+    fn stands(&self, key: &K, entry: &Entry<V>) -> bool {
+        !self.pending.any() || !(self.pending.holds(key) || self.pending.ends(entry))
+    }
+
+    /// Whether an entry is alive at a cheap reading of the clock.
+    fn is_alive(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
+        entry.expires() > recent.after_lag() || entry.is_alive(self.clock.now())
+    }
+
+    /// Reads what is cached and fresh, and never loads.
     pub(crate) async fn lookup(&self, key: &K) -> Result<Option<Answer<V>>> {
         if let Some(entry) = self.peek(key) {
             return Ok(Some(self.answer(entry, Origin::Near)));
         }
-        let found = self.ask_far(key).await?;
-        if found.is_some() {
-            self.recorder.far_hit();
-        }
-        Ok(found)
+        let found = self.find(key, self.clock.now()).await?;
+        let served =
+            found.filter(|found| found.verdict != Verdict::Expired).map(|found| self.serve(key, found));
+        Ok(served.and_then(Result::ok).map(|(answer, _)| answer))
     }
 
     /// Loads whatever is cached, and puts the result in its place.
-    pub(crate) async fn refresh(self: &Arc<Self>, key: &K, loader: Loader<V>) -> Result<Answer<V>> {
+    pub(crate) async fn refresh(self: &Arc<Self>, key: &K) -> Result<Answer<V>> {
         let start = self.sequence.now();
-        let mut loader = Some(loader);
+        let known = match self.registered()?.is_conditional() {
+            true => self.read_far(key).await,
+            false => None,
+        };
+        let mut plan = Some(Plan::new(Load::Registered, Approach::Refresh).knowing(known));
         loop {
-            let Boarded { flight, leads } = self.board(key, &mut loader, Approach::Refresh)?;
+            let Boarded { flight, leads } = self.board(key, &mut plan, None)?;
             let outcome = flight.outcome().await;
             // a load that began before this call may have read what this call is meant to replace
             if outcome.loaded_from.is_some_and(|from| from >= start)
@@ -160,5 +302,17 @@ impl<K: Key, V: Value> Engine<K, V> {
                 return answer;
             }
         }
+    }
+}
+
+/// How long a reader waits for the refresh of an entry.
+pub(super) fn patience<V>(entry: &Entry<V>) -> Duration {
+    let [least, most] = PATIENCE;
+    entry.load_cost().saturating_mul(4).clamp(least, most)
+}
+
+impl Approach {
+    fn overtaking(self) -> Self {
+        if self == Self::Missing { Self::Overtaking } else { self }
     }
 }

@@ -3,16 +3,20 @@
 use async_trait::async_trait;
 
 use super::{Key, Value};
-use crate::source::{BatchSource, Source};
+use crate::entry::Entry;
+use crate::source::{BatchSource, ConditionalSource, Known, Loaded, Source};
 use crate::{Error, ErrorKind, Result};
 
 #[async_trait]
 pub(crate) trait DynSource<K, V>: Send + Sync + 'static {
-    async fn load_dyn(&self, key: &K) -> Result<Option<V>>;
+    /// Loads one key; `known` is what is cached of it, fresh or not.
+    async fn load_dyn(&self, key: &K, known: Option<Entry<V>>) -> Result<Loaded<V>>;
     /// Whether many keys can be loaded at once.
     fn is_batched(&self) -> bool;
+    /// Whether what is known spares loads.
+    fn is_conditional(&self) -> bool;
     /// The values of `keys`, aligned with them.
-    async fn load_many_dyn(&self, keys: &[K]) -> Result<Vec<Option<V>>>;
+    async fn load_each_dyn(&self, keys: &[K]) -> Result<Vec<Result<Loaded<V>>>>;
 }
 
 /// A source that loads one key at a time.
@@ -20,21 +24,55 @@ pub(crate) struct Single<S>(pub(crate) S);
 
 #[async_trait]
 impl<K: Key, V: Value, S: Source<K, Value = V>> DynSource<K, V> for Single<S> {
-    async fn load_dyn(&self, key: &K) -> Result<Option<V>> {
-        self.0.load(key).await.map_err(Error::from_source)
+    async fn load_dyn(&self, key: &K, _known: Option<Entry<V>>) -> Result<Loaded<V>> {
+        Ok(self.0.load(key).await.map_err(Error::from_source)?.into())
     }
 
     fn is_batched(&self) -> bool {
         false
     }
 
-    async fn load_many_dyn(&self, keys: &[K]) -> Result<Vec<Option<V>>> {
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            values.push(self.load_dyn(key).await?);
-        }
-        Ok(values)
+    fn is_conditional(&self) -> bool {
+        false
     }
+
+    async fn load_each_dyn(&self, keys: &[K]) -> Result<Vec<Result<Loaded<V>>>> {
+        one_by_one(self, keys).await
+    }
+}
+
+/// A source that can say that nothing has changed.
+pub(crate) struct Conditional<S>(pub(crate) S);
+
+#[async_trait]
+impl<K: Key, V: Value, S: ConditionalSource<K, Value = V>> DynSource<K, V> for Conditional<S> {
+    async fn load_dyn(&self, key: &K, known: Option<Entry<V>>) -> Result<Loaded<V>> {
+        let known = known.as_ref().and_then(Known::of);
+        self.0.load_if_modified(key, known).await.map_err(Error::from_source)
+    }
+
+    fn is_batched(&self) -> bool {
+        false
+    }
+
+    fn is_conditional(&self) -> bool {
+        true
+    }
+
+    async fn load_each_dyn(&self, keys: &[K]) -> Result<Vec<Result<Loaded<V>>>> {
+        one_by_one(self, keys).await
+    }
+}
+
+async fn one_by_one<K: Key, V: Value>(
+    source: &impl DynSource<K, V>,
+    keys: &[K],
+) -> Result<Vec<Result<Loaded<V>>>> {
+    let mut values = Vec::with_capacity(keys.len());
+    for key in keys {
+        values.push(source.load_dyn(key, None).await);
+    }
+    Ok(values)
 }
 
 /// A source that loads many keys at once.
@@ -42,18 +80,25 @@ pub(crate) struct Batched<S>(pub(crate) S);
 
 #[async_trait]
 impl<K: Key, V: Value, S: BatchSource<K, Value = V>> DynSource<K, V> for Batched<S> {
-    async fn load_dyn(&self, key: &K) -> Result<Option<V>> {
-        self.0.load(key).await.map_err(Error::from_source)
+    async fn load_dyn(&self, key: &K, _known: Option<Entry<V>>) -> Result<Loaded<V>> {
+        Ok(self.0.load(key).await.map_err(Error::from_source)?.into())
     }
 
     fn is_batched(&self) -> bool {
         true
     }
 
-    async fn load_many_dyn(&self, keys: &[K]) -> Result<Vec<Option<V>>> {
-        let values = self.0.load_many(keys).await.map_err(Error::from_source)?;
+    fn is_conditional(&self) -> bool {
+        false
+    }
+
+    async fn load_each_dyn(&self, keys: &[K]) -> Result<Vec<Result<Loaded<V>>>> {
+        let values = self.0.load_each(keys).await.map_err(Error::from_source)?;
         if values.len() == keys.len() {
-            return Ok(values);
+            return Ok(values
+                .into_iter()
+                .map(|value| value.map(Into::into).map_err(Error::from_source))
+                .collect());
         }
         let (found, asked) = (values.len(), keys.len());
         Err(Error::new(

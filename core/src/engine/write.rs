@@ -4,14 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::runtime::Handle;
 
+use super::load::Made;
 use super::pending::{Epoch, Scope};
 use super::{Engine, Key, Value};
-use crate::backend::CacheBackend;
-use crate::entry::Entry;
+use crate::backend::{CacheBackend, Guard};
 use crate::observe::Event;
 use crate::source::Loaded;
+use crate::tag::{Stamp, Tag};
 use crate::{Error, Result};
 
 /// The pause before an unacknowledged invalidation is tried again; doubled each time.
@@ -67,12 +69,56 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Puts a value in place of what is cached; a value that is not to be kept only removes.
     pub(crate) async fn insert(self: &Arc<Self>, key: &K, loaded: Loaded<V>) -> Result<()> {
-        let now = self.clock.now();
-        let Some(ttl) = self.strategy.ttl_of(&loaded, fastrand::f64()) else {
+        let Made { entry, keep } = self.make(key, loaded, None)?;
+        if !keep {
             return self.invalidate(key).await;
+        }
+        let put = self.backend.put(key, entry, self.clock.now());
+        self.settle(Scope::Keys(vec![key.clone()]), put).await
+    }
+
+    pub(crate) async fn invalidate_tags(self: &Arc<Self>, tags: &[Tag]) -> Result<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let mut stamp = None;
+        let invalidate = async {
+            stamp = Some(self.backend.invalidate_tags(tags).await?);
+            Ok(())
         };
-        let entry = Entry::new(loaded.value.map(Arc::new), now, ttl);
-        self.settle(Scope::Keys(vec![key.clone()]), self.backend.put(key, entry, now)).await
+        self.settle(Scope::Tags(tags.to_vec()), invalidate).await?;
+        if let Some(stamp) = stamp {
+            self.forget_old_tags(stamp);
+        }
+        Ok(())
+    }
+
+    /// Forgets tags that no living entry can carry, in the background and now and then.
+    fn forget_old_tags(self: &Arc<Self>, stamp: Stamp) {
+        let Some(count) = self.horizon.invalidated(stamp.count(), self.clock.now()) else { return };
+        let engine = Arc::clone(self);
+        let pruned = Self::spawn(async move {
+            if let Err(error) = engine.backend.prune_tags(count).await {
+                engine.degraded("prune_tags", &error);
+            }
+        });
+        if let Err(error) = pruned {
+            tracing::debug!(%error, "old tags are kept");
+        }
+    }
+
+    /// Announces a write of `keys`: they are forgotten, and not stored until the write ends or `life` has passed.
+    pub(crate) async fn guard(self: &Arc<Self>, keys: &[K], guard: Guard) -> Result<()> {
+        let now = self.clock.now();
+        let guards = try_join_all(keys.iter().map(|key| self.backend.guard(key, guard, now)));
+        self.settle(Scope::Keys(keys.to_vec()), async { guards.await.map(|_| ()) }).await
+    }
+
+    /// Ends the announcement of a write, which is an invalidation of its keys.
+    pub(crate) async fn unguard(self: &Arc<Self>, keys: &[K], guard: Guard) -> Result<()> {
+        let now = self.clock.now();
+        let ends = try_join_all(keys.iter().map(|key| self.backend.unguard(key, guard, now)));
+        self.settle(Scope::Keys(keys.to_vec()), async { ends.await.map(|_| ()) }).await
     }
 
     async fn settle(self: &Arc<Self>, scope: Scope<K>, call: impl Future<Output = Result<()>>) -> Result<()> {
@@ -95,6 +141,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         match scope {
             Scope::All => self.flights.detach_all(),
             Scope::Keys(keys) => keys.iter().for_each(|key| self.flights.detach(key)),
+            // which flights will carry them nobody knows yet; their fills will be refused
+            Scope::Tags(_) => {}
         }
     }
 
@@ -125,6 +173,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let began = self.pending.epoch();
         let tried: Result<(), Error> = match &scope {
             Scope::All => self.backend.clear().await,
+            Scope::Tags(tags) => self.backend.invalidate_tags(tags).await.map(|_| ()),
             Scope::Keys(keys) => self.backend.remove_many(keys).await,
         };
         match tried {

@@ -99,6 +99,9 @@ pub enum Event<'a> {
     /// A stale value was served.
     #[non_exhaustive]
     StaleServed,
+    /// A load was refused, since too many were under way.
+    #[non_exhaustive]
+    Overloaded,
     /// The backend failed; the read was answered in another way.
     #[non_exhaustive]
     BackendFailed {

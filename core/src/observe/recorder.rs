@@ -21,6 +21,7 @@ pub(crate) struct Recorder {
     invalidations: AtomicU64,
     pending: AtomicU64,
     stale_served: AtomicU64,
+    overloaded: AtomicU64,
     locks_lost: AtomicU64,
     backend_errors: AtomicU64,
     undecodable: AtomicU64,
@@ -44,10 +45,6 @@ impl Recorder {
     }
 
     /// A far hit, apart for the same reason.
-    pub(crate) fn far_hit(&self) {
-        self.record(&Event::Hit { tier: Tier::Far });
-    }
-
     pub(crate) fn record(&self, event: &Event<'_>) {
         self.count(event);
         if let Some(observer) = &self.observer {
@@ -73,6 +70,7 @@ impl Recorder {
             Event::InvalidationPending { .. } => _ = add(&self.pending, 1),
             Event::LockLost => _ = add(&self.locks_lost, 1),
             Event::StaleServed => _ = add(&self.stale_served, 1),
+            Event::Overloaded => _ = add(&self.overloaded, 1),
             Event::BackendFailed { .. } => _ = add(&self.backend_errors, 1),
             Event::Undecodable { .. } => _ = add(&self.undecodable, 1),
             Event::BreakerTurned { state } => self.breaker.store(state as u8, Ordering::Relaxed),
@@ -92,6 +90,7 @@ impl Recorder {
             fills: read(&self.fills),
             refused_fills: read(&self.refused_fills),
             stale_served: read(&self.stale_served),
+            overloaded: read(&self.overloaded),
             locks_lost: read(&self.locks_lost),
             evictions: read(&self.evictions),
             invalidations: read(&self.invalidations),

@@ -33,6 +33,8 @@ pub struct Stats {
     pub refused_fills: u64,
     /// Reads answered by a stale value.
     pub stale_served: u64,
+    /// Loads that were refused because too many were under way.
+    pub overloaded: u64,
     /// Locks that were lost while their holder loaded.
     pub locks_lost: u64,
     /// Entries that left a bounded store to make room.
@@ -135,8 +137,8 @@ impl fmt::Display for Stats {
         )?;
         write!(
             f,
-            "trouble       {} backend errors, {} undecodable, {} stale served, breaker {:?}",
-            self.backend_errors, self.undecodable, self.stale_served, self.breaker
+            "trouble       {} backend errors, {} undecodable, {} stale served, {} overloaded, breaker {:?}",
+            self.backend_errors, self.undecodable, self.stale_served, self.overloaded, self.breaker
         )
     }
 }

@@ -1,0 +1,56 @@
+//! The limit on loads under way.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::strategy::Limit;
+use crate::{Error, ErrorKind, Result};
+
+/// Lets some loads through and some wait, and refuses the others at once.
+#[derive(Debug)]
+pub(super) struct Gate {
+    limit: Option<Limit>,
+    free: Semaphore,
+    waiting: AtomicUsize,
+}
+
+/// One who waits; dropped when it does no longer.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Gate {
+    pub(super) fn new(limit: Option<Limit>) -> Self {
+        let loads = limit.map_or(0, |limit| limit.loads.min(Semaphore::MAX_PERMITS));
+        Self { limit, free: Semaphore::new(loads), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The permission to load, to be held as long as the load runs; `None` when there is no limit.
+    pub(super) async fn enter(&self, budget: Duration) -> Result<Option<SemaphorePermit<'_>>> {
+        let Some(limit) = self.limit else { return Ok(None) };
+        if let Ok(permit) = self.free.try_acquire() {
+            return Ok(Some(permit));
+        }
+        let before = self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(&self.waiting);
+        if before >= limit.waiting {
+            return Err(overloaded(&format!("{} loads are under way and {before} wait", limit.loads)));
+        }
+        match tokio::time::timeout(budget, self.free.acquire()).await {
+            // the semaphore is never closed
+            Ok(permit) => Ok(permit.ok()),
+            Err(_elapsed) => Err(overloaded(&format!("no load has ended for {budget:?}"))),
+        }
+    }
+}
+
+fn overloaded(why: &str) -> Error {
+    let mend = "raise `limit_loads`, or let stale values be served with `stale_if_error`";
+    Error::new(ErrorKind::Overloaded, format!("{why}: {mend}")).transient()
+}

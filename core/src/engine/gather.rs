@@ -1,0 +1,66 @@
+//! Single misses that are loaded together.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::chain::Chain;
+use super::flight::Landing;
+use super::load::{Approach, Leading};
+use super::{Engine, Key, Value};
+use crate::Result;
+use crate::strategy::Gather;
+
+/// The flights that wait for others to be loaded with.
+pub(super) struct Gathering<K: Key, V>(Mutex<Leading<K, V>>);
+
+impl<K: Key, V> Default for Gathering<K, V> {
+    fn default() -> Self {
+        Self(Mutex::new(vec![]))
+    }
+}
+
+impl<K: Key, V> Gathering<K, V> {
+    /// Adds a flight; answers how many there are now.
+    fn add(&self, landing: Landing<K, V>) -> usize {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(landing);
+        waiting.len()
+    }
+
+    fn take(&self) -> Leading<K, V> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<K: Key, V: Value> Engine<K, V> {
+    /// Whether, and how, misses of the registered source are gathered.
+    pub(super) fn gathers(&self) -> Option<Gather> {
+        self.strategy
+            .settings
+            .gather
+            .filter(|_| self.source.as_ref().is_some_and(|source| source.is_batched()))
+    }
+
+    /// Lets a flight wait for others: until the window of the first has passed, or there are as many as are loaded at
+    /// once.
+    pub(super) fn gather(self: &Arc<Self>, landing: Landing<K, V>, gather: Gather) -> Result<()> {
+        let chain = Chain::with(Chain::current(), self.id, landing.key().clone());
+        match self.gathering.add(landing) {
+            count if count >= gather.most => self.fly_gathered(chain, None),
+            1 => self.fly_gathered(chain, Some(gather)),
+            _ => Ok(()),
+        }
+    }
+
+    fn fly_gathered(self: &Arc<Self>, chain: Arc<Chain>, wait: Option<Gather>) -> Result<()> {
+        let engine = Arc::clone(self);
+        Self::spawn(chain.scope(async move {
+            if let Some(gather) = wait {
+                tokio::time::sleep(gather.window).await;
+            }
+            let leading = engine.gathering.take();
+            if let Some(source) = engine.source.clone().filter(|_| !leading.is_empty()) {
+                engine.fly_many(source, leading, Approach::Missing).await;
+            }
+        }))
+    }
+}

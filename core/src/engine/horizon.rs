@@ -1,0 +1,88 @@
+//! When tags that were invalidated long ago are forgotten.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// Which invalidations are older than any entry that can still be alive: their tags can be forgotten, since no entry is
+/// left for them to end.
+#[derive(Debug)]
+pub(super) struct Horizon {
+    /// The longest life that an entry was given, in nanoseconds.
+    longest: AtomicU64,
+    seen: Mutex<VecDeque<(Timestamp, u64)>>,
+}
+
+impl Horizon {
+    /// How many moments are remembered.
+    const MOMENTS: u64 = 16;
+
+    pub(super) fn new(longest: Duration) -> Self {
+        let horizon = Self { longest: AtomicU64::new(0), seen: Mutex::default() };
+        horizon.lives(longest);
+        horizon
+    }
+
+    /// Notes that an entry was given this life.
+    pub(super) fn lives(&self, life: Duration) {
+        let life = u64::try_from(life.as_nanos()).unwrap_or(u64::MAX);
+        if life > self.longest.load(Ordering::Relaxed) {
+            self.longest.fetch_max(life, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes an invalidation that brought the ledger to `count`; answers the count up to which tags can be forgotten, when
+    /// it is time to.
+    pub(super) fn invalidated(&self, count: u64, now: Timestamp) -> Option<u64> {
+        let longest = self.longest.load(Ordering::Relaxed);
+        if longest == u64::MAX {
+            return None;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let apart = Duration::from_nanos(longest / Self::MOMENTS);
+        if seen.back().is_none_or(|(at, _)| at.until(now) >= apart) {
+            seen.push_back((now, count));
+        }
+        let mut past = None;
+        while let Some((_, count)) =
+            seen.front().filter(|(at, _)| at.until(now) > Duration::from_nanos(longest))
+        {
+            past = Some(*count);
+            seen.pop_front();
+        }
+        past
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_forgotten_when_no_entry_can_carry_them() {
+        let horizon = Horizon::new(Duration::from_secs(60));
+        let at = |seconds| Timestamp::ORIGIN.saturating_add(Duration::from_secs(seconds));
+        assert_eq!(horizon.invalidated(1, at(0)), None);
+        assert_eq!(horizon.invalidated(2, at(1)), None, "near enough to the first");
+        assert_eq!(horizon.invalidated(3, at(60)), None);
+        assert_eq!(horizon.invalidated(4, at(61)), Some(1));
+        assert_eq!(horizon.invalidated(5, at(62)), None);
+        horizon.lives(Duration::from_secs(600));
+        assert_eq!(horizon.invalidated(6, at(200)), None, "an entry may still be older than that");
+        assert_eq!(horizon.invalidated(7, at(661)), Some(3));
+        horizon.lives(Duration::MAX);
+        assert_eq!(horizon.invalidated(8, at(100_000)), None);
+    }
+
+    #[test]
+    fn moments_do_not_pile_up() {
+        let horizon = Horizon::new(Duration::from_secs(60));
+        for second in 0..10_000 {
+            horizon.invalidated(second, Timestamp::ORIGIN.saturating_add(Duration::from_secs(second)));
+        }
+        assert!(horizon.seen.lock().is_ok_and(|seen| seen.len() <= 18));
+    }
+}

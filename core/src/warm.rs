@@ -1,0 +1,196 @@
+//! Loading keys before anybody asks for them.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+
+use crate::cache::Cache;
+use crate::engine::{Key, Value};
+use crate::{Error, Result};
+
+/// The pause before the first retry; doubled before each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+type OnProgress = Box<dyn FnMut(&WarmProgress) + Send>;
+
+/// A warming under way: made by [`Cache::warm`], started by [`run`](Self::run). What is cached already is not loaded.
+///
+/// # Examples
+/// ```
+/// # use larder::{doc::squares, Result};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # let squares = squares()?;
+/// let report = squares
+///     .warm(1..=1_000)
+///     .batch(100)
+///     .concurrency(4)
+///     .retries(3)
+///     .on_progress(|progress| println!("{} ready, {} failed", progress.ready, progress.failed))
+///     .run()
+///     .await;
+/// let again: Vec<u64> = report.failed.into_iter().map(|(key, _error)| key).collect();
+/// assert!(again.is_empty());
+/// # Ok(()) }
+/// ```
+#[must_use = "a warming does nothing until `run` is awaited"]
+pub struct Warm<K: Key, V, S> {
+    cache: Cache<K, V>,
+    keys: S,
+    concurrency: usize,
+    batch: usize,
+    retries: u32,
+    on_progress: Option<OnProgress>,
+}
+
+/// How far a warming is.
+///
+/// # Examples
+/// See [`Warm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WarmProgress {
+    /// How many keys are in the cache now, or are known to be absent.
+    pub ready: u64,
+    /// How many could not be loaded yet.
+    pub failed: u64,
+}
+
+/// What a warming came to.
+///
+/// # Examples
+/// See [`Warm`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct WarmReport<K> {
+    /// How many keys are in the cache now, or are known to be absent.
+    pub ready: u64,
+    /// The keys that could not be loaded, and why: warm them again later.
+    pub failed: Vec<(K, Error)>,
+}
+
+impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
+    pub(crate) fn new(cache: Cache<K, V>, keys: S) -> Self {
+        Self { cache, keys, concurrency: 4, batch: 100, retries: 0, on_progress: None }
+    }
+
+    /// How many batches are loaded at once. Default 4, at least 1.
+    ///
+    /// # Examples
+    /// See [`Warm`].
+    pub fn concurrency(mut self, batches: usize) -> Self {
+        self.concurrency = batches.max(1);
+        self
+    }
+
+    /// How many keys are one batch: one read of the backend, and one [`load_many`](crate::BatchSource::load_many) where the
+    /// source can. Default 100, at least 1.
+    ///
+    /// # Examples
+    /// See [`Warm`].
+    pub fn batch(mut self, keys: usize) -> Self {
+        self.batch = keys.max(1);
+        self
+    }
+
+    /// How often keys that failed are tried again, when all others are done, after 100 ms and twice as long each time.
+    /// Default 0.
+    ///
+    /// # Examples
+    /// See [`Warm`].
+    pub fn retries(mut self, times: u32) -> Self {
+        self.retries = times;
+        self
+    }
+
+    /// Called after each batch.
+    ///
+    /// # Examples
+    /// See [`Warm`].
+    pub fn on_progress(mut self, call: impl FnMut(&WarmProgress) + Send + 'static) -> Self {
+        self.on_progress = Some(Box::new(call));
+        self
+    }
+
+    /// Loads what is missing. Goes on when keys fail, and answers which did.
+    ///
+    /// # Cancellation safety
+    /// Dropped on its way it begins no further batch; those under way go on, and what was loaded is kept.
+    ///
+    /// # Examples
+    /// See [`Warm`].
+    pub async fn run(self) -> WarmReport<K> {
+        let Self { cache, keys, concurrency, batch, retries, on_progress } = self;
+        let state = Mutex::new((WarmProgress::default(), on_progress));
+        let mut failed = warm(&cache, keys, batch, concurrency, &state).await;
+        for retry in 0..retries {
+            if failed.is_empty() {
+                break;
+            }
+            tokio::time::sleep(FIRST_PAUSE.saturating_mul(1 << retry.min(16))).await;
+            lock(&state).0.failed = 0;
+            let keys = futures_util::stream::iter(failed.into_iter().map(|(key, _)| key));
+            failed = warm(&cache, keys, batch, concurrency, &state).await;
+        }
+        let ready = lock(&state).0.ready;
+        WarmReport { ready, failed }
+    }
+}
+
+type State = Mutex<(WarmProgress, Option<OnProgress>)>;
+
+fn lock(state: &State) -> MutexGuard<'_, (WarmProgress, Option<OnProgress>)> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn warm<K: Key, V: Value>(
+    cache: &Cache<K, V>,
+    keys: impl Stream<Item = K>,
+    batch: usize,
+    concurrency: usize,
+    state: &State,
+) -> Vec<(K, Error)> {
+    let batches = keys.chunks(batch).map(|keys| async move {
+        let answers = cache.get_each(&keys).await;
+        failures(keys, answers)
+    });
+    let mut batches = std::pin::pin!(batches.buffer_unordered(concurrency));
+    let mut all = Vec::new();
+    while let Some((ready, failed)) = batches.next().await {
+        let (progress, on_progress) = &mut *lock(state);
+        progress.ready += ready;
+        progress.failed += failed.len() as u64;
+        all.extend(failed);
+        if let Some(call) = on_progress {
+            call(progress);
+        }
+    }
+    all
+}
+
+/// How many of a batch are ready, and which failed.
+fn failures<K, T>(keys: Vec<K>, answers: Result<Vec<Result<T>>>) -> (u64, Vec<(K, Error)>) {
+    match answers {
+        Err(error) => (0, keys.into_iter().map(|key| (key, error.clone())).collect()),
+        Ok(answers) => {
+            let asked = keys.len();
+            let failed: Vec<_> = keys
+                .into_iter()
+                .zip(answers)
+                .filter_map(|(key, answer)| Some((key, answer.err()?)))
+                .collect();
+            ((asked - failed.len()) as u64, failed)
+        }
+    }
+}
+
+impl<K: Key, V, S> fmt::Debug for Warm<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Warm")
+            .field("concurrency", &self.concurrency)
+            .field("batch", &self.batch)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
+}
