@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use larder::{CacheBackend, Clock, Erased, ManualClock, SystemClock, Timestamp};
+use larder::{CacheBackend, CacheBuilder, Clock, Erased, Locking, ManualClock, SystemClock, Timestamp};
 
 /// The process's time in a test: a clock that stands still until it is moved, or the machine's for a store that cannot be
 /// told the time.
@@ -165,4 +165,50 @@ impl<F: Fixture> Fixture for Through<F> {
     fn time(&self) -> &Time {
         self.0.time()
     }
+}
+
+/// One process of a [`CacheFixture`]: a builder that has its namespace and backend, and locks that all processes share.
+#[derive(Debug)]
+pub struct Process {
+    /// Needs a source and a strategy; the clock is set by the suite.
+    pub builder: CacheBuilder<u64, u64>,
+    /// What elects a loader among the processes, if there is more than one.
+    pub locking: Option<Locking>,
+}
+
+/// Opens caches for the suite of strategies: several processes on one fresh store, or one with a store of its own.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, codec::Json};
+/// use larder_memory::MemoryServer;
+/// use larder_testkit::{CacheFixture, Process, Time};
+///
+/// #[derive(Default)]
+/// struct Memory(Time);
+///
+/// impl CacheFixture for Memory {
+///     async fn open(&self) -> Vec<Process> {
+///         let server = MemoryServer::with_clock(self.0.clone());
+///         let process = |name: &str| {
+///             let memory = server.connect(name);
+///             let builder = Cache::builder().namespace("suite").backend(memory.encoded(Json));
+///             Process { builder, locking: Some(memory.locks().into()) }
+///         };
+///         ["one", "two"].map(process).into()
+///     }
+///     fn time(&self) -> &Time {
+///         &self.0
+///     }
+/// }
+///
+/// larder_testkit::strategy_suite!(Memory::default());
+/// # fn main() {}
+/// ```
+pub trait CacheFixture {
+    /// The processes, on one fresh and empty store.
+    fn open(&self) -> impl Future<Output = Vec<Process>>;
+
+    /// The time of the processes and of the store.
+    fn time(&self) -> &Time;
 }

@@ -10,6 +10,7 @@
 //! | [`shared`] | what two processes on one store see | [`shared_suite!`] |
 //! | [`lock`] | a [`larder::LockProvider`] | [`lock_suite!`] |
 //! | [`ledger`] | a [`larder::TagLedger`] | [`ledger_suite!`] |
+//! | [`strategy`] | the strategies of a [`larder::Cache`] over a backend | [`strategy_suite!`] |
 //! | [`source`] | a [`larder::BatchSource`] | (call the functions) |
 //! | [`servers`] | (starts the servers that tests need) | |
 //!
@@ -44,6 +45,9 @@ pub mod lock;
 pub mod servers;
 pub mod shared;
 pub mod source;
+pub mod strategy;
 mod suites;
+mod table;
 
-pub use fixture::{Fixture, SharedFixture, Through, Time};
+pub use fixture::{CacheFixture, Fixture, Process, SharedFixture, Through, Time};
+pub use table::{Hold, Table};

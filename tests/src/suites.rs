@@ -138,6 +138,57 @@ macro_rules! ledger_suite {
     )*};
 }
 
+/// One test of each scenario of [`strategy`](crate::strategy), over what the expression makes. On a time that stands still,
+/// tokio's does too (its feature `test-util`).
+///
+/// # Examples
+/// See [`CacheFixture`](crate::CacheFixture).
+#[macro_export]
+macro_rules! strategy_suite {
+    ($fixture:expr) => {
+        $crate::strategy_suite! { @tests $fixture;
+            stale_is_served_at_once_and_refreshed_once
+            what_is_too_old_is_loaded
+            an_invalidation_wins_over_a_refresh
+            a_failed_refresh_waits_for_its_backoff
+            a_miss_joins_a_refresh
+            a_hung_refresh_blocks_no_miss
+            a_failing_source_is_stood_in_for
+            without_fail_safe_errors_are_errors
+            what_was_deleted_is_not_served_stale
+            a_slow_load_is_not_waited_for
+            an_eager_refresh_comes_before_the_end
+            an_early_refresh_goes_by_cost
+            an_invalidated_tag_ends_all_that_carry_it
+            a_tag_invalidation_reaches_a_load
+            tags_change_with_the_value
+            a_tag_ends_the_stale
+            what_is_not_modified_is_kept
+            many_are_served_stale_and_refreshed_together
+            many_are_stood_in_for
+            single_misses_are_gathered
+            a_full_batch_goes_at_once
+            an_overload_fails_fast_or_is_served_stale
+            warming_fills_the_cache
+            a_write_guard_survives_its_writer
+            a_guard_wins_over_a_refresh
+            one_process_refreshes_for_all
+            waiting_in_vain_is_served_stale
+            a_tag_reaches_the_other_process
+        }
+    };
+    (@tests $fixture:expr; $($property:ident)*) => {$(
+        #[tokio::test]
+        async fn $property() {
+            let fixture = $fixture;
+            if matches!($crate::CacheFixture::time(&fixture), $crate::Time::Manual(_)) {
+                tokio::time::pause();
+            }
+            $crate::strategy::$property(fixture).await;
+        }
+    )*};
+}
+
 #[cfg(test)]
 mod tests {
     /// The lists name every property: one that is written and not listed would never run.
@@ -149,6 +200,7 @@ mod tests {
             include_str!("shared.rs"),
             include_str!("lock.rs"),
             include_str!("ledger.rs"),
+            include_str!("strategy.rs"),
         ] {
             for line in source.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
                 let property: String =

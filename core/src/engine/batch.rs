@@ -36,6 +36,7 @@ struct Ready<K: Key, V> {
     landing: Landing<K, V>,
     fence: Option<Fence>,
     held: Option<Held>,
+    known: Option<Entry<V>>,
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
@@ -165,7 +166,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Vec<Boarded<V>>> {
         let Absent { keys, known, approach } = absent;
         if self.source.as_ref().is_some_and(|source| source.is_batched()) {
-            return self.board_many(keys, *approach, patience);
+            return self.board_many(absent, patience);
         }
         let board = |key: &&K| {
             let plan = Plan::new(Load::Registered, *approach).knowing(known.get(*key).cloned());
@@ -177,10 +178,10 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Joins the flights that are under way and starts one task for all the others.
     fn board_many(
         self: &Arc<Self>,
-        keys: &[&K],
-        approach: Approach,
+        absent: &Absent<'_, K, V>,
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
+        let &Absent { ref keys, ref known, approach } = absent;
         let source = self.source.clone().ok_or_else(|| Error::config("this cache has no source"))?;
         let mut boarded = Vec::with_capacity(keys.len());
         let mut leading: Leading<K, V> = Vec::new();
@@ -196,7 +197,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 }
                 Role::Lead(landing) => {
                     let flight = landing.flight();
-                    leading.push(landing);
+                    leading.push((landing, known.get(key).cloned()));
                     flight
                 }
             };
@@ -225,12 +226,12 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Err(error) => self.fail_many(ready, &error).await,
             }
         }
-        join_all(busy.into_iter().map(|landing| async {
+        join_all(busy.into_iter().map(|(landing, known)| async {
             let (source, key) = (Arc::clone(&source), landing.key().clone());
             let loader = Box::new(move || -> LoadFuture<V> {
                 Box::pin(async move { source.load_dyn(&key, None).await })
             });
-            let outcome = self.fly(landing.key(), loader, approach, None).await;
+            let outcome = self.fly(landing.key(), loader, approach, known).await;
             landing.land(outcome);
         }))
         .await;
@@ -265,17 +266,17 @@ impl<K: Key, V: Value> Engine<K, V> {
         leading: Leading<K, V>,
         approach: Approach,
     ) -> (Vec<Ready<K, V>>, Leading<K, V>) {
-        let announced = join_all(leading.into_iter().map(|landing| async move {
+        let announced = join_all(leading.into_iter().map(|(landing, known)| async move {
             let held = match approach {
                 Approach::Alone | Approach::Overtaking => None,
                 _ => match self.try_elect(landing.key()).await {
                     Some(Elected::Chosen(held)) => held,
-                    _ => return Some(Either::Right(landing)),
+                    _ => return Some(Either::Right((landing, known))),
                 },
             };
             let asked = self.sequence.next();
-            match self.announce(landing.key(), approach).await {
-                Announced::Load(fence) => Some(Either::Left(Ready { landing, fence, held })),
+            match self.announce(landing.key(), approach, known.as_ref()).await {
+                Announced::Load(fence) => Some(Either::Left(Ready { landing, fence, held, known })),
                 Announced::Hit(entry) => {
                     landing.land(Outcome::found(entry, asked));
                     self.resign(held).await;
@@ -287,7 +288,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         for announced in announced.await.into_iter().flatten() {
             match announced {
                 Either::Left(loadable) => ready.push(loadable),
-                Either::Right(landing) => busy.push(landing),
+                Either::Right(waiting) => busy.push(waiting),
             }
         }
         (ready, busy)
@@ -300,27 +301,29 @@ impl<K: Key, V: Value> Engine<K, V> {
         cost: Duration,
         started: u64,
     ) {
-        join_all(ready.into_iter().zip(values).map(|(Ready { landing, fence, held }, value)| async move {
-            let outcome = match value {
-                Ok(loaded) => {
-                    let replaces = self.strategy.settings.stale.window().is_some();
-                    let fetch = Fetch { loaded, known: None, cost, started, replaces };
-                    self.fill(landing.key(), fence, fetch).await
-                }
-                Err(error) => {
-                    self.withdraw(landing.key(), fence).await;
-                    self.hold_off(landing.key());
-                    Outcome::failed(error)
-                }
-            };
-            self.resign(held).await;
-            landing.land(outcome);
-        }))
+        join_all(ready.into_iter().zip(values).map(
+            |(Ready { landing, fence, held, known }, value)| async move {
+                let outcome = match value {
+                    Ok(loaded) => {
+                        let replaces = self.strategy.settings.stale.window().is_some();
+                        let fetch = Fetch { loaded, known, cost, started, replaces };
+                        self.fill(landing.key(), fence, fetch).await
+                    }
+                    Err(error) => {
+                        self.withdraw(landing.key(), fence).await;
+                        self.hold_off(landing.key());
+                        Outcome::failed(error)
+                    }
+                };
+                self.resign(held).await;
+                landing.land(outcome);
+            },
+        ))
         .await;
     }
 
     async fn fail_many(&self, ready: Vec<Ready<K, V>>, error: &Error) {
-        join_all(ready.into_iter().map(|Ready { landing, fence, held }| async move {
+        join_all(ready.into_iter().map(|Ready { landing, fence, held, known: _ }| async move {
             self.withdraw(landing.key(), fence).await;
             self.resign(held).await;
             landing.land(Outcome::failed(error.clone()));

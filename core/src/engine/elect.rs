@@ -46,7 +46,12 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Waits until this process may load `key`, or another one has. What is `known` of it can be served instead of waiting in
     /// vain.
-    pub(super) async fn elect(&self, key: &K, approach: Approach, known: bool) -> Result<Elected<V>> {
+    pub(super) async fn elect(
+        &self,
+        key: &K,
+        approach: Approach,
+        known: Option<&Entry<V>>,
+    ) -> Result<Elected<V>> {
         let began = Instant::now();
         loop {
             if let Some(elected) = self.try_elect(key).await {
@@ -59,7 +64,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             };
             let left = locking.wait.saturating_sub(began.elapsed());
             if left.is_zero() {
-                return in_vain(locking, known && self.strategy.settings.stale.if_error.is_some());
+                return in_vain(locking, known.is_some() && self.strategy.settings.stale.if_error.is_some());
             }
             if let Err(error) = locking.provider.released(&name, left).await {
                 self.degraded("lock", &error);
@@ -71,7 +76,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
             let asked = self.sequence.next();
             let found = self.read_far(key).await;
-            if let Some(entry) = found.filter(|entry| entry.is_fresh(self.clock.now())) {
+            if let Some(entry) = found.filter(|entry| self.is_news(key, entry, known)) {
                 return Ok(Elected::Found(entry, asked));
             }
         }

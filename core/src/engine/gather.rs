@@ -18,12 +18,24 @@ impl<K: Key, V> Default for Gathering<K, V> {
     }
 }
 
+/// What adding a flight means for those that wait.
+enum Added<K: Key, V> {
+    First,
+    Next,
+    /// They are as many as are loaded together.
+    Full(Leading<K, V>),
+}
+
 impl<K: Key, V> Gathering<K, V> {
-    /// Adds a flight; answers how many there are now.
-    fn add(&self, landing: Landing<K, V>) -> usize {
+    /// Adds a flight.
+    fn add(&self, landing: Landing<K, V>, most: usize) -> Added<K, V> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(landing);
-        waiting.len()
+        waiting.push((landing, None));
+        match waiting.len() {
+            count if count >= most => Added::Full(std::mem::take(&mut *waiting)),
+            1 => Added::First,
+            _ => Added::Next,
+        }
     }
 
     fn take(&self) -> Leading<K, V> {
@@ -44,20 +56,21 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// once.
     pub(super) fn gather(self: &Arc<Self>, landing: Landing<K, V>, gather: Gather) -> Result<()> {
         let chain = Chain::with(Chain::current(), self.id, landing.key().clone());
-        match self.gathering.add(landing) {
-            count if count >= gather.most => self.fly_gathered(chain, None),
-            1 => self.fly_gathered(chain, Some(gather)),
-            _ => Ok(()),
-        }
-    }
-
-    fn fly_gathered(self: &Arc<Self>, chain: Arc<Chain>, wait: Option<Gather>) -> Result<()> {
         let engine = Arc::clone(self);
+        let full = match self.gathering.add(landing, gather.most) {
+            Added::Next => return Ok(()),
+            Added::First => None,
+            Added::Full(leading) => Some(leading),
+        };
         Self::spawn(chain.scope(async move {
-            if let Some(gather) = wait {
-                tokio::time::sleep(gather.window).await;
-            }
-            let leading = engine.gathering.take();
+            let leading = match full {
+                Some(leading) => leading,
+                None => {
+                    tokio::time::sleep(gather.window).await;
+                    // a full batch may have taken the first with it: then these have come later, and go earlier
+                    engine.gathering.take()
+                }
+            };
             if let Some(source) = engine.source.clone().filter(|_| !leading.is_empty()) {
                 engine.fly_many(source, leading, Approach::Missing).await;
             }

@@ -166,7 +166,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Outcome<V> {
         let elected = match approach {
             Approach::Alone | Approach::Overtaking => Ok(Elected::Chosen(None)),
-            _ => self.elect(key, approach, known.is_some()).await,
+            _ => self.elect(key, approach, known.as_ref()).await,
         };
         match elected {
             Ok(Elected::Chosen(held)) => {
@@ -193,7 +193,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Err(error) => return Outcome::failed(error),
         };
         let asked = self.sequence.next();
-        let fence = match self.announce(key, approach).await {
+        let fence = match self.announce(key, approach, known.as_ref()).await {
             Announced::Hit(entry) => return Outcome::found(entry, asked),
             Announced::Load(fence) => fence,
         };
@@ -230,7 +230,12 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Announces a load. A backend that fails costs the fill, not the load.
-    pub(super) async fn announce(&self, key: &K, approach: Approach) -> Announced<V> {
+    pub(super) async fn announce(
+        &self,
+        key: &K,
+        approach: Approach,
+        known: Option<&Entry<V>>,
+    ) -> Announced<V> {
         if approach == Approach::Alone || self.pending.holds(key) {
             return Announced::Load(None);
         }
@@ -239,11 +244,11 @@ impl<K: Key, V: Value> Engine<K, V> {
         let now = self.clock.now();
         let mut begun = self.backend.begin(key, announce, now).await;
         // what is there and not good enough is what is to be replaced
-        if matches!(&begun, Ok(Begun::Hit(entry)) if !self.is_good(key, entry)) {
+        if matches!(&begun, Ok(Begun::Hit(entry)) if !self.is_news(key, entry, known)) {
             begun = self.backend.begin(key, announce.despite_hit(), self.clock.now()).await;
         }
         match begun {
-            Ok(Begun::Hit(entry)) if self.is_good(key, &entry) => Announced::Hit(entry),
+            Ok(Begun::Hit(entry)) if self.is_news(key, &entry, known) => Announced::Hit(entry),
             Ok(Begun::Granted(fence)) => Announced::Load(Some(fence)),
             // somebody who locks uses this key too; theirs is the fill
             Ok(Begun::Hit(_) | Begun::Busy(_) | Begun::Guarded) => Announced::Load(None),
@@ -411,5 +416,5 @@ async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T
     .await
 }
 
-/// The flights that one task leads.
-pub(super) type Leading<K, V> = Vec<Landing<K, V>>;
+/// The flights that one task leads, and what is known of their keys.
+pub(super) type Leading<K, V> = Vec<(Landing<K, V>, Option<Entry<V>>)>;

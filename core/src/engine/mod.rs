@@ -147,9 +147,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         entry.good_until() > recent.after_lag() || entry.is_fresh(self.clock.now())
     }
 
-    /// Whether an entry that the backend gave just now can be taken as it is.
-    fn is_good(&self, key: &K, entry: &Entry<V>) -> bool {
-        entry.is_fresh(self.clock.now()) && !self.pending.holds(key) && !self.pending.ends(entry)
+    /// Whether an entry that the backend gave spares the load that was about to begin: it is fresh, and not the one that
+    /// is to be replaced although it still is.
+    fn is_news(&self, key: &K, entry: &Entry<V>, known: Option<&Entry<V>>) -> bool {
+        let is_younger = known.is_none_or(|known| known.created() < entry.created());
+        entry.is_fresh(self.clock.now())
+            && is_younger
+            && !self.pending.holds(key)
+            && !self.pending.ends(entry)
     }
 
     pub(crate) fn stats(&self) -> Stats {

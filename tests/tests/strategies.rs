@@ -1,0 +1,76 @@
+//! Every strategy over every backend that lives in this process.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use larder::codec::{Json, Postcard};
+use larder::{Breaker, Cache, IntoBackend, Prefix, Tiered, Timeout};
+use larder_memory::{Memory, MemoryServer};
+use larder_moka::Moka;
+use larder_quick::Quick;
+use larder_testkit::{CacheFixture, Process, Time};
+
+/// One process with a store of its own.
+struct Alone<M>(M, Time);
+
+impl<M, S> CacheFixture for Alone<M>
+where
+    M: Fn() -> S,
+    S: IntoBackend<u64, u64> + Send + 'static,
+{
+    async fn open(&self) -> Vec<Process> {
+        vec![Process { builder: Cache::builder().namespace("suite").backend((self.0)()), locking: None }]
+    }
+
+    fn time(&self) -> &Time {
+        &self.1
+    }
+}
+
+/// Two processes on one server.
+struct Two<M>(M, Time);
+
+impl<M, S> CacheFixture for Two<M>
+where
+    M: Fn(&Memory) -> S,
+    S: IntoBackend<u64, u64> + Send + 'static,
+{
+    async fn open(&self) -> Vec<Process> {
+        let server = MemoryServer::with_clock(self.1.clone());
+        let process = |name| {
+            let memory = server.connect(name);
+            let builder = Cache::builder().namespace("suite").backend((self.0)(&memory));
+            Process { builder, locking: Some(memory.locks().into()) }
+        };
+        ["one", "two"].map(process).into()
+    }
+
+    fn time(&self) -> &Time {
+        &self.1
+    }
+}
+
+macro_rules! suites {
+    ($($name:ident: $fixture:expr;)*) => {$(
+        mod $name {
+            use super::*;
+            larder_testkit::strategy_suite!($fixture);
+        }
+    )*};
+}
+
+suites! {
+    doc_store: Alone(|| larder::doc::Store, Time::default());
+    quick: Alone(|| Quick::new(10_000), Time::default());
+    moka: Alone(|| Moka::new(10_000), Time::default());
+    memory_json: Two(|memory: &Memory| memory.encoded(Json), Time::default());
+    memory_postcard: Two(|memory: &Memory| memory.encoded(Postcard), Time::default());
+    quick_over_memory: Two(|memory: &Memory| Tiered::new(Quick::new(10_000), memory.encoded(Json)), Time::default());
+    moka_over_memory: Two(|memory: &Memory| Tiered::new(Moka::new(10_000), memory.encoded(Json)), Time::default());
+    quick_over_moka: Alone(|| Tiered::new(Quick::new(10_000), Moka::new(10_000)), Time::default());
+    decorated: Two(
+        |memory: &Memory| Timeout::new(
+            Breaker::new(Prefix::new("staging", memory.encoded(Json))),
+            std::time::Duration::from_secs(60),
+        ),
+        Time::default()
+    );
+}
