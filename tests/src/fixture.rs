@@ -174,6 +174,60 @@ pub struct Process {
     pub builder: CacheBuilder<u64, u64>,
     /// What elects a loader among the processes, if there is more than one.
     pub locking: Option<Locking>,
+    /// How many seconds its clock is ahead of the store's, or behind.
+    pub ahead: i64,
+}
+
+impl Process {
+    /// A process whose clock agrees with the store's, and that has no locks.
+    #[must_use]
+    pub fn new(builder: CacheBuilder<u64, u64>) -> Self {
+        Self { builder, locking: None, ahead: 0 }
+    }
+
+    /// A process with these locks.
+    #[must_use]
+    pub fn locking(mut self, locking: impl Into<Locking>) -> Self {
+        self.locking = Some(locking.into());
+        self
+    }
+
+    /// A process whose clock is this many seconds ahead of the store's, or behind.
+    #[must_use]
+    pub fn ahead(mut self, seconds: i64) -> Self {
+        self.ahead = seconds;
+        self
+    }
+
+    /// The same with its clock set.
+    pub(crate) fn clocked(self, time: &Time) -> Self {
+        let clock = Skewed { time: time.clone(), ahead: self.ahead };
+        Self { builder: self.builder.clock(clock), ..self }
+    }
+}
+
+/// A clock that goes as another does, and shows something else.
+#[derive(Debug)]
+struct Skewed {
+    time: Time,
+    ahead: i64,
+}
+
+impl Skewed {
+    fn shown(&self, time: Timestamp) -> Timestamp {
+        let by = Duration::from_secs(self.ahead.unsigned_abs());
+        if self.ahead < 0 { time.saturating_sub(by) } else { time.saturating_add(by) }
+    }
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        self.shown(self.time.now())
+    }
+
+    fn recent(&self) -> Timestamp {
+        self.shown(self.time.recent())
+    }
 }
 
 /// Opens caches for the suite of strategies: several processes on one fresh store, or one with a store of its own.
@@ -193,7 +247,7 @@ pub struct Process {
 ///         let process = |name: &str| {
 ///             let memory = server.connect(name);
 ///             let builder = Cache::builder().namespace("suite").backend(memory.encoded(Json));
-///             Process { builder, locking: Some(memory.locks().into()) }
+///             Process::new(builder).locking(memory.locks())
 ///         };
 ///         ["one", "two"].map(process).into()
 ///     }

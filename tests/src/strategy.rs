@@ -29,15 +29,14 @@ impl<'a> World<'a> {
     }
 
     fn process(&mut self) -> Process {
-        let Process { builder, locking } = self.processes.next().expect("the fixture has a process");
-        Process { builder: builder.clock(self.time.clone()), locking }
+        self.processes.next().expect("the fixture has a process").clocked(self.time)
     }
 
     /// A second process, and the locks it shares with the first; `None` when the store has only one.
     fn shared(&mut self) -> Option<[Process; 2]> {
         let one = self.process();
         let two = self.processes.next()?;
-        Some([one, Process { builder: two.builder.clock(self.time.clone()), ..two }])
+        Some([one, two.clocked(self.time)])
     }
 
     fn cache(&mut self, strategy: impl FnOnce(Strategy<u64>) -> Strategy<u64>) -> Cache<u64, u64> {
@@ -191,7 +190,7 @@ pub async fn a_miss_joins_a_refresh<F: CacheFixture>(fixture: F) {
 pub async fn a_hung_refresh_blocks_no_miss<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let window = world.ttl;
-    let Process { builder, locking } = world.process();
+    let Process { builder, locking, .. } = world.process();
     let cache = world.build(builder, |strategy| {
         let strategy = strategy.stale_while_revalidate(window);
         match locking {
@@ -584,7 +583,7 @@ pub async fn a_guard_wins_over_a_refresh<F: CacheFixture>(fixture: F) {
 pub async fn one_process_refreshes_for_all<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let Some(processes) = world.shared() else { return };
-    let caches = processes.map(|Process { builder, locking }| {
+    let caches = processes.map(|Process { builder, locking, .. }| {
         let locking = locking.expect("processes that share a store share locks");
         world.build(builder, |strategy| strategy.stale_while_revalidate(LONG).locked(locking))
     });
@@ -608,7 +607,7 @@ pub async fn waiting_in_vain_is_served_stale<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let Some(processes) = world.shared() else { return };
     let wait = Duration::from_millis(100);
-    let caches = processes.map(|Process { builder, locking }| {
+    let caches = processes.map(|Process { builder, locking, .. }| {
         let locking: Locking = locking.expect("processes that share a store share locks").wait(wait);
         world.build(builder, |strategy| strategy.stale_if_error(LONG).locked(locking))
     });

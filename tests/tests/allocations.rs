@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use common::{Table, local};
-use larder::{Cache, Strategy};
+use larder::{Cache, Strategy, Tag};
 use larder_moka::Moka;
 use larder_quick::Quick;
 
@@ -40,6 +40,45 @@ fn a_hit_through_quick_cache_allocates_nothing() {
     assert_eq!(allocations(|| assert!(now(cache.lookup(&1)).unwrap().is_some())), 0);
     let load = || async { Ok::<_, std::io::Error>("another".to_owned()) };
     assert_eq!(allocations(|| assert!(now(cache.get_or_load(&1, load)).unwrap().is_some())), 0);
+}
+
+/// Every strategy at once: a fresh hit costs no allocation more than without.
+#[test]
+fn no_strategy_costs_an_allocation_on_a_fresh_hit() {
+    let all = |early: fn(Strategy<u64>) -> Strategy<u64>| {
+        let locks = larder_memory::MemoryServer::new().connect("one").locks();
+        let strategy = Strategy::aside(common::MINUTE)
+            .stale_while_revalidate(common::MINUTE)
+            .stale_if_error(common::MINUTE)
+            .tagged(|value: &u64| [Tag::new("value", *value), Tag::new("parity", value % 2)])
+            .locked(locks)
+            .limit_loads(10, 10)
+            .gather(std::time::Duration::from_millis(1), 10)
+            .soft_timeout(common::MINUTE)
+            .hard_timeout(common::MINUTE);
+        let cache: Cache<u64, u64> = Cache::builder()
+            .backend(Quick::new(100))
+            .batch_source(Table::default())
+            .tag_keys(|key| [Tag::new("key", *key)])
+            .strategy(early(strategy))
+            .build()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            cache.insert(&1, 10).await.unwrap();
+            // a ledger that has moved on: each hit looks its tags up
+            cache.invalidate_tag(&Tag::new("value", 11)).await.unwrap();
+        });
+        cache
+    };
+    for cache in [
+        all(|strategy| strategy),
+        all(|strategy| strategy.early_refresh(1.0)),
+        all(|strategy| strategy.eager_refresh(0.9)),
+    ] {
+        assert_eq!(allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())), 0);
+        assert_eq!(allocations(|| assert!(now(cache.fetch(&1)).unwrap().value.is_some())), 0);
+    }
 }
 
 #[test]

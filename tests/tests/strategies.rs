@@ -17,7 +17,7 @@ where
     S: IntoBackend<u64, u64> + Send + 'static,
 {
     async fn open(&self) -> Vec<Process> {
-        vec![Process { builder: Cache::builder().namespace("suite").backend((self.0)()), locking: None }]
+        vec![Process::new(Cache::builder().namespace("suite").backend((self.0)()))]
     }
 
     fn time(&self) -> &Time {
@@ -25,8 +25,8 @@ where
     }
 }
 
-/// Two processes on one server.
-struct Two<M>(M, Time);
+/// Two processes on one server, whose clocks are this many seconds ahead of the server's.
+struct Two<M>(M, Time, [i64; 2]);
 
 impl<M, S> CacheFixture for Two<M>
 where
@@ -35,12 +35,12 @@ where
 {
     async fn open(&self) -> Vec<Process> {
         let server = MemoryServer::with_clock(self.1.clone());
-        let process = |name| {
+        let process = |(name, ahead)| {
             let memory = server.connect(name);
             let builder = Cache::builder().namespace("suite").backend((self.0)(&memory));
-            Process { builder, locking: Some(memory.locks().into()) }
+            Process::new(builder).locking(memory.locks()).ahead(ahead)
         };
-        ["one", "two"].map(process).into()
+        ["one", "two"].into_iter().zip(self.2).map(process).collect()
     }
 
     fn time(&self) -> &Time {
@@ -57,20 +57,34 @@ macro_rules! suites {
     )*};
 }
 
+const TOGETHER: [i64; 2] = [0, 0];
+const APART: [i64; 2] = [600, -600];
+
 suites! {
     doc_store: Alone(|| larder::doc::Store, Time::default());
     quick: Alone(|| Quick::new(10_000), Time::default());
     moka: Alone(|| Moka::new(10_000), Time::default());
-    memory_json: Two(|memory: &Memory| memory.encoded(Json), Time::default());
-    memory_postcard: Two(|memory: &Memory| memory.encoded(Postcard), Time::default());
-    quick_over_memory: Two(|memory: &Memory| Tiered::new(Quick::new(10_000), memory.encoded(Json)), Time::default());
-    moka_over_memory: Two(|memory: &Memory| Tiered::new(Moka::new(10_000), memory.encoded(Json)), Time::default());
+    memory_json: Two(|memory: &Memory| memory.encoded(Json), Time::default(), TOGETHER);
+    memory_postcard: Two(|memory: &Memory| memory.encoded(Postcard), Time::default(), TOGETHER);
+    quick_over_memory: Two(quick_over_memory, Time::default(), TOGETHER);
+    moka_over_memory: Two(
+        |memory: &Memory| Tiered::new(Moka::new(10_000), memory.encoded(Json)),
+        Time::default(),
+        TOGETHER
+    );
     quick_over_moka: Alone(|| Tiered::new(Quick::new(10_000), Moka::new(10_000)), Time::default());
     decorated: Two(
         |memory: &Memory| Timeout::new(
             Breaker::new(Prefix::new("staging", memory.encoded(Json))),
             std::time::Duration::from_secs(60),
         ),
-        Time::default()
+        Time::default(),
+        TOGETHER
     );
+    clocks_apart: Two(|memory: &Memory| memory.encoded(Json), Time::default(), APART);
+    clocks_apart_in_tiers: Two(quick_over_memory, Time::default(), APART);
+}
+
+fn quick_over_memory(memory: &Memory) -> impl IntoBackend<u64, u64> + Send + use<> {
+    Tiered::new(Quick::new(10_000), memory.encoded(Json))
 }
