@@ -8,18 +8,18 @@ use larder_quick::Quick;
 
 const ROUNDS: usize = 1_001;
 
-async fn measure<B: IntoBackend<u64, u64> + Send + 'static>(name: &str, make: impl Fn(usize) -> B) {
-    for entries in [1, 10_000, 1_000_000] {
+async fn measure<B: IntoBackend<u64, u64> + Send + 'static>(name: &str, make: impl Fn(u64) -> B) {
+    for entries in [1, 10_000, 1_000_000u64] {
         let cache: Cache<u64, u64> = Cache::builder()
             .namespace("tags")
             .backend(make(entries))
             .strategy(Strategy::aside(Duration::from_secs(3_600)).tagged(|_| [Tag::new("all", 1)]))
             .build()
             .expect("it can be built");
-        for key in 0..entries as u64 {
+        for key in 0..entries {
             cache.insert(&key, key).await.expect("there is room");
         }
-        let last = entries as u64 - 1;
+        let last = entries - 1;
         let is_there = async || cache.lookup(&last).await.expect("it answers").is_some();
         assert!(is_there().await);
         let tag = Tag::new("all", 1);
