@@ -236,6 +236,46 @@ pub async fn a_failing_source_is_stood_in_for<F: CacheFixture>(fixture: F) {
     assert_eq!(get(&cache, 1).await, Some(11), "without stale_while_revalidate an expired value is loaded");
 }
 
+/// What is invalidated while its load fails is not served in place of the error.
+pub async fn what_is_invalidated_meanwhile_does_not_stand_in<F: CacheFixture>(fixture: F) {
+    let mut world = World::new(&fixture).await;
+    let cache = world.cache(|strategy| strategy.stale_if_error(LONG));
+    assert_eq!(get(&cache, 1).await, Some(10));
+    world.pass_ttl().await;
+    world.table.fail(Some("down"));
+    let hold = world.table.hold();
+    let early = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get(&1).await }
+    });
+    soon(hold.arrived()).await;
+    cache.invalidate(&1).await.expect("acknowledged");
+    hold.release();
+    assert!(soon(early).await.expect("no panic").is_err());
+}
+
+/// Who needs the value and joins a refresh that fails tries for itself.
+pub async fn a_failed_refresh_is_no_answer_to_a_miss<F: CacheFixture>(fixture: F) {
+    let mut world = World::new(&fixture).await;
+    let window = world.ttl;
+    let cache = world.cache(|strategy| strategy.stale_while_revalidate(window));
+    assert_eq!(get(&cache, 1).await, Some(10));
+    world.pass_ttl().await;
+    world.table.fail(Some("down"));
+    let hold = world.table.hold();
+    assert_eq!(get(&cache, 1).await, Some(10));
+    soon(hold.arrived()).await;
+    world.table.unhold();
+    world.table.fail(None);
+    world.pass_ttl().await;
+    let (value, many, ()) = tokio::join!(get(&cache, 1), cache.get_many(&[1]), async {
+        tokio::task::yield_now().await;
+        hold.release();
+    });
+    assert_eq!(value, Some(10));
+    assert_eq!(many.expect("loaded")[0].as_deref(), Some(&10));
+}
+
 /// Without fail-safe an error is an error, whatever is expired.
 pub async fn without_fail_safe_errors_are_errors<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
@@ -429,6 +469,16 @@ pub async fn what_is_not_modified_is_kept<F: CacheFixture>(fixture: F) {
     world.table.set(1, 11);
     assert_eq!(soon(cache.refresh(&1)).await.expect("loaded").as_deref(), Some(&11));
     assert_eq!(get(&cache, 1).await, Some(11), "what is modified is loaded");
+    let extra = Tag::new("given", "by a writer");
+    cache.insert(&1, Loaded::new(11).tags([extra.clone()]).validator("11")).await.expect("stored");
+    let loads = world.table.loads();
+    assert_eq!(soon(cache.refresh(&1)).await.expect("loaded").as_deref(), Some(&11));
+    assert_eq!(world.table.loads(), loads + 1);
+    cache.invalidate_tag(&extra).await.expect("acknowledged");
+    assert!(
+        cache.lookup(&1).await.expect("answered").is_none(),
+        "tags that were given are kept with the value"
+    );
 }
 
 /// Many keys: what is fresh or stale is answered at once, what is due is loaded by one query behind.

@@ -9,7 +9,7 @@ use common::{Table, over, settle};
 use larder::codec::Json;
 use larder::{
     Breaker, BreakerState, Cache, CacheBackend, Direct, ErrorKind, Frame, IntoBackend, Local, LocalStore,
-    ManualClock, Origin, Payload, Scope, StoreKey, Strategy, Tiered, Timeout,
+    ManualClock, Origin, Payload, Scope, StoreKey, Strategy, Tag, Tiered, Timeout,
 };
 use larder_memory::{Fault, Gate, MemoryServer, OperationKind as Kind};
 use larder_quick::{Quick, QuickStore};
@@ -218,6 +218,72 @@ async fn a_clear_that_failed_blocks_everything_until_it_is_delivered() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(cache.unacknowledged(), 0);
     assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_whose_invalidation_failed_blocks_its_entries_until_it_is_delivered() {
+    for near in [false, true] {
+        for fault in [Fault::Error, Fault::LoseReply, Fault::Hang] {
+            let world = World::new();
+            let memory = world.server.connect("one").encoded(Json);
+            let builder = over(&world.table, &world.clock);
+            let builder = match near {
+                true => builder.backend(Tiered::new(Quick::new(10), memory)),
+                false => builder.backend(memory),
+            };
+            let strategy = Strategy::aside(common::MINUTE)
+                .tagged(|value: &u64| [Tag::new("tens", value / 10)])
+                .stale_while_revalidate(common::MINUTE);
+            let cache = builder.strategy(strategy).build().unwrap();
+            cache.get_many(&[1, 2]).await.unwrap();
+            let what = format!("{fault:?}, near {near}");
+            let id = world
+                .server
+                .faults()
+                .when(|operation| operation.kind == Kind::LedgerInvalidate, fault.clone());
+            world.table.set(1, 11);
+            cache.invalidate_tag(&Tag::new("tens", 1)).await.unwrap_err();
+            assert_eq!(cache.unacknowledged(), 1, "{what}");
+            assert_eq!(
+                cache.get(&1).await.unwrap().as_deref(),
+                Some(&11),
+                "{what}: not served from the cache"
+            );
+            let many = cache.get_many(&[1, 2]).await.unwrap();
+            assert_eq!(many[0].as_deref(), Some(&11), "{what}");
+            assert_ne!(cache.fetch(&2).await.unwrap().origin, Origin::Loaded, "{what}: another tag is");
+            world.server.faults().remove(id);
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            assert_eq!(cache.unacknowledged(), 0, "{what}: delivered without anybody asking");
+            assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11), "{what}");
+            let again = cache.fetch(&1).await.unwrap().origin;
+            assert!(
+                matches!(again, Origin::Near | Origin::Far),
+                "{what}: {again:?}, served from the cache again"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_guard_that_failed_is_reported_and_leaves_nothing_old_in_use() {
+    for kind in [Kind::Guard, Kind::Unguard] {
+        let world = World::new();
+        let cache = world.cache();
+        cache.get(&1).await.unwrap();
+        world.server.faults().times(1, move |operation| operation.kind == kind, Fault::Error);
+        let guard = cache.write_guard(&[1], common::MINUTE).await;
+        world.table.set(1, 11);
+        match guard {
+            Err(_) => assert_eq!(kind, Kind::Guard),
+            Ok(guard) => drop(guard.finish().await.unwrap_err()),
+        }
+        assert_eq!(cache.unacknowledged(), 1, "{kind:?}");
+        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11), "{kind:?}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(cache.unacknowledged(), 0, "{kind:?}");
+        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11), "{kind:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -343,6 +343,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let (value, validator) = match (modified, known) {
             (true, _) => (value.map(Arc::new), validator),
             (false, Some(known)) => {
+                tags.extend_from_slice(known.tags());
                 let kept = validator.or_else(|| known.validator().map(Into::into));
                 (known.into_value(), kept)
             }

@@ -169,6 +169,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             // what this very call has read before
             Err(_) => known,
         };
+        if entry.is_fresh(self.clock.now()) {
+            return Ok(self.answer(entry, Origin::Far));
+        }
         self.recorder.record(&Event::StaleServed);
         tracing::debug!(%error, "a stale value is served, since the load failed");
         Ok(self.answer(entry, Origin::Stale))
