@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::backend::{CacheBackend as _, Direct, Erased, IntoBackend, Scope, Timeout};
 use crate::cache::Cache;
-use crate::engine::{Batched, Conditional, DynSource, Engine, Key, Single, TagsOf, Value};
+use crate::engine::{Batched, Conditional, DynSource, Engine, Key, Single, Tagging, TagsOf, Value};
 use crate::observe::{Observer, Recorder};
 use crate::source::{BatchSource, ConditionalSource, Source};
 use crate::strategy::Strategy;
 use crate::tag::Tag;
+use crate::tag_index::TagIndex;
 use crate::time::{Clock, SystemClock};
 use crate::{Error, Result};
 
@@ -50,6 +51,7 @@ pub struct CacheBuilder<K, V> {
     source: Option<Arc<dyn DynSource<K, V>>>,
     strategy: Option<Strategy<V>>,
     key_tags: Option<TagsOf<K>>,
+    tag_index: Option<TagIndex<K>>,
     backend_timeout: Option<Duration>,
     observer: Option<Arc<dyn Observer>>,
     clock: Option<Arc<dyn Clock>>,
@@ -64,6 +66,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
             source: None,
             strategy: None,
             key_tags: None,
+            tag_index: None,
             backend_timeout: None,
             observer: None,
             clock: None,
@@ -189,6 +192,16 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
+    /// Keeps an approximate index of which entries carry which tag. Default none.
+    ///
+    /// # Examples
+    /// See [`TagIndex`].
+    #[must_use]
+    pub fn tag_index(mut self, index: TagIndex<K>) -> Self {
+        self.tag_index = Some(index);
+        self
+    }
+
     /// How the cache behaves, its TTL first of all. Needed.
     ///
     /// # Examples
@@ -262,8 +275,18 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// assert!(error.to_string().contains("`.backend(Quick::new(10_000))`"));
     /// ```
     pub fn build(self) -> Result<Cache<K, V>> {
-        let Self { namespace, schema, open, source, strategy, key_tags, backend_timeout, observer, clock } =
-            self;
+        let Self {
+            namespace,
+            schema,
+            open,
+            source,
+            strategy,
+            key_tags,
+            tag_index,
+            backend_timeout,
+            observer,
+            clock,
+        } = self;
         let missing = |mend: &str| Error::config(format!("a part is missing: {mend}"));
         let open =
             open.ok_or_else(|| missing("where to keep entries, such as `.backend(Quick::new(10_000))`"))?;
@@ -283,7 +306,14 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         let scope = scope.with_schema(schema).recording(Arc::clone(&recorder));
         let backend = open(&scope, backend_timeout)?;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        Ok(Cache::from_engine(Engine::new(backend, source, strategy, key_tags, clock, recorder)))
+        Ok(Cache::from_engine(Engine::new(
+            backend,
+            source,
+            strategy,
+            Tagging { of_keys: key_tags, index: tag_index },
+            clock,
+            recorder,
+        )))
     }
 }
 

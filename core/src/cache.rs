@@ -407,6 +407,21 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.invalidate_tags(tags)).await
     }
 
+    /// [`invalidate_tag`](Self::invalidate_tag), and removes the entries that the [`TagIndex`](crate::TagIndex) knows, to free
+    /// their room at once; answers how many keys that were. Other entries with the tag are ended all the same.
+    ///
+    /// # Errors
+    /// As [`invalidate_tag`](Self::invalidate_tag); [`Config`](ErrorKind::Config) when the cache has no index.
+    ///
+    /// # Cancellation safety
+    /// As [`invalidate`](Self::invalidate); what was not removed leaves with its TTL.
+    ///
+    /// # Examples
+    /// See [`TagIndex`](crate::TagIndex).
+    pub async fn reclaim_tag(&self, tag: &Tag) -> Result<usize> {
+        Box::pin(self.engine.reclaim_tag(tag)).await
+    }
+
     /// Announces a write of `keys` to the source, for writers that may die between their commit and the invalidation. Call
     /// it before the commit, and [`finish`](WriteGuard::finish) after the commit or the rollback.
     ///

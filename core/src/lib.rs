@@ -11,8 +11,8 @@
 //! | [`CacheBuilder`] | puts the parts together and checks them |
 //! | [`CacheBackend`], [`IntoBackend`] | where entries are kept: `larder-quick`, `larder-moka`, `larder-memory`, your own |
 //! | [`Tiered`], [`Encoded`], [`Timeout`], [`Breaker`], [`Prefix`] | decorators of backends |
-//! | [`Source`], [`BatchSource`], [`source_fn`] | where values come from: `larder-sqlx`, your own |
-//! | [`Strategy`] | how long entries live, what is kept of absent things, how long a load may take |
+//! | [`Source`], [`BatchSource`], [`ConditionalSource`], [`source_fn`] | where values come from: `larder-sqlx`, your own |
+//! | [`Strategy`] | how long entries live, who loads, what is served stale, what is tagged: the [`guide`] has a page on each |
 //! | [`Codec`] | values to bytes and back, for stores of bytes |
 //! | [`CacheKey`], [`StoreKey`] | keys in a shared store |
 //! | [`Error`], [`Stats`], [`Observer`] | what went wrong, what happened |
@@ -78,6 +78,7 @@ pub mod doc;
 mod engine;
 mod entry;
 mod error;
+pub mod guide;
 mod header;
 mod key;
 mod ledger;
@@ -86,6 +87,7 @@ mod observe;
 mod source;
 mod strategy;
 mod tag;
+mod tag_index;
 mod time;
 mod warm;
 
@@ -107,5 +109,6 @@ pub use observe::{BreakerState, Event, Latency, Observer, Stats, Tier};
 pub use source::{BatchSource, ConditionalSource, Each, Known, Loaded, Source, SourceFn, source_fn};
 pub use strategy::Strategy;
 pub use tag::{LedgerView, Stamp, Tag, TagLedger};
+pub use tag_index::TagIndex;
 pub use time::{CLOCK_LAG, Clock, ManualClock, SystemClock, Timestamp, TokioClock};
 pub use warm::{Warm, WarmProgress, WarmReport};

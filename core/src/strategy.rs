@@ -164,7 +164,7 @@ impl<V> Strategy<V> {
     }
 
     /// Lets the loaded value decide its own TTL; `None` leaves the strategy's, zero does not keep the value. A TTL that
-    /// the loader gives ([`Loaded::ttl`]) comes before both.
+    /// the loader gives ([`Loaded::ttl`](crate::Loaded::ttl)) comes before both.
     ///
     /// # Examples
     /// ```
@@ -610,6 +610,7 @@ mod tests {
             use Verdict::{Due, Expired, Good};
             [Good, Good, Due, Due, Expired, Expired]
         });
+        assert_eq!(strategy.settings.stale.window(), Some(MINUTE), "kept for the longer of the two");
         let absent = Entry::new(None, Timestamp::ORIGIN, MINUTE).with_stale(MINUTE);
         assert_eq!(judge(&absent, 60), Verdict::Expired);
         let capped = entry.expiring_by(at(10));

@@ -236,6 +236,30 @@ pub async fn a_failing_source_is_stood_in_for<F: CacheFixture>(fixture: F) {
     assert_eq!(get(&cache, 1).await, Some(11), "without stale_while_revalidate an expired value is loaded");
 }
 
+/// Reads of many leave a failing source alone too, and a success ends the pause at once.
+pub async fn a_success_ends_the_pause<F: CacheFixture>(fixture: F) {
+    let mut world = World::new(&fixture).await;
+    let cache = world.cache(|strategy| strategy.stale_if_error(LONG).backoff(LONG / 2, LONG / 2));
+    soon(cache.get_many(&[1, 2])).await.expect("loaded");
+    world.pass_ttl().await;
+    world.table.fail(Some("down"));
+    for _ in 0..5 {
+        let values = soon(cache.get_many(&[1, 2])).await.expect("stood in for");
+        assert_eq!(
+            values.iter().map(|value| value.as_deref().copied()).collect::<Vec<_>>(),
+            [Some(10), Some(20)]
+        );
+    }
+    assert_eq!(world.table.queries(), 2, "asked once");
+    world.table.fail(None);
+    world.table.set(1, 11);
+    assert_eq!(get(&cache, 1).await, Some(10), "left alone");
+    assert_eq!(soon(cache.refresh(&1)).await.expect("loaded").as_deref(), Some(&11));
+    world.pass_ttl().await;
+    world.table.set(1, 12);
+    assert_eq!(get(&cache, 1).await, Some(12), "asked again");
+}
+
 /// What is invalidated while its load fails is not served in place of the error.
 pub async fn what_is_invalidated_meanwhile_does_not_stand_in<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
@@ -315,8 +339,10 @@ pub async fn a_slow_load_is_not_waited_for<F: CacheFixture>(fixture: F) {
     world.pass_ttl().await;
     world.table.set(1, 11);
     let hold = world.table.hold();
+    let began = tokio::time::Instant::now();
     let fetched = fetch(&cache, 1).await;
     assert_eq!((fetched.value.as_deref(), fetched.origin), (Some(&10), Origin::Stale));
+    assert!(began.elapsed() < Duration::from_millis(300), "after {:?}", began.elapsed());
     let error = soon(cache.get(&2)).await.expect_err("there is nothing stale of this one");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Timeout, true));
     hold.release();

@@ -154,6 +154,7 @@ macro_rules! strategy_suite {
             a_miss_joins_a_refresh
             a_hung_refresh_blocks_no_miss
             a_failing_source_is_stood_in_for
+            a_success_ends_the_pause
             what_is_invalidated_meanwhile_does_not_stand_in
             a_failed_refresh_is_no_answer_to_a_miss
             without_fail_safe_errors_are_errors

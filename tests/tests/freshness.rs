@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::{MINUTE, Table, local, over, settle};
 use larder::{
     Announce, Begun, Cache, CacheBackend, Entry, Filled, IntoBackend, Local, ManualClock, Origin, Scope,
-    Timestamp,
+    Strategy, Tag, Timestamp,
 };
 use larder::{Tiered, codec::Json};
 use larder_memory::MemoryServer;
@@ -304,4 +304,33 @@ async fn a_lost_fence_never_stands_again() {
         assert_eq!(backend.fill(&1, fence, entry(), now).await.unwrap(), Filled::Refused);
     }
     assert_eq!(backend.fill(&1, standing, entry(), now).await.unwrap(), Filled::Stored);
+}
+
+#[tokio::test]
+async fn a_near_entry_outlives_the_invalidation_of_other_tags_and_the_loss_of_the_ledger() {
+    let (table, clock) = (Table::with([(1, 10), (2, 20)]), ManualClock::new());
+    let server = MemoryServer::with_clock(clock.clone());
+    let near = |process: &str| {
+        let tiers = Tiered::new(Quick::new(10), server.connect(process).encoded(Json)).near_ttl(MINUTE);
+        let strategy = Strategy::aside(MINUTE).tagged(|value: &u64| [Tag::new("tens", value / 10)]);
+        over(&table, &clock).backend(tiers).strategy(strategy).build().unwrap()
+    };
+    let (cache, other) = (near("one"), near("two"));
+    let origin = async |key: u64| cache.fetch(&key).await.unwrap().origin;
+    // a near entry that was filled, and one that was read
+    other.get(&2).await.unwrap();
+    cache.get_many(&[1, 2]).await.unwrap();
+    assert_eq!((origin(1).await, origin(2).await), (Origin::Near, Origin::Near));
+    cache.invalidate_tag(&Tag::new("tens", 9)).await.unwrap();
+    assert_eq!((origin(1).await, origin(2).await), (Origin::Near, Origin::Near), "nobody carries it");
+    cache.invalidate_tag(&Tag::new("tens", 1)).await.unwrap();
+    assert_eq!((origin(1).await, origin(2).await), (Origin::Loaded, Origin::Near));
+    server.evict_ledger("numbers");
+    cache.invalidate(&1).await.unwrap();
+    assert_eq!(origin(1).await, Origin::Loaded);
+    for _ in 0..3 {
+        origin(1).await;
+    }
+    assert_eq!(origin(1).await, Origin::Near, "the tier learns of the new ledger");
+    assert_eq!(origin(2).await, Origin::Loaded, "and forgets what is of the old one");
 }

@@ -165,11 +165,13 @@ impl Ended {
     /// Notes an invalidation; `false` when it cannot be remembered, and everything near has to go.
     fn note(&self, tags: &[Tag], stamp: Stamp) -> bool {
         let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
-        let remembered = ended.ledger == stamp.ledger() && ended.counts.len() + tags.len() <= Self::MOST;
+        let same = ended.counts.is_empty() || ended.ledger == stamp.ledger();
+        let remembered = same && ended.counts.len() + tags.len() <= Self::MOST;
         if !remembered {
             *ended = EndedTags { ledger: stamp.ledger(), counts: HashMap::new() };
             self.last.store(0, Ordering::SeqCst);
         }
+        ended.ledger = stamp.ledger();
         for tag in tags {
             let count = ended.counts.entry(tag.clone()).or_default();
             *count = stamp.count().max(*count);

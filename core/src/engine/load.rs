@@ -361,7 +361,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         if let Some(value) = &value {
             tags.extend(self.strategy.tags_of(value));
         }
-        if let Some(of_key) = &self.key_tags {
+        if let Some(of_key) = &self.tagging.of_keys {
             tags.extend(of_key(key));
         }
         let window = settings.stale.window().filter(|_| value.is_some()).unwrap_or_default();
@@ -374,6 +374,13 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(Made { entry, keep: store && ttl.is_some() })
     }
 
+    /// Notes which tags an entry carries that is about to be stored.
+    pub(super) fn index(&self, key: &K, entry: &Entry<V>) {
+        if let Some(index) = &self.tagging.index {
+            index.note(key, entry.tags());
+        }
+    }
+
     async fn discard(&self, key: &K) {
         if let Err(error) = self.backend.remove(key).await {
             self.degraded("remove", &error);
@@ -381,6 +388,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     async fn store(&self, key: &K, fence: Fence, entry: Entry<V>) -> bool {
+        self.index(key, &entry);
         match self.backend.fill(key, fence, entry, self.clock.now()).await {
             Ok(Filled::Stored) => {
                 self.recorder.record(&Event::Filled);

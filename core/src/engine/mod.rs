@@ -35,6 +35,7 @@ use crate::entry::Entry;
 use crate::observe::{Event, Recorder, Stats};
 use crate::strategy::Strategy;
 use crate::tag::Tag;
+use crate::tag_index::TagIndex;
 use crate::time::{Clock, Timestamp};
 use crate::{Error, ErrorKind, Result};
 
@@ -71,6 +72,12 @@ impl<V: Send + Sync + 'static> Value for V {}
 /// The tags that a key gives to its entry.
 pub(crate) type TagsOf<K> = Arc<dyn Fn(&K) -> Vec<Tag> + Send + Sync>;
 
+/// What the builder says of tags.
+pub(crate) struct Tagging<K> {
+    pub(crate) of_keys: Option<TagsOf<K>>,
+    pub(crate) index: Option<TagIndex<K>>,
+}
+
 /// The parts of a cache, put together by the builder and shared by all its handles.
 pub(crate) struct Engine<K: Key, V> {
     id: u64,
@@ -85,7 +92,7 @@ pub(crate) struct Engine<K: Key, V> {
     gate: Gate,
     gathering: Gathering<K, V>,
     horizon: Horizon,
-    key_tags: Option<TagsOf<K>>,
+    tagging: Tagging<K>,
     sequence: Sequence,
     closed: AtomicBool,
 }
@@ -95,7 +102,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         backend: Erased<K, V>,
         source: Option<Arc<dyn DynSource<K, V>>>,
         strategy: Strategy<V>,
-        key_tags: Option<TagsOf<K>>,
+        tagging: Tagging<K>,
         clock: Arc<dyn Clock>,
         recorder: Arc<Recorder>,
     ) -> Self {
@@ -117,7 +124,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             gate,
             gathering: Gathering::default(),
             horizon,
-            key_tags,
+            tagging,
             sequence: Sequence::new(),
             closed: AtomicBool::new(false),
         }

@@ -73,6 +73,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         if !keep {
             return self.invalidate(key).await;
         }
+        self.index(key, &entry);
         let put = self.backend.put(key, entry, self.clock.now());
         self.settle(Scope::Keys(vec![key.clone()]), put).await
     }
@@ -91,6 +92,19 @@ impl<K: Key, V: Value> Engine<K, V> {
             self.forget_old_tags(stamp);
         }
         Ok(())
+    }
+
+    /// Ends what carries a tag, and removes what the index knows of it; answers how many keys that were.
+    pub(crate) async fn reclaim_tag(self: &Arc<Self>, tag: &Tag) -> Result<usize> {
+        let Some(index) = &self.tagging.index else {
+            return Err(Error::config("this cache has no tag index: call `.tag_index(..)` on its builder"));
+        };
+        self.invalidate_tags(std::slice::from_ref(tag)).await?;
+        let keys = index.take(tag);
+        for keys in keys.chunks(RETRIED_AT_ONCE) {
+            self.backend.remove_many(keys).await?;
+        }
+        Ok(keys.len())
     }
 
     /// Forgets tags that no living entry can carry, in the background and now and then.
