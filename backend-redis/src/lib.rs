@@ -35,6 +35,7 @@
 //! | key | what | life |
 //! |---|---|---|
 //! | `<ns>:v:{<key>}` | the value: a header of 80 bytes, the key, the payload, laid out in [`larder::Frame`] | its TTL |
+//! | `<ns>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), each by the millisecond of the server's clock in which it ends | the longest guard's |
 //! | `<ns>:f:{<key>}` | the fence of a load under way: `s` (shared) or `x` (exclusive) and 32 hex digits | the lease, 10 s by default, renewed |
 //! | `<ns>:l:{<ns>}` | the head of the ledger: 16 hex digits (its identity), `:`, a count in decimal | for ever |
 //! | `<ns>:t:{<ns>}` | the ledger's tags: a hash from tag to the count of its last invalidation, and `id` and `floor` | for ever |
