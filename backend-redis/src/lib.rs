@@ -46,10 +46,14 @@
 //! ## From other languages, and by hand
 //! - **Invalidate** a key: `UNLINK product:v:{7} product:f:{7}`. Both, in one command: without the second, a load that began
 //!   before would still store what it found.
+//! - **Invalidate** a tag: the script `tags.lua` of this crate's sources, `EVAL <script> 2 product:l:{product} product:t:{product}
+//!   <16 random hex digits> invalidate category:7`. It raises the count and notes it for the tag, in one step.
 //! - **Clear** a namespace: `UNLINK product:l:{product} product:t:{product}`. Its entries belong to no ledger then and are never
 //!   read again; their TTL removes them.
 //! - **Read**: `GET product:v:{7}` and `GET product:l:{product}`; check the header as [`larder::Frame`] says, and that the
-//!   ledger's identity at offset 56 is that of the head. Otherwise there is no entry.
+//!   ledger's identity at offset 56 is that of the head. Otherwise there is no entry. If it has tags and the head's count is not
+//!   that at offset 64, `HMGET product:t:{product} floor <tag> ...`: each tag, or the floor where one is missing (0 without),
+//!   must not be above the count at offset 64.
 //!
 //! # Consistency
 //! A read that starts after an invalidation was acknowledged never returns what was loaded before. It rests on a server that

@@ -11,7 +11,7 @@ use larder::{
     Strategy, Tag, Timestamp,
 };
 use larder::{Tiered, codec::Json};
-use larder_memory::MemoryServer;
+use larder_memory::{Fault, Gate, MemoryServer, OperationKind};
 use larder_quick::{Quick, QuickStore};
 use tokio::task::JoinHandle;
 
@@ -161,9 +161,9 @@ async fn an_invalidation_after_an_accepted_fill_is_seen_by_who_joined_before_it_
     // the fill is stored, its reply is held; meanwhile another process invalidates, and a caller joins
     let table = Table::with([(1, 10)]);
     let (one, two, server) = two_processes(&table);
-    let gate = larder_memory::Gate::new();
-    let fault = larder_memory::Fault::GateReply(gate.clone());
-    server.faults().when(|operation| operation.kind == larder_memory::OperationKind::Fill, fault);
+    let gate = Gate::new();
+    let fault = Fault::GateReply(gate.clone());
+    server.faults().when(|operation| operation.kind == OperationKind::Fill, fault);
     let early = get(&one);
     gate.arrived().await;
     table.set(1, 11);
@@ -248,9 +248,9 @@ async fn two_tiers_an_invalidation_between_the_far_reply_and_the_near_fill_is_no
     let cache = over(&table, &clock).backend(tiers).build().unwrap();
     let other = over(&table, &clock).backend(server.connect("two").encoded(Json)).build().unwrap();
     other.get(&1).await.unwrap();
-    let gate = larder_memory::Gate::new();
-    let fault = larder_memory::Fault::GateReply(gate.clone());
-    server.faults().when(|operation| operation.kind == larder_memory::OperationKind::Get, fault);
+    let gate = Gate::new();
+    let fault = Fault::GateReply(gate.clone());
+    server.faults().when(|operation| operation.kind == OperationKind::Get, fault);
     let early = get(&cache);
     gate.arrived().await;
     table.set(1, 11);
@@ -333,4 +333,32 @@ async fn a_near_entry_outlives_the_invalidation_of_other_tags_and_the_loss_of_th
     }
     assert_eq!(origin(1).await, Origin::Near, "the tier learns of the new ledger");
     assert_eq!(origin(2).await, Origin::Loaded, "and forgets what is of the old one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_announcement_finds_stale_is_loaded_anew() {
+    let (table, clock) = (Table::with([(1, 10)]), ManualClock::new());
+    let server = MemoryServer::with_clock(clock.clone());
+    let strategy = Strategy::aside(MINUTE).stale_while_revalidate(MINUTE).lease(60 * MINUTE);
+    let [one, two] = ["one", "two"].map(|process| {
+        let backend = server.connect(process).encoded(Json);
+        let timeout = std::time::Duration::from_secs(60);
+        over(&table, &clock)
+            .backend(backend)
+            .backend_timeout(timeout)
+            .strategy(strategy.clone())
+            .build()
+            .unwrap()
+    });
+    let gate = Gate::new();
+    server.faults().times(1, |operation| operation.kind == OperationKind::Begin, Fault::Gate(gate.clone()));
+    let slow = get(&one);
+    gate.arrived().await;
+    // it has read that there is nothing; before its announcement another process fills, and that becomes stale
+    assert_eq!(two.get(&1).await.unwrap().as_deref(), Some(&10));
+    clock.advance(MINUTE);
+    table.set(1, 11);
+    gate.open();
+    assert_eq!(value(slow).await, 11);
+    assert_eq!(two.get(&1).await.unwrap().as_deref(), Some(&11));
 }
