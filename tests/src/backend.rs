@@ -648,4 +648,10 @@ pub async fn a_guard_ends_with_its_life<F: Fixture>(fixture: F) {
     fixture.time().advance(life + MILLI).await;
     bench.load("a", "bread").await;
     assert!(bench.is_there("a").await);
+    // a writer that took longer than it said: what was stored meanwhile may be older than its commit
+    let late = bench.granted("b", Announce::shared(life)).await;
+    bench.unguard("a", Guard::new(1, life)).await;
+    bench.unguard("b", Guard::new(2, life)).await;
+    assert!(!bench.is_there("a").await, "the end of a write is an invalidation");
+    assert_eq!(bench.fill("b", late, "old").await, Filled::Refused);
 }
