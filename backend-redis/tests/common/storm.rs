@@ -5,10 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, source_fn};
+use larder::{Cache, Origin, Strategy, Tag, source_fn};
 use larder_redis::RedisBackend;
 
 const KEYS: u64 = 24;
+
+/// The tag of a key; a few keys share it.
+fn shelf(key: u64) -> Tag {
+    Tag::new("shelf", key % 6)
+}
 
 /// The truth, and what is known of its invalidations.
 #[derive(Debug)]
@@ -70,11 +75,21 @@ impl Shop {
         }
     }
 
-    /// One writer for each key: write, invalidate, and note what was acknowledged.
+    /// One writer for each key: write, invalidate (the key, its tag, or by a guard around the write), and note what was
+    /// acknowledged.
     async fn writer(self: Arc<Self>, cache: Cache<u64, u64>, key: u64) {
         while !self.over.load(SeqCst) {
-            let version = self.versions[key as usize].fetch_add(1, SeqCst) + 1;
-            if cache.invalidate(&key).await.is_ok() {
+            let write = || self.versions[key as usize].fetch_add(1, SeqCst) + 1;
+            let (version, acknowledged) = match key % 3 {
+                0 => (write(), cache.invalidate(&key).await),
+                1 => (write(), cache.invalidate_tag(&shelf(key)).await),
+                _ => match cache.write_guard(&[key], Duration::from_secs(5)).await {
+                    Ok(guard) => (write(), guard.finish().await),
+                    // not announced: written all the same, as a careless writer would
+                    Err(_) => (write(), cache.invalidate(&key).await),
+                },
+            };
+            if acknowledged.is_ok() {
                 self.acknowledged[key as usize].store(version, SeqCst);
                 self.acknowledgements.fetch_add(1, SeqCst);
             }
@@ -98,7 +113,13 @@ impl Storm {
                 .namespace(&namespace)
                 .backend(redis.encoded(Json))
                 .source(source_fn(move |key: u64| Arc::clone(&source).load(key)))
-                .strategy(Strategy::aside(Duration::from_secs(60)))
+                // soon stale, and served so for long: what was invalidated must not be
+                .strategy(
+                    Strategy::aside(Duration::from_millis(100))
+                        .stale_while_revalidate(Duration::from_secs(60))
+                        .stale_if_error(Duration::from_secs(60)),
+                )
+                .tag_keys(|key| [shelf(*key)])
                 .build()
                 .expect("a sound configuration")
         };
@@ -134,7 +155,8 @@ impl Storm {
         let began = Instant::now();
         for (number, cache) in self.caches.iter().enumerate() {
             // in vain as long as the breaker is open or an invalidation is pending
-            while self.shop.read(cache, number as u64).await != Origin::Far || cache.unacknowledged() > 0 {
+            let is_served = |origin| matches!(origin, Origin::Far | Origin::Stale);
+            while !is_served(self.shop.read(cache, number as u64).await) || cache.unacknowledged() > 0 {
                 assert!(
                     began.elapsed() < Duration::from_secs(20),
                     "cache {number} is not served: {:?}",
