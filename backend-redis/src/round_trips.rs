@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use larder::codec::Json;
-use larder::{Cache, CacheBackend as _, IntoBackend as _, Scope, StoreKey, Strategy, SystemClock, source_fn};
+use larder::{
+    Cache, CacheBackend as _, IntoBackend as _, Scope, StoreKey, Strategy, SystemClock, Tag, source_fn,
+};
 use larder::{Clock as _, Entry, Payload};
 use larder_testkit::servers::RedisServer;
 
@@ -61,11 +63,15 @@ async fn counted(server: &RedisServer) -> (Arc<Counting>, RedisBackend) {
 }
 
 fn cache(redis: &RedisBackend) -> Cache<u64, u64> {
+    cache_with(redis, Strategy::aside(Duration::from_secs(60)))
+}
+
+fn cache_with(redis: &RedisBackend, strategy: Strategy<u64>) -> Cache<u64, u64> {
     Cache::builder()
         .namespace("trips")
         .backend(redis.encoded(Json))
         .source(source_fn(|key: u64| async move { Ok::<_, std::io::Error>(Some(key)) }))
-        .strategy(Strategy::aside(Duration::from_secs(60)))
+        .strategy(strategy)
         .build()
         .unwrap()
 }
@@ -86,6 +92,37 @@ async fn a_hit_takes_one_a_miss_three_a_batch_one() {
     assert_eq!(count.of(cache.invalidate_many(&keys)).await, (1, 1), "100 of them");
     cache.clear().await.unwrap();
     assert_eq!(count.of(cache.clear()).await, (1, 1), "a clear");
+}
+
+/// Tags cost a round trip only after an invalidation, and once for each state of the ledger.
+#[tokio::test]
+async fn a_tagged_hit_takes_one_until_something_is_invalidated() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let (count, redis) = counted(&server).await;
+    let tag = |key: &u64| Tag::new("last digit", key % 10);
+    let strategy =
+        Strategy::aside(Duration::from_secs(60)).tagged(move |key| [tag(key), Tag::new("all", "of them")]);
+    let cache = cache_with(&redis, strategy);
+    cache.get(&0).await.unwrap();
+    cache.invalidate_tag(&tag(&9)).await.unwrap();
+
+    assert_eq!(count.of(cache.get(&1)).await.0, 3, "a miss as without tags");
+    assert_eq!(count.of(cache.get(&1)).await, (1, 1), "a hit too");
+    let keys: Vec<u64> = (0..100).collect();
+    cache.get_many(&keys).await.unwrap();
+    assert_eq!(count.of(cache.get_many(&keys)).await, (1, 1));
+    assert_eq!(count.of(cache.invalidate_tag(&tag(&7))).await, (1, 1), "an invalidation");
+    assert_eq!(count.of(cache.get(&1)).await, (2, 2), "its tags are looked up");
+    assert_eq!(count.of(cache.get(&1)).await, (1, 1), "once");
+    assert_eq!(count.of(cache.get(&11)).await, (1, 1), "also for others that carry them");
+    let others: Vec<u64> = (0..100).filter(|key| key % 10 != 7).collect();
+    assert_eq!(count.of(cache.get_many(&others)).await, (2, 2), "all tags of a batch together");
+    assert_eq!(count.of(cache.get_many(&others)).await, (1, 1));
+    assert_eq!(
+        count.of(cache.get(&17)).await.0,
+        4,
+        "what a tag has ended: read, its tags, announcement, fill"
+    );
 }
 
 #[tokio::test]

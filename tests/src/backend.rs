@@ -633,7 +633,13 @@ pub async fn a_guard_keeps_a_key_out<F: Fixture>(fixture: F) {
     );
     bench.put("b", bench.entry("bread", MINUTE)).await;
     assert!(bench.is_there("b").await, "another key is free");
-    bench.unguard("a", two).await;
+    bench.guard("a", one).await;
+    bench.unguard("a", one).await;
+    bench.unguard("a", one).await;
+    assert!(
+        matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Guarded),
+        "whichever ends first"
+    );
     bench.unguard("a", two).await;
     bench.load("a", "new").await;
     assert_eq!(bench.value("a").await.as_deref(), Some("new"));
