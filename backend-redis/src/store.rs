@@ -50,16 +50,24 @@ impl RedisStore {
     async fn judged(&self, key: &StoreKey, raw: Raw, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let head = raw.ledger;
         let Some(entry) = self.entry(key, raw, now) else { return Ok(None) };
-        let allowed = entry.tags().is_empty() || self.allows(key, &entry, head).await?;
+        let allowed = match self.views.allow(&entry, head) {
+            Some(allowed) => allowed,
+            // boxed, since hardly any hit needs the room for another look
+            None => Box::pin(self.look(key, &entry)).await?,
+        };
         Ok(allowed.then_some(entry))
     }
 
     /// Whether no tag has ended an entry; `head` is the state of the ledger after it was read. Another look is needed only
     /// when something was invalidated since the load, and once for each tag in each state of the ledger.
     async fn allows(&self, key: &StoreKey, entry: &Entry<Payload>, head: Stamp) -> Result<bool> {
-        if let Some(allowed) = self.views.allow(entry, head) {
-            return Ok(allowed);
+        match self.views.allow(entry, head) {
+            Some(allowed) => Ok(allowed),
+            None => self.look(key, entry).await,
         }
+    }
+
+    async fn look(&self, key: &StoreKey, entry: &Entry<Payload>) -> Result<bool> {
         let ledger = RedisLedger::new(Arc::clone(&self.server), self.space.clone());
         let name = self.space.value(key);
         let incarnations = self.server.incarnations(&self.space, self.strict, &name);
