@@ -46,34 +46,27 @@ impl RedisStore {
         }
     }
 
-    /// The entry in what was found; none when it is dead, of a ledger that is no more, or ended by a tag.
-    async fn judged(&self, key: &StoreKey, raw: Raw, now: Timestamp) -> Result<Option<Entry<Payload>>> {
-        let head = raw.ledger;
-        let Some(entry) = self.entry(key, raw, now) else { return Ok(None) };
-        let allowed = match self.views.allow(&entry, head) {
-            Some(allowed) => allowed,
-            // boxed, since hardly any hit needs the room for another look
-            None => Box::pin(self.look(key, &entry)).await?,
-        };
-        Ok(allowed.then_some(entry))
-    }
-
-    /// Whether no tag has ended an entry; `head` is the state of the ledger after it was read. Another look is needed only
+    /// An entry, unless a tag has ended it; `head` is the state of the ledger after it was read. Another look is needed only
     /// when something was invalidated since the load, and once for each tag in each state of the ledger.
-    async fn allows(&self, key: &StoreKey, entry: &Entry<Payload>, head: Stamp) -> Result<bool> {
-        match self.views.allow(entry, head) {
-            Some(allowed) => Ok(allowed),
+    async fn judged(
+        &self,
+        key: &StoreKey,
+        entry: Entry<Payload>,
+        head: Stamp,
+    ) -> Result<Option<Entry<Payload>>> {
+        match self.views.allow(&entry, head) {
+            Some(allowed) => Ok(allowed.then_some(entry)),
             None => self.look(key, entry).await,
         }
     }
 
-    async fn look(&self, key: &StoreKey, entry: &Entry<Payload>) -> Result<bool> {
+    async fn look(&self, key: &StoreKey, entry: Entry<Payload>) -> Result<Option<Entry<Payload>>> {
         let ledger = RedisLedger::new(Arc::clone(&self.server), self.space.clone());
         let name = self.space.value(key);
         let incarnations = self.server.incarnations(&self.space, self.strict, &name);
         let (head, view) = ledger.look(entry.tags(), &incarnations).await?;
         self.views.note(head, entry.tags(), &view);
-        Ok(view.allows(entry.stamp()))
+        Ok(view.allows(entry.stamp()).then_some(entry))
     }
 
     /// Looks up together what is not known of the tags of many entries, so that each needs no look of its own.
@@ -209,9 +202,13 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
         let found = self.batcher.read(key, now).await;
         let raw = found.map_err(|failure| failure.into_error("get"))?;
-        match raw {
-            Some(raw) => self.judged(key, raw, now).await,
-            None => Ok(None),
+        let Some(raw) = raw else { return Ok(None) };
+        let head = raw.ledger;
+        let Some(entry) = self.entry(key, raw, now) else { return Ok(None) };
+        match self.views.allow(&entry, head) {
+            Some(allowed) => Ok(allowed.then_some(entry)),
+            // boxed, since hardly any hit needs the room for another look
+            None => Box::pin(self.look(key, entry)).await,
         }
     }
 
@@ -240,10 +237,8 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         let mut entries = Vec::with_capacity(keys.len());
         for (key, raw) in keys.iter().zip(raws) {
             entries.push(match raw {
-                Some((entry, head)) if entry.tags().is_empty() || self.allows(key, &entry, head).await? => {
-                    Some(entry)
-                }
-                _ => None,
+                Some((entry, head)) => self.judged(key, entry, head).await?,
+                None => None,
             });
         }
         Ok(entries)
@@ -251,10 +246,17 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
 
     async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
         let announced = match self.announce(key, announce, now).await? {
-            Announced::Value(raw) => match self.judged(key, raw, now).await? {
-                Some(entry) => return Ok(Begun::Hit(entry)),
-                None => self.announce(key, announce.despite_hit(), now).await?,
-            },
+            Announced::Value(raw) => {
+                let head = raw.ledger;
+                let entry = match self.entry(key, raw, now) {
+                    Some(entry) => self.judged(key, entry, head).await?,
+                    None => None,
+                };
+                match entry {
+                    Some(entry) => return Ok(Begun::Hit(entry)),
+                    None => self.announce(key, announce.despite_hit(), now).await?,
+                }
+            }
             Announced::Lost => self.announce(key, announce.despite_hit(), now).await?,
             announced => announced,
         };
@@ -292,8 +294,8 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         };
         // and one of whose tags was invalidated: it is there, and nobody will ever be given it
         let entry = entry.stamped(fence.stamp());
-        let allowed = entry.tags().is_empty() || self.allows(key, &entry, head).await?;
-        Ok(if allowed { Filled::Stored } else { Filled::Refused })
+        let stands = self.judged(key, entry, head).await?.is_some();
+        Ok(if stands { Filled::Stored } else { Filled::Refused })
     }
 
     async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {

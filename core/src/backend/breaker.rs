@@ -1,6 +1,5 @@
 //! A circuit breaker, so that a dead store costs one timeout and not one for each read.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -132,9 +131,8 @@ pub struct BreakerBackend<B> {
 }
 
 impl<B> BreakerBackend<B> {
-    async fn guarded<T>(&self, now: Timestamp, call: impl Future<Output = Result<T>>) -> Result<T> {
-        self.admit(now)?;
-        let answer = call.await;
+    /// Notes what the answer to a call that was admitted says of the store.
+    fn noted<T>(&self, now: Timestamp, answer: Result<T>) -> Result<T> {
         match &answer {
             Err(error) if error.kind() == ErrorKind::Timeout => self.failed(now, self.failures),
             Err(error) if error.kind() == ErrorKind::Backend => self.failed(now, 1),
@@ -144,8 +142,7 @@ impl<B> BreakerBackend<B> {
     }
 
     /// A removal goes through whatever the state; its success shows that the store is back.
-    async fn always<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let answer = call.await;
+    fn removed<T>(&self, answer: Result<T>) -> Result<T> {
         if answer.is_ok() {
             self.succeeded();
         }
@@ -229,45 +226,52 @@ where
         self.inner.is_bounded()
     }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
-        self.guarded(now, self.inner.get(key, now)).await
+        self.admit(now)?;
+        self.noted(now, self.inner.get(key, now).await)
     }
     async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
-        self.guarded(now, self.inner.get_many(keys, now)).await
+        self.admit(now)?;
+        self.noted(now, self.inner.get_many(keys, now).await)
     }
     async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
-        self.guarded(now, self.inner.begin(key, announce, now)).await
+        self.admit(now)?;
+        self.noted(now, self.inner.begin(key, announce, now).await)
     }
     async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
-        self.guarded(now, self.inner.fill(key, fence, entry, now)).await
+        self.admit(now)?;
+        self.noted(now, self.inner.fill(key, fence, entry, now).await)
     }
     async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
-        self.guarded(now, self.inner.renew(key, fence, lease, now)).await
+        self.admit(now)?;
+        self.noted(now, self.inner.renew(key, fence, lease, now).await)
     }
     async fn release(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
-        self.guarded(now, self.inner.release(key, fence, now)).await
+        self.admit(now)?;
+        self.noted(now, self.inner.release(key, fence, now).await)
     }
     async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
-        self.guarded(now, self.inner.put(key, entry, now)).await
+        self.admit(now)?;
+        self.noted(now, self.inner.put(key, entry, now).await)
     }
     async fn remove(&self, key: &K) -> Result<()> {
-        self.always(self.inner.remove(key)).await
+        self.removed(self.inner.remove(key).await)
     }
     async fn remove_many(&self, keys: &[K]) -> Result<()> {
-        self.always(self.inner.remove_many(keys)).await
+        self.removed(self.inner.remove_many(keys).await)
     }
     async fn clear(&self) -> Result<()> {
-        self.always(self.inner.clear()).await
+        self.removed(self.inner.clear().await)
     }
     async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
-        self.always(self.inner.invalidate_tags(tags)).await
+        self.removed(self.inner.invalidate_tags(tags).await)
     }
     async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.always(self.inner.prune_tags(count)).await
+        self.removed(self.inner.prune_tags(count).await)
     }
     async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
-        self.always(self.inner.guard(key, guard, now)).await
+        self.removed(self.inner.guard(key, guard, now).await)
     }
     async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
-        self.always(self.inner.unguard(key, guard, now)).await
+        self.removed(self.inner.unguard(key, guard, now).await)
     }
 }
