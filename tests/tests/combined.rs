@@ -258,11 +258,16 @@ impl World {
                 let failing = self.failing;
                 self.note(format_args!("failing: {failing}"));
             }
-            82..84 => {
+            82..83 => {
                 let answer = cache.refresh(&key).await;
                 self.note(format_args!("{process} refresh {key}: {answer:?}"));
             }
-            84..94 => {
+            83..85 => {
+                let report = cache.warm(0..KEYS).batch(2).retries(1).run().await;
+                self.note(format_args!("{process} warm: {report:?}"));
+                assert!(self.failing || report.failed.is_empty(), "{}", self.trace);
+            }
+            85..94 => {
                 self.clock.advance(Duration::from_millis(random.random_range(1..15_000)));
             }
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
