@@ -9,10 +9,12 @@ use crate::backend::Guard;
 use crate::builder::CacheBuilder;
 use crate::engine::{Answer, Engine, Key, Load, Value};
 use crate::error::BoxError;
+use crate::fetched::Fetched;
 use crate::observe::Stats;
 use crate::source::Loaded;
 use crate::tag::Tag;
 use crate::warm::Warm;
+use crate::write_guard::WriteGuard;
 use crate::{Error, ErrorKind, Result};
 
 /// A cache beside a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
@@ -459,6 +461,10 @@ impl<K: Key, V: Value> Cache<K, V> {
         Ok(WriteGuard { cache: self.clone(), keys: keys.to_vec(), guard })
     }
 
+    pub(crate) async fn end_write(&self, keys: &[K], guard: Guard) -> Result<()> {
+        Box::pin(self.engine.unguard(keys, guard)).await
+    }
+
     /// Forgets everything that this cache keeps.
     ///
     /// # Errors
@@ -580,103 +586,4 @@ fn partial<T>(answers: &[Result<T>]) -> Error {
     );
     let error = Error::new(first.kind(), message).because(Error::clone(first));
     if first.is_transient() { error.transient() } else { error }
-}
-
-/// The announcement of a write: see [`Cache::write_guard`].
-///
-/// Dropped without [`finish`](Self::finish), the guard stands until its life has passed: whether the write was committed
-/// is not known then.
-///
-/// # Examples
-/// See [`Cache::write_guard`].
-#[must_use = "call `finish` after the commit or the rollback: until then the keys are not cached"]
-pub struct WriteGuard<K: Key, V> {
-    cache: Cache<K, V>,
-    keys: Vec<K>,
-    guard: Guard,
-}
-
-impl<K: Key, V: Value> WriteGuard<K, V> {
-    /// Ends the guard, after the commit or the rollback. A read that starts after this returned `Ok` sees the write.
-    ///
-    /// # Errors
-    /// As [`Cache::invalidate`]; the guard then ends after its life.
-    ///
-    /// # Cancellation safety
-    /// As [`Cache::invalidate`].
-    ///
-    /// # Examples
-    /// See [`Cache::write_guard`].
-    pub async fn finish(self) -> Result<()> {
-        let Self { cache, keys, guard } = self;
-        Box::pin(cache.engine.unguard(&keys, guard)).await
-    }
-}
-
-impl<K: Key, V> fmt::Debug for WriteGuard<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteGuard").field("keys", &self.keys.len()).finish_non_exhaustive()
-    }
-}
-
-/// Where a value came from.
-///
-/// # Examples
-/// ```
-/// # use larder::{doc::squares, Origin, Result};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-/// # let squares = squares()?;
-/// assert_eq!(squares.fetch(&2).await?.origin, Origin::Loaded);
-/// assert_eq!(squares.fetch(&2).await?.origin, Origin::Near);
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Origin {
-    /// This process's memory.
-    Near,
-    /// The shared store.
-    Far,
-    /// A load that this call started.
-    Loaded,
-    /// A load that another call had started.
-    Joined,
-    /// An entry past its soft TTL, served while it is refreshed or because its load failed.
-    Stale,
-}
-
-/// A value with its story: what [`Cache::fetch`] and [`Cache::lookup`] return.
-///
-/// # Examples
-/// See [`Origin`].
-#[non_exhaustive]
-pub struct Fetched<V> {
-    /// The value; `None` when the source said that there is none.
-    pub value: Option<Arc<V>>,
-    /// Where it came from.
-    pub origin: Origin,
-    /// How long ago it was stored; zero for one just loaded.
-    pub age: Duration,
-    /// How long it has left to live; zero for one that was not stored, [`Duration::MAX`] for one that never expires.
-    pub expires_in: Duration,
-}
-
-impl<V> Fetched<V> {
-    fn new(answer: Answer<V>) -> Self {
-        let Answer { entry, origin, now } = answer;
-        let (age, expires_in) = (entry.age(now), entry.remaining(now));
-        Self { value: entry.into_value(), origin, age, expires_in }
-    }
-}
-
-impl<V: fmt::Debug> fmt::Debug for Fetched<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { value, origin, age, expires_in } = self;
-        f.debug_struct("Fetched")
-            .field("value", value)
-            .field("origin", origin)
-            .field("age", age)
-            .field("expires_in", expires_in)
-            .finish()
-    }
 }

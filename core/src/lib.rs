@@ -78,6 +78,7 @@ pub mod doc;
 mod engine;
 mod entry;
 mod error;
+mod fetched;
 pub mod guide;
 mod header;
 mod key;
@@ -90,6 +91,7 @@ mod tag;
 mod tag_index;
 mod time;
 mod warm;
+mod write_guard;
 
 pub use backend::{
     Announce, Begun, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded, EncodedBackend, Erased,
@@ -97,11 +99,12 @@ pub use backend::{
     Timeout, TimeoutBackend, Weigher,
 };
 pub use builder::CacheBuilder;
-pub use cache::{Cache, Fetched, Origin, WriteGuard};
+pub use cache::Cache;
 pub use codec::{Codec, CodecId};
 pub use engine::{Key, Value};
 pub use entry::Entry;
 pub use error::{BoxError, Error, ErrorKind, Result};
+pub use fetched::{Fetched, Origin};
 pub use header::{Frame, FrameError};
 pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
 pub use lock::{Acquired, LockProvider, LockToken, Locking};
@@ -112,3 +115,4 @@ pub use tag::{LedgerView, Stamp, Tag, TagLedger};
 pub use tag_index::TagIndex;
 pub use time::{CLOCK_LAG, Clock, ManualClock, SystemClock, Timestamp, TokioClock};
 pub use warm::{Warm, WarmProgress, WarmReport};
+pub use write_guard::WriteGuard;

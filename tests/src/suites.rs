@@ -203,7 +203,11 @@ mod tests {
             include_str!("shared.rs"),
             include_str!("lock.rs"),
             include_str!("ledger.rs"),
-            include_str!("strategy.rs"),
+            include_str!("strategy/many.rs"),
+            include_str!("strategy/processes.rs"),
+            include_str!("strategy/stale.rs"),
+            include_str!("strategy/tagged.rs"),
+            include_str!("strategy/writes.rs"),
         ] {
             for line in source.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
                 let property: String =

@@ -1,13 +1,15 @@
 //! How a cache behaves between a miss and a fill.
 
+mod settings;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::Entry;
+use self::settings::{Early, Stale};
+pub(crate) use self::settings::{Gather, Limit, Settings, Verdict};
 use crate::lock::Locking;
 use crate::tag::Tag;
-use crate::time::Timestamp;
 use crate::{Error, Result};
 
 type TtlOf<V> = Arc<dyn Fn(&V) -> Option<Duration> + Send + Sync>;
@@ -34,75 +36,6 @@ pub struct Strategy<V> {
     pub(crate) settings: Settings,
     ttl_by: Option<TtlOf<V>>,
     tagged: Option<TagsOf<V>>,
-}
-
-/// What a strategy says that does not look at values.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) ttl: Duration,
-    pub(crate) negative_ttl: Option<Duration>,
-    pub(crate) jitter: f64,
-    pub(crate) load_timeout: Duration,
-    pub(crate) lease: Duration,
-    pub(crate) locking: Option<Locking>,
-    pub(crate) stale: Stale,
-    pub(crate) early: Option<Early>,
-    pub(crate) soft_timeout: Option<Duration>,
-    pub(crate) hard_timeout: Option<Duration>,
-    pub(crate) limit: Option<Limit>,
-    pub(crate) gather: Option<Gather>,
-}
-
-/// For how long after its freshness an entry is good for what, and when a failing source is asked again.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stale {
-    /// Served while it is refreshed.
-    pub(crate) while_revalidate: Option<Duration>,
-    /// Served when the source fails.
-    pub(crate) if_error: Option<Duration>,
-    /// The first pause after a failed load, and the longest.
-    pub(crate) backoff: [Duration; 2],
-}
-
-impl Stale {
-    /// How long an entry is kept after its freshness.
-    pub(crate) fn window(&self) -> Option<Duration> {
-        self.while_revalidate.max(self.if_error)
-    }
-}
-
-/// When a fresh entry is refreshed before it is stale.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Early {
-    /// At random, the likelier the nearer the end (Vattani et al., VLDB 2015).
-    Random(f64),
-    /// After this share of its freshness.
-    Share(f64),
-}
-
-/// How many loads may run at once, and how many may wait.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limit {
-    pub(crate) loads: usize,
-    pub(crate) waiting: usize,
-}
-
-/// How single misses are gathered into one load.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Gather {
-    pub(crate) window: Duration,
-    pub(crate) most: usize,
-}
-
-/// What is to be done with an entry that was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Serve it.
-    Good,
-    /// Serve it, and refresh it behind.
-    Due,
-    /// Serve it only if the source fails.
-    Expired,
 }
 
 impl<V> Strategy<V> {
@@ -485,52 +418,6 @@ impl<V> Strategy<V> {
     }
 }
 
-impl Settings {
-    /// Whether an entry that is served may have to be refreshed too.
-    pub(crate) fn refreshes(&self) -> bool {
-        self.early.is_some() || self.stale.while_revalidate.is_some()
-    }
-
-    /// What is to be done with an entry that is alive. `random` is in 0..1.
-    pub(crate) fn judge<V>(&self, entry: &Entry<V>, now: Timestamp, random: impl FnOnce() -> f64) -> Verdict {
-        if entry.is_fresh(now) {
-            return if self.is_early(entry, now, random) { Verdict::Due } else { Verdict::Good };
-        }
-        let served_until =
-            self.stale.while_revalidate.map(|window| entry.fresh_until().saturating_add(window));
-        match served_until {
-            Some(until) if now < until && entry.value().is_some() => Verdict::Due,
-            _ => Verdict::Expired,
-        }
-    }
-
-    /// Whether a fresh entry is to be refreshed already.
-    #[inline]
-    pub(crate) fn is_early<V>(&self, entry: &Entry<V>, now: Timestamp, random: impl FnOnce() -> f64) -> bool {
-        match self.early {
-            None => false,
-            Some(early) => is_early(early, entry, now, random),
-        }
-    }
-}
-
-fn is_early<V>(early: Early, entry: &Entry<V>, now: Timestamp, random: impl FnOnce() -> f64) -> bool {
-    let (created, end) = (entry.created(), entry.fresh_until());
-    if end == Timestamp::NEVER {
-        return false;
-    }
-    let (life, left) = (created.until(end).as_secs_f64(), now.until(end).as_secs_f64());
-    match early {
-        Early::Share(share) => life - left >= life * share,
-        Early::Random(beta) => {
-            // a load that once took as long as the whole life would be repeated at every hit
-            let cost = entry.load_cost().as_secs_f64().min(life / 10.0) * beta;
-            // no random number is smaller than 2⁻⁵³, and most hits are too early for any
-            left <= cost * 37.0 && -(1.0 - random()).ln() * cost >= left
-        }
-    }
-}
-
 fn shortened(ttl: Duration, share: f64) -> Duration {
     if share == 0.0 || ttl == Duration::MAX {
         return ttl;
@@ -590,73 +477,5 @@ mod tests {
         assert_eq!(brief.ttl_of(None, Some(&1), 0.99), Some(Duration::from_millis(1)));
         let endless = Strategy::aside(Duration::MAX).jitter(0.5);
         assert_eq!(endless.ttl_of(None, Some(&1), 0.99), Some(Duration::MAX));
-    }
-
-    fn entry(cost: Duration) -> Entry<u8> {
-        Entry::new(Some(Arc::new(1)), Timestamp::ORIGIN, MINUTE).with_load_cost(cost).with_stale(MINUTE)
-    }
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::ORIGIN.saturating_add(Duration::from_secs(seconds))
-    }
-
-    #[test]
-    fn an_entry_is_fresh_then_stale_then_only_for_errors() {
-        let strategy: Strategy<u8> =
-            Strategy::aside(MINUTE).stale_while_revalidate(MINUTE / 2).stale_if_error(MINUTE);
-        let judge = |entry: &Entry<u8>, seconds| strategy.settings.judge(entry, at(seconds), || 0.5);
-        let entry = entry(Duration::ZERO);
-        assert_eq!([0, 59, 60, 89, 90, 119].map(|seconds| judge(&entry, seconds)), {
-            use Verdict::{Due, Expired, Good};
-            [Good, Good, Due, Due, Expired, Expired]
-        });
-        assert_eq!(strategy.settings.stale.window(), Some(MINUTE), "kept for the longer of the two");
-        let absent = Entry::new(None, Timestamp::ORIGIN, MINUTE).with_stale(MINUTE);
-        assert_eq!(judge(&absent, 60), Verdict::Expired);
-        let capped = entry.expiring_by(at(10));
-        assert!(!capped.is_fresh(at(10)) && capped.is_fresh(at(9)));
-    }
-
-    #[test]
-    fn an_eager_refresh_is_due_after_its_share() {
-        let strategy: Strategy<u8> = Strategy::aside(MINUTE).eager_refresh(0.5);
-        let entry = entry(Duration::ZERO);
-        let early = |entry: &Entry<u8>, seconds| strategy.settings.is_early(entry, at(seconds), || 0.5);
-        assert!(!early(&entry, 29) && early(&entry, 30));
-        // a near tier's cap is no end of freshness
-        assert!(!early(&entry.expiring_by(at(20)), 19));
-    }
-
-    /// Poisson readers at a rate of 1,000/s, a load of 0.2 s, beta 1: the first refresh comes on average
-    /// `cost · beta · (ln(rate · cost · beta) + 0.577)` early, 1.175 s.
-    #[test]
-    fn xfetch_refreshes_as_early_as_the_paper_says() {
-        let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(1.0);
-        let entry = entry(Duration::from_millis(200));
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut early = 0.0;
-        const RUNS: u32 = 2_000;
-        for _ in 0..RUNS {
-            let mut now = 50.0;
-            loop {
-                now += -(1.0 - random.f64()).ln() / 1_000.0;
-                let at = Timestamp::ORIGIN.saturating_add(Duration::from_secs_f64(now));
-                if strategy.settings.is_early(&entry, at, || random.f64()) {
-                    early += 60.0 - now;
-                    break;
-                }
-            }
-        }
-        let mean = early / f64::from(RUNS);
-        assert!((1.12..1.23).contains(&mean), "{mean}");
-    }
-
-    #[test]
-    fn a_costly_load_does_not_refresh_for_ever() {
-        let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(1.0);
-        let costly = entry(Duration::from_secs(300));
-        let mut random = fastrand::Rng::with_seed(7);
-        let due = (0..10_000).filter(|_| strategy.settings.is_early(&costly, at(1), || random.f64())).count();
-        assert!(due < 200, "{due} of 10,000 hits of a young entry");
     }
 }

@@ -1,0 +1,45 @@
+//! The announcement of a write.
+
+use std::fmt;
+
+use crate::Result;
+use crate::backend::Guard;
+use crate::cache::Cache;
+use crate::engine::{Key, Value};
+
+/// The announcement of a write: see [`Cache::write_guard`].
+///
+/// Dropped without [`finish`](Self::finish), the guard stands until its life has passed: whether the write was committed
+/// is not known then.
+///
+/// # Examples
+/// See [`Cache::write_guard`].
+#[must_use = "call `finish` after the commit or the rollback: until then the keys are not cached"]
+pub struct WriteGuard<K: Key, V> {
+    pub(crate) cache: Cache<K, V>,
+    pub(crate) keys: Vec<K>,
+    pub(crate) guard: Guard,
+}
+
+impl<K: Key, V: Value> WriteGuard<K, V> {
+    /// Ends the guard, after the commit or the rollback. A read that starts after this returned `Ok` sees the write.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate`]; the guard then ends after its life.
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::invalidate`].
+    ///
+    /// # Examples
+    /// See [`Cache::write_guard`].
+    pub async fn finish(self) -> Result<()> {
+        let Self { cache, keys, guard } = self;
+        cache.end_write(&keys, guard).await
+    }
+}
+
+impl<K: Key, V> fmt::Debug for WriteGuard<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteGuard").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
