@@ -7,6 +7,7 @@ use super::flight::Landing;
 use super::load::{Approach, Leading};
 use super::{Engine, Key, Value};
 use crate::Result;
+use crate::entry::Entry;
 use crate::strategy::Gather;
 
 /// The flights that wait for others to be loaded with.
@@ -28,9 +29,9 @@ enum Added<K: Key, V> {
 
 impl<K: Key, V> Gathering<K, V> {
     /// Adds a flight.
-    fn add(&self, landing: Landing<K, V>, most: usize) -> Added<K, V> {
+    fn add(&self, landing: Landing<K, V>, known: Option<Entry<V>>, most: usize) -> Added<K, V> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push((landing, None));
+        waiting.push((landing, known));
         match waiting.len() {
             count if count >= most => Added::Full(std::mem::take(&mut *waiting)),
             1 => Added::First,
@@ -54,10 +55,15 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Lets a flight wait for others: until the window of the first has passed, or there are as many as are loaded at
     /// once.
-    pub(super) fn gather(self: &Arc<Self>, landing: Landing<K, V>, gather: Gather) -> Result<()> {
+    pub(super) fn gather(
+        self: &Arc<Self>,
+        landing: Landing<K, V>,
+        known: Option<Entry<V>>,
+        gather: Gather,
+    ) -> Result<()> {
         let chain = Chain::with(Chain::current(), self.id, landing.key().clone());
         let engine = Arc::clone(self);
-        let full = match self.gathering.add(landing, gather.most) {
+        let full = match self.gathering.add(landing, known, gather.most) {
             Added::Next => return Ok(()),
             Added::First => None,
             Added::Full(leading) => Some(leading),

@@ -113,10 +113,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         let Some(Plan { load, approach, known }) = plan.take() else {
             return Err(Error::new(ErrorKind::Closed, "the loader was used up by a load that was abandoned"));
         };
-        if let (Load::Registered, Approach::Missing, None, Some(gather)) =
-            (&load, approach, &known, self.gathers())
-        {
-            self.gather(landing, gather)?;
+        if let (Load::Registered, Approach::Missing, Some(gather)) = (&load, approach, self.gathers()) {
+            self.gather(landing, known, gather)?;
             return Ok(boarded);
         }
         let loader = match load {

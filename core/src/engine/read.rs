@@ -85,11 +85,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         if settings.refreshes()
             && let Some(entry) = self.backend.peek(key, now).filter(|entry| self.stands(key, entry))
         {
-            // one that is fresh has been found due already, or is so young that nobody minds a refresh too many
-            let verdict = match settings.judge(&entry, now, || 1.0) {
-                Verdict::Good => Verdict::Due,
-                verdict => verdict,
-            };
+            // a fresh one has been found due already, by a random number that is not drawn again: any that makes it due will do
+            let verdict = settings.judge(&entry, now, || 1.0);
             return Ok(Some(Found { entry, tier: Tier::Near, verdict, now }));
         }
         let Some(answer) = self.ask_far_at(key, now).await? else { return Ok(None) };

@@ -46,12 +46,17 @@ pub async fn many_are_stood_in_for<F: CacheFixture>(fixture: F) {
 /// Single misses at one time are one query.
 pub async fn single_misses_are_gathered<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
-    let cache = world.cache(|strategy| strategy.gather(Duration::from_millis(50), 100));
+    let cache = world.cache(|strategy| strategy.stale_if_error(LONG).gather(Duration::from_millis(50), 100));
     let gets = join_all([1, 2, 3, 1].map(|key| get(&cache, key)));
     assert_eq!(gets.await, [Some(10), Some(20), Some(30), Some(10)]);
     assert_eq!((world.table.queries(), world.table.loads()), (1, 3));
     assert_eq!(get(&cache, 1).await, Some(10));
     assert_eq!(world.table.queries(), 1, "a hit waits for nobody");
+    world.pass_ttl().await;
+    world.table.set(1, 11);
+    let gets = join_all([1, 2].map(|key| get(&cache, key)));
+    assert_eq!(gets.await, [Some(11), Some(20)]);
+    assert_eq!(world.table.queries(), 2, "what is expired is gathered too");
 }
 
 /// A batch that is full does not wait for its window.
