@@ -219,13 +219,19 @@ impl<K: Key, V: Value> Engine<K, V> {
         leading: Leading<K, V>,
         approach: Approach,
     ) {
-        let (ready, busy) = self.announce_many(leading, approach).await;
-        if !ready.is_empty() {
-            match self.enter().await {
-                Ok(_permit) => self.fly_elected_many(Arc::clone(&source), ready).await,
-                Err(error) => self.fail_many(ready, &error).await,
+        let busy = match self.enter().await {
+            Ok(_permit) => {
+                let (ready, busy) = self.announce_many(leading, approach).await;
+                if !ready.is_empty() {
+                    self.fly_elected_many(Arc::clone(&source), ready).await;
+                }
+                busy
             }
-        }
+            Err(error) => {
+                leading.into_iter().for_each(|(landing, _)| landing.land(Outcome::failed(error.clone())));
+                vec![]
+            }
+        };
         join_all(busy.into_iter().map(|(landing, known)| async {
             let (source, key) = (Arc::clone(&source), landing.key().clone());
             let loader = Box::new(move || -> LoadFuture<V> {
