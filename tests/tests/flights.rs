@@ -6,8 +6,8 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Table, local, settle};
-use larder::{Cache, ErrorKind, Origin, Strategy, source_fn};
+use common::{MINUTE, Table, local, over, settle};
+use larder::{Cache, ErrorKind, ManualClock, Origin, Strategy, Tag, source_fn};
 use larder_quick::Quick;
 
 async fn waiters(
@@ -85,7 +85,7 @@ async fn when_all_callers_are_gone_the_value_is_still_stored() {
 #[tokio::test]
 async fn a_panic_in_the_loader_is_an_error_for_all_and_frees_the_key() {
     let cache: Cache<u64, u64> =
-        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap();
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(MINUTE)).build().unwrap();
     let gate = Arc::new(tokio::sync::Notify::new());
     let callers: Vec<_> = (0..5)
         .map(|_| {
@@ -115,7 +115,7 @@ async fn a_panic_in_the_loader_is_an_error_for_all_and_frees_the_key() {
 #[tokio::test]
 async fn a_panic_before_the_first_await_is_an_error_too() {
     let cache: Cache<u64, u64> =
-        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap();
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(MINUTE)).build().unwrap();
     let error = cache
         .get_or_load(&1, || -> std::future::Ready<Result<u64, std::io::Error>> { panic!("at once") })
         .await
@@ -145,7 +145,7 @@ async fn a_runtime_that_shuts_down_in_a_load_frees_the_key() {
 #[tokio::test]
 async fn a_loader_that_asks_for_its_own_key_gets_an_error() {
     let cache: Cache<u64, u64> =
-        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap();
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(MINUTE)).build().unwrap();
     let inner = cache.clone();
     let load = move || async move {
         let error = inner.get_or_load(&1, || async { Ok::<_, std::io::Error>(2) }).await.unwrap_err();
@@ -172,7 +172,7 @@ async fn a_batch_that_asks_for_a_key_being_loaded_by_its_caller_abandons_nobody(
 #[tokio::test]
 async fn a_loader_that_asks_for_its_own_key_through_another_cache_gets_an_error() {
     let build = || -> Cache<u64, u64> {
-        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(common::MINUTE)).build().unwrap()
+        Cache::builder().backend(Quick::new(10)).strategy(Strategy::aside(MINUTE)).build().unwrap()
     };
     let (outer, middle) = (build(), build());
     let (back, through) = (outer.clone(), middle.clone());
@@ -211,7 +211,7 @@ async fn a_load_that_never_ends_ends_with_its_budget() {
     let cache: Cache<u64, u64> = Cache::builder()
         .backend(Quick::new(10))
         .source(source_fn(|_key: u64| std::future::pending::<Result<Option<u64>, std::io::Error>>()))
-        .strategy(Strategy::aside(common::MINUTE).load_timeout(Duration::from_secs(3)))
+        .strategy(Strategy::aside(MINUTE).load_timeout(Duration::from_secs(3)))
         .build()
         .unwrap();
     let began = tokio::time::Instant::now();
@@ -270,7 +270,7 @@ async fn get_many_without_a_batch_source_loads_side_by_side() {
     let cache: Cache<u64, u64> = Cache::builder()
         .backend(Quick::new(1_000))
         .source(table.clone())
-        .strategy(Strategy::aside(common::MINUTE))
+        .strategy(Strategy::aside(MINUTE))
         .build()
         .unwrap();
     let hold = table.hold();
@@ -302,4 +302,22 @@ async fn shutdown_waits_for_loads_and_ends_even_when_called_twice() {
     assert_eq!(waiting.await.unwrap().unwrap().as_deref(), Some(&10));
     cache.shutdown().await.unwrap();
     assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10), "hits are still served");
+}
+
+/// What a value is kept for, and with which tags, is decided by the user's code too.
+#[tokio::test]
+async fn a_panic_in_tags_or_ttl_is_an_error_and_frees_the_key() {
+    let table = Table::with([(1, 10), (2, 20)]);
+    let tags: fn(&u64) -> [Tag; 1] = |value| if *value == 10 { panic!("no tag") } else { [Tag::new("t", 1)] };
+    let ttl: fn(&u64) -> Option<Duration> = |value| if *value == 10 { panic!("no ttl") } else { None };
+    for strategy in [Strategy::aside(MINUTE).tagged(tags), Strategy::aside(MINUTE).ttl_by(ttl)] {
+        let clock = ManualClock::new();
+        let cache = over(&table, &clock).backend(Quick::new(10)).strategy(strategy).build().unwrap();
+        let error = cache.get(&1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Panicked, "{error}");
+        let each = cache.get_each(&[1, 2]).await.unwrap();
+        assert_eq!(each[0].as_ref().unwrap_err().kind(), ErrorKind::Panicked);
+        assert_eq!(each[1].as_ref().unwrap().as_deref(), Some(&20));
+        assert_eq!(cache.in_flight(), 0);
+    }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, join, join_all};
+use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
 use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
-use super::read::{Found, patience};
+use super::read::{Answer, Found, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
 use crate::backend::{CacheBackend, Fence};
 use crate::entry::Entry;
@@ -133,29 +134,38 @@ impl<K: Key, V: Value> Engine<K, V> {
         answers: &mut HashMap<&'a K, Result<Entry<V>>>,
     ) -> Result<()> {
         let Absent { keys, mut known, approach } = absent;
+        let began = Instant::now();
         let batched = self.source.as_ref().is_some_and(|source| source.is_batched());
         let at_once = if batched { keys.len().max(1) } else { LOADS_AT_ONCE };
         for keys in keys.chunks(at_once) {
             let part = Absent { keys: keys.to_vec(), known: known.clone(), approach };
             let flights = self.board_all(&part, None)?;
             for (&key, boarded) in keys.iter().zip(flights) {
-                let outcome = boarded.flight.outcome().await;
-                // a refresh for somebody who could do without is no answer when it fails
-                let in_vain = boarded.flight.patience.is_some() && !boarded.leads && outcome.result.is_err();
-                let answer = match self.acceptable(&outcome, start, boarded.leads).filter(|_| !in_vain) {
-                    Some(answer) => answer,
-                    None => self.read_source(key, start, Plan::new(Load::Registered, approach)).await,
-                };
-                let answer = match (answer, known.remove(key)) {
-                    (Err(error), Some(known)) if self.is_kept_for_errors(&known) => {
-                        self.stand_in(key, known, error).await
-                    }
-                    (answer, _) => answer,
-                };
+                let known = known.remove(key);
+                let reading = self.read_boarded(key, start, boarded, approach);
+                let answer = self.awaited(key, known, began, reading).await;
                 answers.insert(key, answer.map(|answer| answer.entry));
             }
         }
         Ok(())
+    }
+
+    /// The outcome of a flight, or of another one when that is no answer.
+    async fn read_boarded(
+        self: &Arc<Self>,
+        key: &K,
+        start: u64,
+        boarded: Boarded<V>,
+        approach: Approach,
+    ) -> Result<Answer<V>> {
+        let Boarded { flight, leads } = boarded;
+        let outcome = flight.outcome().await;
+        // a refresh for somebody who could do without is none when it fails
+        let in_vain = flight.patience.is_some() && !leads && outcome.result.is_err();
+        match self.acceptable(&outcome, start, leads).filter(|_| !in_vain) {
+            Some(answer) => answer,
+            None => self.read_source(key, start, Plan::new(Load::Registered, approach)).await,
+        }
     }
 
     /// Joins or starts the flights of keys: one task for all where the source loads many, else one for each.

@@ -306,8 +306,9 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Stores what was loaded, if it is to be stored and its announcement still stands.
     pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<V>) -> Outcome<V> {
         let Fetch { loaded, known, cost, started, replaces } = fetch;
-        let made = self.make(key, loaded, known);
-        let Made { entry, keep } = match made {
+        // tags and TTLs are the user's code too
+        let made = catch_unwind(AssertUnwindSafe(|| self.make(key, loaded, known)));
+        let Made { entry, keep } = match made.unwrap_or_else(|panic| Err(panicked(panic))) {
             Ok(made) => made,
             Err(error) => {
                 self.withdraw(key, fence).await;
@@ -406,14 +407,6 @@ impl<K: Key, V: Value> Engine<K, V> {
 
 /// Runs the user's code; a panic, also one before the first await, becomes an error.
 async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>) -> Result<T> {
-    let panicked = |panic: Box<dyn std::any::Any + Send>| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a value that is no text".to_owned());
-        Error::new(ErrorKind::Panicked, format!("the load panicked: {text}"))
-    };
     let mut load = catch_unwind(AssertUnwindSafe(loader)).map_err(panicked)?;
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
         Ok(Poll::Ready(loaded)) => Poll::Ready(loaded),
@@ -421,6 +414,16 @@ async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T
         Err(panic) => Poll::Ready(Err(panicked(panic))),
     })
     .await
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "what `catch_unwind` gives is passed on")]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text".to_owned());
+    Error::new(ErrorKind::Panicked, format!("the load panicked: {text}"))
 }
 
 /// The flights that one task leads, and what is known of their keys.

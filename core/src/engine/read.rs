@@ -1,7 +1,10 @@
 //! The pipeline of a read that this process's memory did not answer.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::flight::Outcome;
 use super::load::{Approach, Boarded, Load, Plan};
@@ -113,7 +116,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok((Answer { entry, origin, now }, verdict))
     }
 
-    pub(super) fn is_kept_for_errors(&self, entry: &Entry<V>) -> bool {
+    fn is_kept_for_errors(&self, entry: &Entry<V>) -> bool {
         self.strategy.settings.stale.if_error.is_some() && entry.value().is_some()
     }
 
@@ -136,14 +139,25 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Loads, or waits for a load, as long as a reader is to wait; serves what is known when that fails.
     async fn read_slowly(self: &Arc<Self>, key: &K, start: u64, plan: Plan<V>) -> Result<Answer<V>> {
-        let known = plan.known.clone().filter(|known| self.is_kept_for_errors(known));
+        let known = plan.known.clone();
+        let began = Instant::now();
+        self.awaited(key, known, began, self.read_source(key, start, plan)).await
+    }
+
+    /// Waits for a reading that began at `began` as long as a reader is to wait; serves what is known when it fails.
+    pub(super) async fn awaited(
+        &self,
+        key: &K,
+        known: Option<Entry<V>>,
+        began: Instant,
+        reading: impl Future<Output = Result<Answer<V>>>,
+    ) -> Result<Answer<V>> {
+        let known = known.filter(|known| self.is_kept_for_errors(known));
         let settings = &self.strategy.settings;
         let soft = settings.soft_timeout.filter(|_| known.is_some());
-        let limit = [soft, settings.hard_timeout].into_iter().flatten().min();
-        let reading = self.read_source(key, start, plan);
-        let answer = match limit {
+        let answer = match [soft, settings.hard_timeout].into_iter().flatten().min() {
             None => reading.await,
-            Some(limit) => match tokio::time::timeout(limit, reading).await {
+            Some(limit) => match tokio::time::timeout_at(began + limit, reading).await {
                 Ok(answer) => answer,
                 // the load goes on, and fills
                 Err(_elapsed) => Err(Error::timeout("waiting for the load", limit)),
@@ -156,7 +170,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Serves an expired entry in place of an error, if it has not been invalidated meanwhile.
-    pub(super) async fn stand_in(&self, key: &K, known: Entry<V>, error: Error) -> Result<Answer<V>> {
+    async fn stand_in(&self, key: &K, known: Entry<V>, error: Error) -> Result<Answer<V>> {
         if matches!(error.kind(), ErrorKind::Config | ErrorKind::Reentrant) {
             return Err(error);
         }

@@ -266,12 +266,15 @@ pub async fn a_slow_load_is_not_waited_for<F: CacheFixture>(fixture: F) {
     let fetched = fetch(&cache, 1).await;
     assert_eq!((fetched.value.as_deref(), fetched.origin), (Some(&10), Origin::Stale));
     assert!(began.elapsed() < Duration::from_millis(300), "after {:?}", began.elapsed());
+    let many = soon(cache.get_each(&[1, 3])).await.expect("answered");
+    assert_eq!(many[0].as_ref().ok().and_then(|value| value.as_deref()), Some(&10));
+    assert_eq!(many[1].as_ref().map_err(larder::Error::kind), Err(ErrorKind::Timeout));
     let error = soon(cache.get(&2)).await.expect_err("there is nothing stale of this one");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Timeout, true));
     hold.release();
     idle(&cache).await;
     assert_eq!((get(&cache, 1).await, get(&cache, 2).await), (Some(11), Some(20)));
-    assert_eq!(world.table.loads(), 3, "the loads that nobody waited for have filled");
+    assert_eq!(world.table.loads(), 4, "the loads that nobody waited for have filled");
 }
 
 /// An entry is refreshed before it is stale, behind its reader.
