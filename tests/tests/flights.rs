@@ -321,3 +321,41 @@ async fn a_panic_in_tags_or_ttl_is_an_error_and_frees_the_key() {
         assert_eq!(cache.in_flight(), 0);
     }
 }
+
+/// A batch of stale keys over a source that loads one at a time is no rush on it.
+#[tokio::test]
+async fn many_stale_keys_are_refreshed_a_few_at_a_time() {
+    let (clock, running) = (ManualClock::new(), Arc::new(tokio::sync::Semaphore::new(0)));
+    let loads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let source = {
+        let (running, loads) = (Arc::clone(&running), Arc::clone(&loads));
+        source_fn(move |key: u64| {
+            let (running, loads) = (Arc::clone(&running), Arc::clone(&loads));
+            async move {
+                loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                running.acquire().await.unwrap().forget();
+                Ok::<_, std::io::Error>(Some(key))
+            }
+        })
+    };
+    let strategy = Strategy::aside(MINUTE).stale_while_revalidate(MINUTE);
+    let cache: Cache<u64, u64> = Cache::builder()
+        .backend(Quick::new(1_000))
+        .source(source)
+        .clock(clock.clone())
+        .strategy(strategy)
+        .build()
+        .unwrap();
+    let keys: Vec<u64> = (0..200).collect();
+    for key in &keys {
+        cache.insert(key, *key).await.unwrap();
+    }
+    clock.advance(MINUTE);
+    assert_eq!(cache.get_many(&keys).await.unwrap().len(), 200);
+    settle().await;
+    assert_eq!(loads.load(std::sync::atomic::Ordering::SeqCst), 32);
+    running.add_permits(1_000);
+    while cache.in_flight() > 0 {
+        tokio::task::yield_now().await;
+    }
+}

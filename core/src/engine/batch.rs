@@ -112,12 +112,16 @@ impl<K: Key, V: Value> Engine<K, V> {
                 }
             }
         }
-        self.refresh_many_behind(&due);
+        self.refresh_many_behind(due);
         Ok(absent)
     }
 
     /// Loads together what is due, behind its reader.
-    fn refresh_many_behind(self: &Arc<Self>, due: &[(&K, Entry<V>)]) {
+    fn refresh_many_behind(self: &Arc<Self>, mut due: Vec<(&K, Entry<V>)>) {
+        if !self.is_batched() {
+            // a rush of loads for what can be served: the others are due at their next read too
+            due.truncate(LOADS_AT_ONCE);
+        }
         let Some(patience) = due.iter().map(|(_, entry)| patience(entry)).max() else { return };
         let keys: Vec<&K> = due.iter().map(|(key, _)| *key).collect();
         let known = due.iter().map(|(key, entry)| (*key, entry.clone())).collect();
@@ -135,7 +139,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<()> {
         let Absent { keys, mut known, approach } = absent;
         let began = Instant::now();
-        let batched = self.source.as_ref().is_some_and(|source| source.is_batched());
+        let batched = self.is_batched();
         let at_once = if batched { keys.len().max(1) } else { LOADS_AT_ONCE };
         for keys in keys.chunks(at_once) {
             let part = Absent { keys: keys.to_vec(), known: known.clone(), approach };
@@ -175,7 +179,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
         let Absent { keys, known, approach } = absent;
-        if self.source.as_ref().is_some_and(|source| source.is_batched()) {
+        if self.is_batched() {
             return self.board_many(absent, patience);
         }
         let board = |key: &&K| {

@@ -47,10 +47,7 @@ impl<K: Key, V> Gathering<K, V> {
 impl<K: Key, V: Value> Engine<K, V> {
     /// Whether, and how, misses of the registered source are gathered.
     pub(super) fn gathers(&self) -> Option<Gather> {
-        self.strategy
-            .settings
-            .gather
-            .filter(|_| self.source.as_ref().is_some_and(|source| source.is_batched()))
+        self.strategy.settings.gather.filter(|_| self.is_batched())
     }
 
     /// Lets a flight wait for others: until the window of the first has passed, or there are as many as are loaded at

@@ -51,6 +51,11 @@ impl<K: Key, V: Value> Engine<K, V> {
         })
     }
 
+    /// Whether the registered source loads many keys at once.
+    pub(super) fn is_batched(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_batched())
+    }
+
     /// Reads what is cached, and loads if that is not good enough. The load is only made when it is needed.
     pub(crate) async fn read(
         self: &Arc<Self>,
