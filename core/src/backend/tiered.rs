@@ -162,14 +162,13 @@ impl Ended {
     /// How many tags are remembered; above, the near tier is emptied instead.
     const MOST: usize = 10_000;
 
-    /// Notes an invalidation; `false` when it cannot be remembered, and everything near has to go.
-    fn note(&self, tags: &[Tag], stamp: Stamp) -> bool {
+    /// Notes an invalidation. When there are too many to remember, or another ledger's are, everything near goes first.
+    fn note(&self, tags: &[Tag], stamp: Stamp, near: &Generations) {
         let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
         let same = ended.counts.is_empty() || ended.ledger == stamp.ledger();
         let remembered = same && ended.counts.len() + tags.len() <= Self::MOST;
         if !remembered {
-            *ended = EndedTags { ledger: stamp.ledger(), counts: HashMap::new() };
-            self.last.store(0, Ordering::SeqCst);
+            self.forget(&mut ended, near);
         }
         ended.ledger = stamp.ledger();
         for tag in tags {
@@ -177,7 +176,13 @@ impl Ended {
             *count = stamp.count().max(*count);
         }
         self.last.fetch_max(stamp.count(), Ordering::SeqCst);
-        remembered
+    }
+
+    /// Empties the near tier and then forgets what it needs no longer: in the other order it would be served in between.
+    fn forget(&self, ended: &mut EndedTags, near: &Generations) {
+        near.raise_all();
+        *ended = EndedTags::default();
+        self.last.store(0, Ordering::SeqCst);
     }
 
     fn allows<V>(&self, entry: &Entry<V>) -> bool {
@@ -194,29 +199,38 @@ impl Ended {
     }
 
     /// Forgets what belongs to a ledger that is no more; `true` when there was something to forget.
-    fn renewed(&self, stamp: Stamp) -> bool {
+    fn renewed(&self, stamp: Stamp, near: &Generations) -> bool {
         if self.last.load(Ordering::SeqCst) == 0 {
             return false;
         }
         let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
         let renewed = ended.ledger != stamp.ledger();
         if renewed {
-            *ended = EndedTags::default();
-            self.last.store(0, Ordering::SeqCst);
+            self.forget(&mut ended, near);
         }
         renewed
     }
 }
 
 impl<N, F> TieredBackend<N, F> {
+    /// Forgets what is near of a key, after far was told to; gives back what far answered.
+    async fn forget_near<K, V>(&self, key: &K, far: Result<()>) -> Result<()>
+    where
+        K: Hash,
+        N: CacheBackend<K, V>,
+    {
+        self.generations.raise(key);
+        self.near.remove(key).await?;
+        far
+    }
+
     /// Places a far entry near. `mark` was read before far was asked.
     async fn place<K, V>(&self, key: &K, mark: Mark, entry: &Entry<V>, now: Timestamp)
     where
         N: CacheBackend<K, V>,
     {
         // the far tier has just judged this entry: its ledger is the one that counts now
-        if !entry.tags().is_empty() && self.ended.renewed(entry.stamp()) {
-            self.generations.raise_all();
+        if !entry.tags().is_empty() && self.ended.renewed(entry.stamp(), &self.generations) {
             return;
         }
         let near = entry.clone().marked(mark).expiring_by(now.saturating_add(self.near_ttl));
@@ -236,7 +250,8 @@ where
 {
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
         let entry = self.near.peek(key, now)?;
-        (self.generations.is_current(entry.mark()) && self.ended.allows(&entry)).then_some(entry)
+        // in this order: whatever makes the first forget an invalidation has made the second refuse what is near
+        (self.ended.allows(&entry) && self.generations.is_current(entry.mark())).then_some(entry)
     }
 
     fn shared_name(&self, key: &K) -> Option<String> {
@@ -306,16 +321,12 @@ where
     async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
         let stored = self.far.put(key, entry, now).await;
         // what is near may be older than what far now has; the next read brings it
-        self.generations.raise(key);
-        self.near.remove(key).await?;
-        stored
+        self.forget_near(key, stored).await
     }
 
     async fn remove(&self, key: &K) -> Result<()> {
         let removed = self.far.remove(key).await;
-        self.generations.raise(key);
-        self.near.remove(key).await?;
-        removed
+        self.forget_near(key, removed).await
     }
 
     async fn remove_many(&self, keys: &[K]) -> Result<()> {
@@ -334,9 +345,7 @@ where
 
     async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
         let stamp = self.far.invalidate_tags(tags).await?;
-        if !self.ended.note(tags, stamp) {
-            self.generations.raise_all();
-        }
+        self.ended.note(tags, stamp, &self.generations);
         Ok(stamp)
     }
 
@@ -346,15 +355,11 @@ where
 
     async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
         let guarded = self.far.guard(key, guard, now).await;
-        self.generations.raise(key);
-        self.near.remove(key).await?;
-        guarded
+        self.forget_near(key, guarded).await
     }
 
     async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
         let ended = self.far.unguard(key, guard, now).await;
-        self.generations.raise(key);
-        self.near.remove(key).await?;
-        ended
+        self.forget_near(key, ended).await
     }
 }
