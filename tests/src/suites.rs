@@ -153,6 +153,7 @@ macro_rules! strategy_suite {
             a_failed_refresh_waits_for_its_backoff
             a_miss_joins_a_refresh
             a_hung_refresh_blocks_no_miss
+            a_hung_refresh_blocks_no_miss_of_many
             a_failing_source_is_stood_in_for
             a_success_ends_the_pause
             what_is_invalidated_meanwhile_does_not_stand_in

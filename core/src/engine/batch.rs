@@ -12,7 +12,7 @@ use super::chain::Chain;
 use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
 use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
-use super::read::{Answer, Found, patience};
+use super::read::{Answer, Arrival, Found, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
 use crate::backend::{CacheBackend, Fence};
 use crate::entry::Entry;
@@ -91,10 +91,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let mut found = found.into_iter();
         for key in open {
             let entry = found.next().flatten();
-            let stands = |entry: &Entry<V>| {
-                entry.is_alive(now) && !self.pending.holds(key) && !self.pending.ends(entry)
-            };
-            let Some(entry) = entry.filter(stands) else {
+            let Some(entry) = entry.filter(|entry| entry.is_alive(now) && self.stands(key, entry)) else {
                 absent.keys.push(key);
                 continue;
             };
@@ -125,7 +122,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let Some(patience) = due.iter().map(|(_, entry)| patience(entry)).max() else { return };
         let keys: Vec<&K> = due.iter().map(|(key, _)| *key).collect();
         let known = due.iter().map(|(key, entry)| (*key, entry.clone())).collect();
-        let boarded = self.board_all(&Absent { keys, known, approach: Approach::Missing }, Some(patience));
+        let boarded = self.board_all(&keys, &known, Approach::Missing, Some(patience));
         if let Err(error) = boarded {
             tracing::debug!(%error, "entries were not refreshed");
         }
@@ -142,8 +139,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let batched = self.is_batched();
         let at_once = if batched { keys.len().max(1) } else { LOADS_AT_ONCE };
         for keys in keys.chunks(at_once) {
-            let part = Absent { keys: keys.to_vec(), known: known.clone(), approach };
-            let flights = self.board_all(&part, None)?;
+            let flights = self.board_all(keys, &known, approach, None)?;
             for (&key, boarded) in keys.iter().zip(flights) {
                 let known = known.remove(key);
                 let reading = self.read_boarded(key, start, boarded, approach);
@@ -162,11 +158,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         boarded: Boarded<V>,
         approach: Approach,
     ) -> Result<Answer<V>> {
-        let Boarded { flight, leads } = boarded;
-        let outcome = flight.outcome().await;
-        // a refresh for somebody who could do without is none when it fails
-        let in_vain = flight.patience.is_some() && !leads && outcome.result.is_err();
-        match self.acceptable(&outcome, start, leads).filter(|_| !in_vain) {
+        let (answer, approach) = match self.arrival(key, &boarded).await {
+            Arrival::Outcome(outcome) => (self.acceptable(&outcome, start, boarded.leads), approach),
+            Arrival::InVain => (None, approach),
+            Arrival::Hangs => (None, approach.overtaking()),
+        };
+        match answer {
             Some(answer) => answer,
             None => self.read_source(key, start, Plan::new(Load::Registered, approach)).await,
         }
@@ -175,15 +172,16 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Joins or starts the flights of keys: one task for all where the source loads many, else one for each.
     fn board_all(
         self: &Arc<Self>,
-        absent: &Absent<'_, K, V>,
+        keys: &[&K],
+        known: &HashMap<&K, Entry<V>>,
+        approach: Approach,
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
-        let Absent { keys, known, approach } = absent;
         if self.is_batched() {
-            return self.board_many(absent, patience);
+            return self.board_many(keys, known, approach, patience);
         }
         let board = |key: &&K| {
-            let plan = Plan::new(Load::Registered, *approach).knowing(known.get(*key).cloned());
+            let plan = Plan::new(Load::Registered, approach).knowing(known.get(*key).cloned());
             self.board(key, &mut Some(plan), patience)
         };
         keys.iter().map(board).collect()
@@ -192,10 +190,11 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Joins the flights that are under way and starts one task for all the others.
     fn board_many(
         self: &Arc<Self>,
-        absent: &Absent<'_, K, V>,
+        keys: &[&K],
+        known: &HashMap<&K, Entry<V>>,
+        approach: Approach,
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
-        let &Absent { ref keys, ref known, approach } = absent;
         let source = self.source.clone().ok_or_else(|| Error::config("this cache has no source"))?;
         let mut boarded = Vec::with_capacity(keys.len());
         let mut leading: Leading<K, V> = Vec::new();
@@ -270,13 +269,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         }));
         let loaded = self.load(loader, async { _ = alive.await }).await;
         let cost = began.until(self.clock.now());
-        match loaded {
-            Ok(values) => self.land_many(ready, values, cost, started).await,
-            Err(error) => {
-                ready.iter().for_each(|ready| self.hold_off(ready.landing.key()));
-                self.fail_many(ready, &error).await;
-            }
-        }
+        let values = loaded.unwrap_or_else(|error| ready.iter().map(|_| Err(error.clone())).collect());
+        self.land_many(ready, values, cost, started).await;
     }
 
     /// Announces all loads side by side and lands those that turn out not to be needed. Returns what is to be loaded now,
@@ -339,15 +333,6 @@ impl<K: Key, V: Value> Engine<K, V> {
                 landing.land(outcome);
             },
         ))
-        .await;
-    }
-
-    async fn fail_many(&self, ready: Vec<Ready<K, V>>, error: &Error) {
-        join_all(ready.into_iter().map(|Ready { landing, fence, held, known: _ }| async move {
-            self.withdraw(landing.key(), fence).await;
-            self.resign(held).await;
-            landing.land(Outcome::failed(error.clone()));
-        }))
         .await;
     }
 }

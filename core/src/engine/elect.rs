@@ -64,7 +64,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             };
             let left = locking.wait.saturating_sub(began.elapsed());
             if left.is_zero() {
-                return in_vain(locking, known.is_some() && self.strategy.settings.stale.if_error.is_some());
+                return in_vain(locking, known.is_some_and(|known| self.is_kept_for_errors(known)));
             }
             if let Err(error) = locking.provider.released(&name, left).await {
                 self.degraded("lock", &error);

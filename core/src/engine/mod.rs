@@ -161,8 +161,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         // since nobody refreshes what is young
         let now = self.clock.now();
         let younger = |known: &Entry<V>| known.created().saturating_add(known.age(now) / 2) < entry.created();
-        let is_younger = known.is_none_or(younger);
-        entry.is_fresh(now) && is_younger && !self.pending.holds(key) && !self.pending.ends(entry)
+        entry.is_fresh(now) && known.is_none_or(younger) && self.stands(key, entry)
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -36,6 +36,15 @@ pub(super) struct Found<V> {
     pub(super) now: Timestamp,
 }
 
+/// What becomes of the wait for a flight.
+pub(super) enum Arrival<V> {
+    Outcome(Arc<Outcome<V>>),
+    /// It was a refresh, and failed: a try for somebody who could do without, and no answer.
+    InVain,
+    /// It is a refresh that hangs: who needs the value does not wait for it, nor for the lock that it may hold.
+    Hangs,
+}
+
 impl<K: Key, V: Value> Engine<K, V> {
     /// A loader that asks the registered source.
     pub(super) fn source_loader(&self, key: &K, known: Option<Entry<V>>) -> Result<Loader<V>> {
@@ -121,7 +130,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok((Answer { entry, origin, now }, verdict))
     }
 
-    fn is_kept_for_errors(&self, entry: &Entry<V>) -> bool {
+    pub(super) fn is_kept_for_errors(&self, entry: &Entry<V>) -> bool {
         self.strategy.settings.stale.if_error.is_some() && entry.value().is_some()
     }
 
@@ -202,31 +211,38 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Answer<V>> {
         let mut plan = Some(plan);
         loop {
-            let Boarded { flight, leads } = self.board(key, &mut plan, None)?;
-            let refresh = flight.patience.filter(|_| !leads);
-            let outcome = match refresh {
-                None => flight.outcome().await,
-                Some(patience) => match tokio::time::timeout(patience, flight.outcome()).await {
-                    Ok(outcome) => outcome,
-                    Err(_elapsed) => {
-                        // it hangs: who needs the value does not wait for it, nor for the lock that it may hold
-                        self.flights.remove(key, &flight);
-                        plan = plan.map(|plan| Plan { approach: plan.approach.overtaking(), ..plan });
-                        continue;
-                    }
-                },
+            let boarded = self.board(key, &mut plan, None)?;
+            let outcome = match self.arrival(key, &boarded).await {
+                Arrival::Outcome(outcome) => outcome,
+                Arrival::InVain => continue,
+                Arrival::Hangs => {
+                    plan = plan.map(|plan| Plan { approach: plan.approach.overtaking(), ..plan });
+                    continue;
+                }
             };
-            if refresh.is_some() && outcome.result.is_err() {
-                // that was a try for somebody who could do without
-                continue;
-            }
-            if let Some(answer) = self.acceptable(&outcome, start, leads) {
+            if let Some(answer) = self.acceptable(&outcome, start, boarded.leads) {
                 return answer;
             }
             // that load began before this caller did, and the key may have been invalidated between
             let found = self.read_far(key).await;
             if let Some(entry) = found.filter(|entry| entry.is_fresh(self.clock.now())) {
                 return Ok(self.answer(entry, Origin::Joined));
+            }
+        }
+    }
+
+    /// Waits for a flight as long as one who needs the value does.
+    pub(super) async fn arrival(&self, key: &K, boarded: &Boarded<V>) -> Arrival<V> {
+        let Boarded { flight, leads } = boarded;
+        let Some(patience) = flight.patience.filter(|_| !leads) else {
+            return Arrival::Outcome(flight.outcome().await);
+        };
+        match tokio::time::timeout(patience, flight.outcome()).await {
+            Ok(outcome) if outcome.result.is_err() => Arrival::InVain,
+            Ok(outcome) => Arrival::Outcome(outcome),
+            Err(_elapsed) => {
+                self.flights.remove(key, flight);
+                Arrival::Hangs
             }
         }
     }
@@ -283,7 +299,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Whether no invalidation of our own that was not acknowledged may be meant for an entry.
-    fn stands(&self, key: &K, entry: &Entry<V>) -> bool {
+    pub(super) fn stands(&self, key: &K, entry: &Entry<V>) -> bool {
         !self.pending.any() || !(self.pending.holds(key) || self.pending.ends(entry))
     }
 
@@ -331,7 +347,7 @@ pub(super) fn patience<V>(entry: &Entry<V>) -> Duration {
 }
 
 impl Approach {
-    fn overtaking(self) -> Self {
+    pub(super) fn overtaking(self) -> Self {
         if self == Self::Missing { Self::Overtaking } else { self }
     }
 }

@@ -137,6 +137,30 @@ pub async fn a_hung_refresh_blocks_no_miss<F: CacheFixture>(fixture: F) {
     assert_eq!(value, Some(12), "the hung load's old value is not stored over the new one");
 }
 
+/// Nor one who needs many.
+pub async fn a_hung_refresh_blocks_no_miss_of_many<F: CacheFixture>(fixture: F) {
+    let mut world = World::new(&fixture).await;
+    let window = world.ttl;
+    let cache = world.cache(|strategy| strategy.stale_while_revalidate(window));
+    assert_eq!(get(&cache, 1).await, Some(10));
+    world.pass_ttl().await;
+    let hold = world.table.hold();
+    assert_eq!(get(&cache, 1).await, Some(10));
+    soon(hold.arrived()).await;
+    world.table.unhold();
+    world.table.set(1, 12);
+    world.pass_ttl().await;
+    let began = tokio::time::Instant::now();
+    let values = soon(cache.get_many(&[1, 2])).await.expect("loaded");
+    assert_eq!(
+        values.iter().map(|value| value.as_deref().copied()).collect::<Vec<_>>(),
+        [Some(12), Some(20)]
+    );
+    assert!(began.elapsed() < Duration::from_secs(5), "after {:?}", began.elapsed());
+    hold.release();
+    idle(&cache).await;
+}
+
 /// When the source fails, the expired value is served and the source left alone for a while.
 pub async fn a_failing_source_is_stood_in_for<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
