@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use larder::{Entry, LedgerView, Result, Stamp, Tag, TagLedger};
 
-use crate::client::{Arg, Failure, FailureKind, Reply};
+use crate::client::{Arg, Command, Failure, FailureKind, Reply};
 use crate::names::Space;
 use crate::nonce::identity;
 use crate::script::{INCARNATION, TAGS};
@@ -77,9 +77,8 @@ impl RedisLedger {
 
     /// What the ledger says of `tags`, and its state as it counts in these lives of the servers.
     pub(crate) async fn look(&self, tags: &[Tag], incarnations: &[&str]) -> Result<(Stamp, LedgerView)> {
-        let fresh = identity();
-        let arguments = [Arg::from(fresh.as_str()), Arg::from("view")].into_iter().chain(subjects(tags));
-        let mut commands = vec![TAGS.call(&[&self.space.head, &self.space.tags], arguments)];
+        let (fresh, subjects) = (identity(), subjects(tags));
+        let mut commands = vec![self.command(&fresh, "view", &subjects)];
         commands.extend(incarnations.iter().map(|&name| INCARNATION.call(&[name], [])));
         let mut answers = self.server.run(&commands).await;
         let looked = answers.next().and_then(viewed).and_then(|(head, counts)| {
@@ -91,9 +90,13 @@ impl RedisLedger {
 
     async fn ask(&self, operation: &str, what: &str, subjects: &[Arg<'_>]) -> Result<Reply> {
         let fresh = identity();
-        let arguments =
-            [Arg::from(fresh.as_str()), Arg::from(what)].into_iter().chain(subjects.iter().copied());
-        self.server.run_one(operation, TAGS.call(&[&self.space.head, &self.space.tags], arguments)).await
+        self.server.run_one(operation, self.command(&fresh, what, subjects)).await
+    }
+
+    /// Works on the tags; `fresh` is the identity of the ledger if one must be made.
+    fn command<'a>(&'a self, fresh: &'a str, what: &'a str, subjects: &[Arg<'a>]) -> Command<'a> {
+        let arguments = [Arg::from(fresh), Arg::from(what)].into_iter().chain(subjects.iter().copied());
+        TAGS.call(&[&self.space.head, &self.space.tags], arguments)
     }
 }
 
