@@ -1,17 +1,19 @@
 //! The store of one namespace, as one process sees it.
 
+use std::sync::{OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use larder::{
     Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
-    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp,
+    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
 };
 
 use crate::clocks::Clocks;
 use crate::memory::{Memory, Request, Step};
 use crate::record::{Answer, OperationKind, Outcome};
 use crate::state::{Grant, Name, Stored, name};
+use crate::watch::watch;
 
 /// An opened [`Memory`].
 ///
@@ -28,13 +30,20 @@ pub struct MemoryBackend {
     memory: Memory,
     scope: Scope,
     namespace: String,
+    /// By which the server knows who watches through this.
+    watching: OnceLock<u64>,
 }
 
 impl IntoBackend<StoreKey, Payload> for Memory {
     type Backend = MemoryBackend;
 
     fn into_backend(self, scope: &Scope) -> Result<MemoryBackend> {
-        Ok(MemoryBackend { memory: self, namespace: scope.shared_namespace()?, scope: scope.clone() })
+        Ok(MemoryBackend {
+            memory: self,
+            namespace: scope.shared_namespace()?,
+            scope: scope.clone(),
+            watching: OnceLock::new(),
+        })
     }
 }
 
@@ -86,13 +95,14 @@ impl MemoryBackend {
         entry: &Entry<Payload>,
         stamp: Stamp,
         now: Timestamp,
+        by: Option<u64>,
     ) {
         let clocks = Clocks { local: now, server: step.at };
         let expires_ms = clocks.ending_in(entry.remaining(now));
         let soft_ms = clocks.ending_in(entry.freshness(now));
         let times = [clocks.begun_before(entry.age(now)), soft_ms, expires_ms];
         let frame = Frame::of(entry, self.scope.schema(), stamp, times);
-        step.state.set(&self.name(key), frame.encode(key), expires_ms, step.now);
+        step.state.set(&self.name(key), frame.encode(key), expires_ms, step.now, by);
     }
 
     /// The entry of a look. Bytes that are none are a counted miss; called outside of the step, since the observer that
@@ -158,6 +168,12 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         Some(format!("{}:{key}", self.namespace))
     }
 
+    fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
+        let number = watch(&self.memory, self.namespace.clone(), watcher);
+        // what it fills is no news to it
+        number.inspect(|number| _ = self.watching.set(*number)).is_some()
+    }
+
     fn is_bounded(&self) -> bool {
         // a fault may hold a request for ever
         false
@@ -219,7 +235,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
             if !step.state.allows(&self.namespace, &entry) {
                 return Filled::Refused;
             }
-            self.store(step, key, &entry, fence.stamp(), now);
+            self.store(step, key, &entry, fence.stamp(), now, self.watching.get().copied());
             Filled::Stored
         };
         self.memory.ask(request, fill).await
@@ -246,7 +262,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 return step.state.remove(&name);
             }
             let stamp = step.state.stamp(&self.namespace);
-            self.store(step, key, &entry, stamp, now);
+            self.store(step, key, &entry, stamp, now, None);
         };
         self.memory.ask(request, put).await
     }

@@ -91,6 +91,7 @@ mod push;
 mod record;
 mod server;
 mod state;
+mod watch;
 
 pub use backend::MemoryBackend;
 pub use fault::{Fault, FaultId, Faults, Gate};

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use larder::{Encoded, Error, Result, Timestamp};
+use tokio::sync::mpsc;
 
 use crate::fault::Fault;
 use crate::ledger::MemoryLedger;
 use crate::lock::MemoryLocks;
-use crate::push::Pushes;
+use crate::push::{Message, Pushes};
 use crate::record::{Answer, Operation, OperationKind, Outcome};
 use crate::server::MemoryServer;
 use crate::state::{Millis, State, millis};
@@ -96,7 +97,7 @@ impl Memory {
     /// ```
     #[must_use]
     pub fn pushes(&self) -> Pushes {
-        Pushes(self.server.state().subscribe(&self.process))
+        Pushes(self.subscribe().1)
     }
 
     /// Cuts this process off: its operations fail, those under way included, and pushes to it are lost. Handles of one
@@ -126,6 +127,10 @@ impl Memory {
     /// ```
     pub fn reconnect(&self) {
         self.server.state().mend(&self.process);
+    }
+
+    pub(crate) fn subscribe(&self) -> (u64, mpsc::UnboundedReceiver<Message>) {
+        self.server.state().subscribe(&self.process)
     }
 
     pub(crate) fn server(&self) -> &MemoryServer {

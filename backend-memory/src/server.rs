@@ -383,7 +383,7 @@ impl MemoryServer {
     /// ```
     pub fn poke(&self, namespace: &str, key: &StoreKey, bytes: impl Into<Bytes>, ttl: Duration) {
         let now = millis(self.now());
-        self.state().set(&name(namespace, key), bytes.into(), now.saturating_add(millis_up(ttl)), now);
+        self.state().set(&name(namespace, key), bytes.into(), now.saturating_add(millis_up(ttl)), now, None);
     }
 
     /// The raw bytes of a key, if there is a live value.

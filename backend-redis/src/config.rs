@@ -26,6 +26,24 @@ pub(crate) struct Timing {
     pub(crate) connections: usize,
 }
 
+/// How a near tier ([`larder::Tiered`]) is told of changes by other processes.
+///
+/// # Examples
+/// See [`RedisConfig::pushes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Pushes {
+    /// By the server itself (`CLIENT TRACKING` with `BCAST`, RESP3), over a connection of its own: of changes by any
+    /// program, of evictions and expiries too. Reads cost the server nothing more; each change costs it a message to each
+    /// process with a near tier on the namespace.
+    #[default]
+    Tracking,
+    /// By the process that makes the change, over pub/sub: for servers or proxies without tracking, and not for clusters.
+    /// What other programs change is noticed only when the near entry ends: set
+    /// [`near_ttl`](larder::Tiered::near_ttl). Each change costs its maker one more small command in the same round trip.
+    /// Messages are numbered by the server, so that a lost one is noticed.
+    PubSub,
+}
+
 /// Where Redis is and how long it may take, before it is connected.
 ///
 /// | URL | what it reaches |
@@ -56,6 +74,7 @@ pub(crate) struct Timing {
 pub struct RedisConfig {
     origin: Origin,
     timing: Timing,
+    pushes: Pushes,
 }
 
 #[derive(Clone)]
@@ -109,7 +128,7 @@ impl RedisConfig {
             longest_pause: Duration::from_secs(1),
             connections: 2,
         };
-        Self { origin, timing }
+        Self { origin, timing, pushes: Pushes::default() }
     }
 
     /// Reaches a URL with the client fred. Without this it is redis-rs, if that feature is enabled.
@@ -151,6 +170,20 @@ impl RedisConfig {
         self
     }
 
+    /// How near tiers are told of changes. Default [`Pushes::Tracking`]. All processes of a namespace must agree.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_redis::{Pushes, RedisConfig};
+    /// let config = RedisConfig::new("redis://proxy.internal").pushes(Pushes::PubSub);
+    /// # let _ = config;
+    /// ```
+    #[must_use]
+    pub fn pushes(mut self, pushes: Pushes) -> Self {
+        self.pushes = pushes;
+        self
+    }
+
     /// Connects.
     ///
     /// A server that cannot be reached is no error: the cache works without it, and uses it once it is there.
@@ -158,7 +191,7 @@ impl RedisConfig {
     /// # Errors
     /// When no retry can help: the URL is wrong, the password is, or the peer is not a Redis of version 6 or later.
     pub async fn connect(self) -> Result<RedisBackend> {
-        let Self { origin, timing } = self;
+        let Self { origin, timing, pushes } = self;
         if timing.connect.is_zero() || timing.command.is_zero() || timing.longest_pause.is_zero() {
             return Err(Error::config("a timeout or pause of zero: give at least 1 ms"));
         }
@@ -167,19 +200,19 @@ impl RedisConfig {
         }
         match origin {
             #[cfg(feature = "redis-rs")]
-            Origin::Url(url) => dialed(dial(&target(&url)?)?, timing).await,
+            Origin::Url(url) => dialed(dial(&target(&url)?)?, timing, pushes).await,
             #[cfg(not(feature = "redis-rs"))]
-            Origin::Url(url) => by_fred(&url, timing).await,
+            Origin::Url(url) => by_fred(&url, timing, pushes).await,
             #[cfg(feature = "redis-rs")]
             Origin::Client(client) => {
-                dialed(Dial::Node(Box::new(with_resp3(&client).map_err(refused)?)), timing).await
+                dialed(Dial::Node(Box::new(with_resp3(&client).map_err(refused)?)), timing, pushes).await
             }
             #[cfg(feature = "redis-rs")]
-            Origin::Cluster(client) => dialed(Dial::Cluster(client), timing).await,
+            Origin::Cluster(client) => dialed(Dial::Cluster(client), timing, pushes).await,
             #[cfg(feature = "fred")]
-            Origin::FredUrl(url) => by_fred(&url, timing).await,
+            Origin::FredUrl(url) => by_fred(&url, timing, pushes).await,
             #[cfg(feature = "fred")]
-            Origin::Fred(connections) => begun(Fred::over(connections, timing), Ok(())),
+            Origin::Fred(connections) => begun(Fred::over(connections, timing), pushes, Ok(())),
         }
     }
 }
@@ -198,21 +231,31 @@ fn target(url: &str) -> Result<Target> {
 }
 
 #[cfg(feature = "redis-rs")]
-async fn dialed(dial: Dial, timing: Timing) -> Result<RedisBackend> {
+async fn dialed(dial: Dial, timing: Timing, pushes: Pushes) -> Result<RedisBackend> {
     let client = RedisRs::new(dial, timing);
     let connected = client.connect().await;
-    begun(client, connected)
+    begun(client, pushes, connected)
 }
 
 #[cfg(feature = "fred")]
-async fn by_fred(url: &str, timing: Timing) -> Result<RedisBackend> {
+async fn by_fred(url: &str, timing: Timing, pushes: Pushes) -> Result<RedisBackend> {
     let client = Fred::new(&target(url)?, timing)?;
     let connected = client.connect().await;
-    begun(client, connected)
+    begun(client, pushes, connected)
 }
 
 /// Starts although the server is away, but not when it would never let us in.
-fn begun(client: impl Client, connected: std::result::Result<(), Failure>) -> Result<RedisBackend> {
+fn begun(
+    client: impl Client,
+    pushes: Pushes,
+    connected: std::result::Result<(), Failure>,
+) -> Result<RedisBackend> {
+    if pushes == Pushes::PubSub && client.is_cluster() {
+        // messages overtake changes there: they go from node to node on their own
+        return Err(Error::config(
+            "a cluster tells of changes by tracking: leave out `.pushes(Pushes::PubSub)`",
+        ));
+    }
     match connected {
         Err(failure) if failure.kind == FailureKind::Refused => {
             let mend = "is the password right, and is it a Redis of version 6 or later?";
@@ -221,7 +264,7 @@ fn begun(client: impl Client, connected: std::result::Result<(), Failure>) -> Re
         Err(failure) => tracing::warn!(%failure, "Redis cannot be reached yet; going on without it"),
         Ok(()) => {}
     }
-    Ok(RedisBackend::over(Arc::new(client)))
+    Ok(RedisBackend::over(Arc::new(client), pushes))
 }
 
 #[cfg(feature = "redis-rs")]

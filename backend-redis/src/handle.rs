@@ -6,7 +6,7 @@ use std::time::Duration;
 use larder::{Breaker, BreakerBackend, Encoded, IntoBackend, Payload, Result, Scope, StoreKey};
 
 use crate::client::Client;
-use crate::config::RedisConfig;
+use crate::config::{Pushes, RedisConfig};
 use crate::ledger::RedisLedger;
 use crate::locks::RedisLocks;
 use crate::names::Space;
@@ -42,8 +42,8 @@ pub struct RedisBackend {
 }
 
 impl RedisBackend {
-    pub(crate) fn over(client: Arc<dyn Client>) -> Self {
-        let server = Arc::new(Server::new(client));
+    pub(crate) fn over(client: Arc<dyn Client>, pushes: Pushes) -> Self {
+        let server = Arc::new(Server::new(client, pushes));
         Self { server, strict: false, failures: 5, pause: Duration::from_secs(1) }
     }
 

@@ -1,6 +1,7 @@
 //! The tag ledger of a namespace.
 
 use std::collections::HashMap;
+use std::result::Result as StdResult;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use larder::{Entry, LedgerView, Result, Stamp, Tag, TagLedger};
@@ -70,6 +71,32 @@ impl Views {
     }
 }
 
+/// The state of a ledger, and the tags that were invalidated after `known`, with the state after each; `None` when that is
+/// not known any more.
+pub(crate) async fn since(
+    server: &Server,
+    space: &Space,
+    known: Stamp,
+) -> StdResult<(Stamp, Option<Vec<(Vec<Tag>, Stamp)>>), Failure> {
+    let (fresh, ledger) = (identity(), format!("{:016x}", known.ledger()));
+    let count = i64::try_from(known.count()).unwrap_or(i64::MAX);
+    let arguments = [fresh.as_str().into(), "since".into(), ledger.as_str().into(), Arg::from(count)];
+    let command = TAGS.call(&[&space.head, &space.tags], arguments);
+    let mut parts = server.run(&[command]).await.next()?.list()?.into_iter();
+    let head = stamped(parts.next().unwrap_or(Reply::Nil))?;
+    if parts.next().unwrap_or(Reply::Nil).number()? == 0 {
+        return Ok((head, None));
+    }
+    let mut ended = Vec::with_capacity(parts.len());
+    for part in parts {
+        let told = part.bytes()?.unwrap_or_default();
+        let mut lines = std::str::from_utf8(&told).unwrap_or_default().split('\n');
+        let Some(count) = lines.next().and_then(|count| count.parse().ok()) else { return Ok((head, None)) };
+        ended.push((lines.map(Tag::from_stored).collect(), Stamp::new(head.ledger(), count)));
+    }
+    Ok((head, Some(ended)))
+}
+
 impl RedisLedger {
     pub(crate) fn new(server: Arc<Server>, space: Space) -> Self {
         Self { server, space }
@@ -104,12 +131,12 @@ fn subjects(tags: &[Tag]) -> Vec<Arg<'_>> {
     tags.iter().map(|tag| Arg::from(tag.as_str())).collect()
 }
 
-fn stamped(reply: Reply) -> std::result::Result<Stamp, Failure> {
+fn stamped(reply: Reply) -> StdResult<Stamp, Failure> {
     let unreadable = || Failure::new(FailureKind::Server, "the ledger has no head");
     reply.bytes()?.and_then(|bytes| head(&bytes)).ok_or_else(unreadable)
 }
 
-fn viewed(reply: Reply) -> std::result::Result<(Stamp, Vec<u64>), Failure> {
+fn viewed(reply: Reply) -> StdResult<(Stamp, Vec<u64>), Failure> {
     let mut parts = reply.list()?.into_iter();
     let head = stamped(parts.next().unwrap_or(Reply::Nil))?;
     let counts = parts

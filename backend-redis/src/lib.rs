@@ -74,6 +74,7 @@ mod clocks;
 mod config;
 mod fences;
 mod handle;
+mod hub;
 mod lanes;
 mod ledger;
 mod locks;
@@ -88,13 +89,15 @@ mod script;
 mod server;
 mod store;
 mod target;
+mod tell;
+mod topology;
 
 #[cfg(feature = "fred")]
 pub use fred;
 #[cfg(feature = "redis-rs")]
 pub use redis;
 
-pub use config::RedisConfig;
+pub use config::{Pushes, RedisConfig};
 pub use handle::RedisBackend;
 pub use ledger::RedisLedger;
 pub use locks::RedisLocks;

@@ -7,11 +7,31 @@
 //! | `<namespace>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), by the server's millisecond in which each ends |
 //! | `<namespace>:l:{<namespace>}` | the ledger's head: 16 hex digits, `:`, a count |
 //! | `<namespace>:t:{<namespace>}` | the ledger's tags: a hash of counts, `id` and `floor` |
+//! | `<namespace>:n:{<namespace>}` | how many messages about changes there were; only with [`crate::Pushes::PubSub`] |
+//! | `larder:beat:<listener>:<number>:{<node>}` | a heartbeat, for a minute |
 //! | `larder:lock:{<name>}` | a lock: its token; released over the channel of the same name |
 //!
 //! `<key>` is [`larder::StoreKey::as_str`]: never empty and without braces, so that all keys of an entry are in one slot.
 
 use larder::StoreKey;
+
+/// What comes between the namespace and the key in the name of a value.
+const VALUE: &str = ":v:{";
+/// And in that of a ledger's head.
+const HEAD: &str = ":l:{";
+
+/// What a name is, and of which namespace; `None` for one that is of no matter to a near tier.
+pub(crate) fn parsed(name: &str) -> Option<(&str, Kind)> {
+    let (namespace, _) = name.split_once('{')?;
+    let value = namespace.strip_suffix(":v:").map(|namespace| (namespace, Kind::Value));
+    value.or_else(|| Some((namespace.strip_suffix(":l:")?, Kind::Head)))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Value,
+    Head,
+}
 
 /// The names of one entry.
 #[derive(Debug, Clone)]
@@ -34,13 +54,25 @@ pub(crate) struct Space {
     namespace: String,
     pub(crate) head: String,
     pub(crate) tags: String,
+    /// How many messages there were about the namespace; only where changes are published.
+    pub(crate) told: String,
 }
 
 impl Space {
     pub(crate) fn new(namespace: String) -> Self {
         let head = format!("{namespace}:l:{{{namespace}}}");
         let tags = format!("{namespace}:t:{{{namespace}}}");
-        Self { namespace, head, tags }
+        let told = format!("{namespace}:n:{{{namespace}}}");
+        Self { namespace, head, tags, told }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// What the names of all values begin with, and that of the head: all whose changes matter to a near tier.
+    pub(crate) fn prefixes(&self) -> [String; 2] {
+        [VALUE, HEAD].map(|kind| format!("{}{kind}", self.namespace))
     }
 
     pub(crate) fn value(&self, key: &StoreKey) -> String {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use larder::{
     Announce, Begun, CacheBackend, Codec, Entry, Error, Event, Fence, Filled, Guard, IntoBackend, Result,
-    Scope, Stamp, Tag, Timestamp,
+    Scope, Stamp, Tag, Timestamp, Watcher,
 };
 
 use crate::client::{Arg, Failure, FailureKind, Reply};
@@ -137,6 +137,11 @@ where
 
     fn shared_name(&self, key: &K) -> Option<String> {
         Some((self.plain.name)(key))
+    }
+
+    fn watch(&self, _watcher: Weak<dyn Watcher>) -> bool {
+        // the names are the user's own: nothing says what to listen to
+        false
     }
 
     fn is_bounded(&self) -> bool {

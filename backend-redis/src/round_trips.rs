@@ -13,8 +13,8 @@ use larder::{
 use larder::{Clock as _, Entry, Payload};
 use larder_testkit::servers::RedisServer;
 
-use crate::client::{Client, Command, Failure, Messages, Reply};
-use crate::config::RedisConfig;
+use crate::client::{Client, Command, Failure, Hearer, Listener, Messages, Reply, Runner};
+use crate::config::{Pushes, RedisConfig};
 use crate::handle::RedisBackend;
 
 /// Counts what goes to the server: one round trip, of so many commands.
@@ -26,20 +26,27 @@ struct Counting {
 }
 
 #[async_trait]
-impl Client for Counting {
-    fn is_cluster(&self) -> bool {
-        self.client.is_cluster()
-    }
+impl Runner for Counting {
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
         self.trips.fetch_add(1, SeqCst);
         self.commands.fetch_add(commands.len(), SeqCst);
         self.client.run(commands).await
+    }
+}
+
+#[async_trait]
+impl Client for Counting {
+    fn is_cluster(&self) -> bool {
+        self.client.is_cluster()
     }
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
         self.client.subscribe(channel).await
     }
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
         self.client.unsubscribe(channel).await
+    }
+    async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
+        self.client.listen(hearer).await
     }
     fn messages(&self) -> &Messages {
         self.client.messages()
@@ -59,7 +66,7 @@ async fn counted(server: &RedisServer) -> (Arc<Counting>, RedisBackend) {
     let redis = RedisConfig::new(server.url()).connect().await.unwrap();
     let client = Arc::clone(&redis.server.client);
     let counting = Arc::new(Counting { client, trips: AtomicUsize::new(0), commands: AtomicUsize::new(0) });
-    (Arc::clone(&counting), RedisBackend::over(counting))
+    (Arc::clone(&counting), RedisBackend::over(counting, Pushes::Tracking))
 }
 
 fn cache(redis: &RedisBackend) -> Cache<u64, u64> {

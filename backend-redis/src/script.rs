@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::client::{Arg, Client, Command, Failure, FailureKind, Reply};
+use crate::client::{Arg, Command, Failure, FailureKind, Reply, Runner};
 
 /// A script of the server's, known to it by its digest.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ scripts! {
     UNLOCK: "scripts/unlock.lua";
     RELOCK: "scripts/relock.lua";
     PLAIN: "scripts/plain.lua";
+    BEAT: "scripts/beat.lua";
+    TELL: "scripts/tell.lua";
 }
 
 impl Script {
@@ -53,6 +55,12 @@ impl Script {
         all.extend(keys.iter().map(|&key| Arg::from(key)));
         all.extend(arguments);
         Command { name: "EVALSHA", arguments: all, key: keys.first().copied().unwrap_or_default() }
+    }
+
+    /// Whether the command runs this script.
+    pub(crate) fn is_run_by(&self, command: &Command<'_>) -> bool {
+        command.name == "EVALSHA"
+            && matches!(command.arguments.first(), Some(Arg::Bytes(digest)) if *digest == self.digest.as_bytes())
     }
 
     /// The same command with the script itself, for a server that does not know it; it does from then on.
@@ -77,6 +85,8 @@ impl Script {
             &UNLOCK,
             &RELOCK,
             &PLAIN,
+            &BEAT,
+            &TELL,
         ];
         let script = all.into_iter().find(|script| script.digest.as_bytes() == *digest)?;
         let mut spelled = Command { name: "EVAL", ..command.clone() };
@@ -87,7 +97,7 @@ impl Script {
 
 /// Runs commands together. Scripts that the server has forgotten are sent once more, spelled out: the answer says that they
 /// were not executed.
-pub(crate) async fn run(client: &dyn Client, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+pub(crate) async fn run(client: &dyn Runner, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
     let mut answers = client.run(commands).await;
     let unknown: Vec<usize> = (0..answers.len()).filter(|&index| is_unknown(&answers[index])).collect();
     if unknown.is_empty() {
@@ -98,12 +108,6 @@ pub(crate) async fn run(client: &dyn Client, commands: &[Command<'_>]) -> Vec<Re
         answers[index] = answer;
     }
     answers
-}
-
-/// Runs one command.
-pub(crate) async fn run_one(client: &dyn Client, command: Command<'_>) -> Result<Reply, Failure> {
-    let mut answers = run(client, std::slice::from_ref(&command)).await;
-    answers.pop().unwrap_or_else(|| Err(Failure::new(FailureKind::Server, "no answer")))
 }
 
 fn is_unknown(answer: &Result<Reply, Failure>) -> bool {

@@ -9,23 +9,30 @@ use twox_hash::XxHash3_64;
 
 use crate::client::{Arg, Client, Command, Failure, FailureKind, Reply};
 use crate::clocks::{Clocks, Reading};
+use crate::config::Pushes;
+use crate::hub::Hub;
 use crate::names::{Space, slot};
 use crate::nonce::identity;
 use crate::script::{self, INCARNATION, STAMP, TIME};
+use crate::tell::told;
 
 /// A connection, and what was learnt over it.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) client: Arc<dyn Client>,
     pub(crate) clocks: Clocks,
+    pub(crate) pushes: Pushes,
+    pub(crate) hub: Hub,
+    /// Who these handles are to those who are told of changes by them.
+    pub(crate) sender: String,
 }
 
 /// The state of a ledger: which one it is for entries of one slot, and its count.
 pub(crate) type Head = Stamp;
 
 impl Server {
-    pub(crate) fn new(client: Arc<dyn Client>) -> Self {
-        Self { client, clocks: Clocks::default() }
+    pub(crate) fn new(client: Arc<dyn Client>, pushes: Pushes) -> Self {
+        Self { client, clocks: Clocks::default(), pushes, hub: Hub::default(), sender: identity() }
     }
 
     /// Which clock a key is under, and in a cluster which slot it is in.
@@ -36,12 +43,28 @@ impl Server {
     /// Runs commands together.
     pub(crate) async fn run(&self, commands: &[Command<'_>]) -> Answers {
         let sent = Instant::now();
-        let answers = script::run(&*self.client, commands).await;
+        let answers = match self.pushes {
+            Pushes::Tracking => script::run(&*self.client, commands).await,
+            Pushes::PubSub => told(&*self.client, "", commands).await,
+        };
+        Answers { answers: answers.into_iter(), took: sent.elapsed() }
+    }
+
+    /// Runs a fill so that this process's own near tiers are not told of it: over the connection that is told of all others'
+    /// changes, or under its own name.
+    pub(crate) async fn run_untold(&self, namespace: &str, commands: &[Command<'_>]) -> Answers {
+        let sent = Instant::now();
+        let answers = match (self.pushes, self.hub.listener(namespace)) {
+            (Pushes::Tracking, Some(listener)) => script::run(&*listener, commands).await,
+            (Pushes::Tracking, None) => script::run(&*self.client, commands).await,
+            (Pushes::PubSub, _) => told(&*self.client, &self.sender, commands).await,
+        };
         Answers { answers: answers.into_iter(), took: sent.elapsed() }
     }
 
     pub(crate) async fn run_one(&self, operation: &str, command: Command<'_>) -> Result<Reply> {
-        script::run_one(&*self.client, command).await.map_err(|failure| failure.into_error(operation))
+        let mut answers = self.run(std::slice::from_ref(&command)).await;
+        answers.next().map_err(|failure| failure.into_error(operation))
     }
 
     pub(crate) async fn number(&self, operation: &str, command: Command<'_>) -> Result<i64> {

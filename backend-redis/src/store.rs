@@ -1,18 +1,19 @@
 //! The store of one namespace.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use larder::{
     Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
-    Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp,
+    Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
 };
 
 use crate::batcher::Batcher;
 use crate::client::{Arg, Command, Failure};
 use crate::clocks::Reading;
 use crate::fences::{self, Announcement, announced, hex, life};
+use crate::hub;
 use crate::ledger::{RedisLedger, Views};
 use crate::names::{Names, Space};
 use crate::nonce::identity;
@@ -32,6 +33,8 @@ pub struct RedisStore {
     /// The identity of the ledger when it was last seen: a guess that spares a hit of a begin a second look. 0 for none.
     last_ledger: AtomicU64,
     views: Views,
+    /// Who watches through this store.
+    watcher: OnceLock<Weak<dyn Watcher>>,
 }
 
 impl RedisStore {
@@ -39,7 +42,7 @@ impl RedisStore {
         let batcher = Arc::new(Batcher::new(Arc::clone(&server), space.clone(), strict));
         let ledger = RedisLedger::new(Arc::clone(&server), space.clone());
         let (last_ledger, views) = (AtomicU64::new(0), Views::default());
-        Self { server, space, strict, scope, batcher, ledger, last_ledger, views }
+        Self { server, space, strict, scope, batcher, ledger, last_ledger, views, watcher: OnceLock::new() }
     }
 
     fn see_ledger(&self, stamp: Stamp) {
@@ -196,6 +199,12 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         Some(self.space.value(key))
     }
 
+    fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
+        // what it fills is no news to it
+        _ = self.watcher.set(Weak::clone(&watcher));
+        hub::watch(&self.server, self.space.clone(), self.strict, watcher)
+    }
+
     fn is_bounded(&self) -> bool {
         // by the command timeout of its connection
         true
@@ -287,9 +296,15 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         let arguments = [Arg::from(nonce.as_str()), Arg::from(&bytes[..]), Arg::from(life.as_str())];
         let mut commands = vec![FILL.call(&[&value, &name], arguments)];
         self.asking_head(&value, &mut commands);
-        let mut answers = self.server.run(&commands).await;
+        let mut answers = match self.watcher.get() {
+            Some(_) => self.server.run_untold(self.space.namespace(), &commands).await,
+            None => self.server.run(&commands).await,
+        };
         let stored = answers.next().and_then(|reply| reply.number()).map_err(failed)? == 1;
         let head = self.head(&value, &mut answers).map_err(failed)?;
+        if let Some(watcher) = self.watcher.get().filter(|_| stored) {
+            self.server.hub.changed_by(watcher, self.space.namespace(), &value);
+        }
         // a namespace that was cleared while the load ran: what was stored belongs to no ledger
         let Some(head) = head.filter(|head| stored && head.ledger() == fence.stamp().ledger()) else {
             return Ok(Filled::Refused);

@@ -303,9 +303,9 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
             Some(name) => Scope::new(name)?,
             None => Scope::unnamed(),
         };
-        let scope = scope.with_schema(schema).recording(Arc::clone(&recorder));
-        let backend = open(&scope, backend_timeout)?;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let scope = scope.with_schema(schema).recording(Arc::clone(&recorder)).sharing(Arc::clone(&clock));
+        let backend = open(&scope, backend_timeout)?;
         Ok(Cache::from_engine(Engine::new(
             backend,
             source,

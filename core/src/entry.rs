@@ -38,23 +38,37 @@ struct Extra {
     validator: Option<Box<str>>,
 }
 
-/// Where and when a [`Tiered`](crate::Tiered) near tier placed an entry: a slot in 16 bits, a generation in 48. Nothing to
-/// anybody else.
+/// Where and when a [`Tiered`](crate::Tiered) near tier placed an entry: a slot in 16 bits, a generation in 32, and whether
+/// changes by others were not told at that time. Nothing to anybody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Mark(u64);
 
 impl Mark {
     /// How many slots there are.
     pub(crate) const SLOTS: usize = 1 << 16;
-    const BITS: u32 = 48;
+    const SHIFT: u32 = 48;
+    const BLIND: u64 = 1 << 32;
 
-    /// The generation wraps after 2^48: an entry would have to live through as many invalidations of its slot.
-    pub(crate) fn new(slot: usize, generation: u64) -> Self {
-        Self(((slot % Self::SLOTS) as u64) << Self::BITS | (generation & ((1 << Self::BITS) - 1)))
+    /// The generation wraps after 2^32: an entry would have to live through as many changes in its slot.
+    pub(crate) fn new(slot: usize, generation: u32) -> Self {
+        Self(((slot % Self::SLOTS) as u64) << Self::SHIFT | u64::from(generation))
     }
 
     pub(crate) fn slot(self) -> usize {
-        (self.0 >> Self::BITS) as usize
+        (self.0 >> Self::SHIFT) as usize
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 & u64::from(u32::MAX)) as u32
+    }
+
+    /// The mark of an entry that is bounded by its short life alone.
+    pub(crate) fn blind(self) -> Self {
+        Self(self.0 | Self::BLIND)
+    }
+
+    pub(crate) fn is_blind(self) -> bool {
+        self.0 & Self::BLIND != 0
     }
 }
 
@@ -519,6 +533,10 @@ mod tests {
     fn marks_differ_by_slot_and_by_generation() {
         assert_ne!(Mark::new(1, 7), Mark::new(2, 7));
         assert_ne!(Mark::new(1, 7), Mark::new(1, 8));
-        assert_eq!(Mark::new(65_535, u64::MAX).slot(), 65_535);
+        let last = Mark::new(65_535, u32::MAX);
+        for mark in [last, last.blind()] {
+            assert_eq!((mark.slot(), mark.generation()), (65_535, u32::MAX));
+        }
+        assert!(last.blind().is_blind() && !last.is_blind());
     }
 }

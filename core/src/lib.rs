@@ -94,9 +94,9 @@ mod warm;
 mod write_guard;
 
 pub use backend::{
-    Announce, Begun, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded, EncodedBackend, Erased,
-    Fence, Filled, Guard, IntoBackend, Local, LocalStore, Payload, Prefix, Scope, Tiered, TieredBackend,
-    Timeout, TimeoutBackend, Weigher,
+    Announce, Begun, BothTiers, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded,
+    EncodedBackend, Erased, Fence, Filled, Guard, IntoBackend, Local, LocalStore, Payload, Place, PlaceRule,
+    Prefix, Scope, Tiered, TieredBackend, Timeout, TimeoutBackend, Watcher, Weigher,
 };
 pub use builder::CacheBuilder;
 pub use cache::Cache;

@@ -47,8 +47,16 @@ impl Tag {
 }
 
 impl Tag {
-    /// The tag that a stored entry names.
-    pub(crate) fn from_stored(text: &str) -> Self {
+    /// The tag that a store names: the reverse of [`as_str`](Self::as_str).
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Tag;
+    /// let tag = Tag::new("category", 7);
+    /// assert_eq!(Tag::from_stored(tag.as_str()), tag);
+    /// ```
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 }

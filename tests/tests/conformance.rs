@@ -157,6 +157,9 @@ mod broken {
         fn shared_name(&self, _key: &String) -> Option<String> {
             None
         }
+        fn watch(&self, _watcher: std::sync::Weak<dyn larder::Watcher>) -> bool {
+            false
+        }
         fn is_bounded(&self) -> bool {
             true
         }

@@ -46,6 +46,16 @@ impl State {
         stamp
     }
 
+    /// The state of the ledger, and each tag that was invalidated after `since` with its count; `None` when that is not known
+    /// any more.
+    pub(crate) fn tags_since(&mut self, namespace: &str, since: Stamp) -> (Stamp, Option<Vec<(Tag, u64)>>) {
+        let ledger = self.ledger(namespace);
+        let known = ledger.id == since.ledger() && ledger.floor <= since.count();
+        let ended = ledger.tags.iter().filter(|(_, count)| **count > since.count());
+        let ended = known.then(|| ended.map(|(tag, count)| (tag.clone(), *count)).collect());
+        (Stamp::new(ledger.id, ledger.count), ended)
+    }
+
     pub(crate) fn view(&mut self, namespace: &str, tags: &[Tag]) -> LedgerView {
         let ledger = self.ledger(namespace);
         let counts = tags.iter().map(|tag| ledger.tags.get(tag).copied().unwrap_or(ledger.floor)).collect();

@@ -1,9 +1,10 @@
 //! The connections of processes, and what is pushed through them.
 
+use larder::Timestamp;
 use tokio::sync::mpsc;
 
 use super::State;
-use crate::push::{Push, Subscriber};
+use crate::push::{Message, Push, Subscriber};
 
 /// A process's connection; processes are told apart by their names.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,26 +29,46 @@ impl State {
 
     pub(crate) fn mend(&mut self, process: &str) {
         self.links.entry(process.to_owned()).or_default().down = false;
-        for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.process == process) {
+        for subscriber in self.subscribers.iter_mut().filter(|subscriber| subscriber.process == process) {
             // a receiver that is gone does not care
-            _ = subscriber.sender.send(Push::Reconnected);
+            _ = subscriber.tell(&Push::Reconnected, false);
         }
     }
 
-    pub(crate) fn subscribe(&mut self, process: &str) -> mpsc::UnboundedReceiver<Push> {
+    /// The number of a new subscriber, and where it is told.
+    pub(crate) fn subscribe(&mut self, process: &str) -> (u64, mpsc::UnboundedReceiver<Message>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.subscribers.push(Subscriber { process: process.to_owned(), sender });
-        receiver
+        let number = self.fresh();
+        self.subscribers.push(Subscriber { number, process: process.to_owned(), told: 0, sender });
+        (number, receiver)
+    }
+
+    /// Sends a subscriber the number of pushes so far, after them, if it can be reached.
+    pub(crate) fn beat(&mut self, number: u64, asked: Timestamp) {
+        let links = &self.links;
+        let is_up = |process: &str| links.get(process).is_none_or(|link| !link.down);
+        let subscriber = self.subscribers.iter().find(|subscriber| subscriber.number == number);
+        if let Some(subscriber) = subscriber.filter(|subscriber| is_up(&subscriber.process)) {
+            // a receiver that is gone does not care
+            _ = subscriber.sender.send(Message::Beat { told: subscriber.told, asked });
+        }
     }
 
     pub(crate) fn push(&mut self, push: &Push) {
-        if self.drop_pushes {
-            return;
-        }
+        self.push_unless(push, None);
+    }
+
+    /// Tells all subscribers but one.
+    pub(crate) fn push_unless(&mut self, push: &Push, by: Option<u64>) {
         let links = &self.links;
         let is_down = |process: &str| links.get(process).is_some_and(|link| link.down);
-        self.subscribers.retain(|subscriber| {
-            is_down(&subscriber.process) || subscriber.sender.send(push.clone()).is_ok()
+        let all_lost = self.drop_pushes;
+        self.subscribers.retain_mut(|subscriber| {
+            if Some(subscriber.number) == by {
+                return true;
+            }
+            let is_lost = all_lost || is_down(&subscriber.process);
+            subscriber.tell(push, is_lost)
         });
     }
 }

@@ -101,8 +101,8 @@ impl State {
         self.record.push(Operation { sequence: self.recorded, ..operation });
     }
 
-    fn changed(&mut self, (namespace, key): &Name) {
-        self.push(&Push::Changed { namespace: namespace.clone(), key: key.clone() });
+    fn changed(&mut self, (namespace, key): &Name, by: Option<u64>) {
+        self.push_unless(&Push::Changed { namespace: namespace.clone(), key: key.clone() }, by);
     }
 
     pub(crate) fn get(&mut self, name: &Name, now: Millis) -> Option<Stored> {
@@ -116,16 +116,17 @@ impl State {
         Some(stored.clone())
     }
 
-    pub(crate) fn set(&mut self, name: &Name, bytes: Bytes, expires: Millis, now: Millis) {
+    /// Stores a value. The subscriber `by`, which does so, needs not be told.
+    pub(crate) fn set(&mut self, name: &Name, bytes: Bytes, expires: Millis, now: Millis, by: Option<u64>) {
         let touched = self.tick();
         self.data.values.insert(name.clone(), Stored { bytes, expires, touched });
-        self.changed(name);
+        self.changed(name, by);
         self.make_room(now);
     }
 
     pub(crate) fn remove_value(&mut self, name: &Name) {
         if self.data.values.remove(name).is_some() {
-            self.changed(name);
+            self.changed(name, None);
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fred::clients::Client as FredClient;
 use fred::error::{Error as FredError, ErrorKind};
-use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
+use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _, TrackingInterface as _};
 use fred::types::config::{
     ClusterDiscoveryPolicy, Config, ConnectionConfig, Server, ServerConfig, TcpConfig,
 };
@@ -20,13 +20,18 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 
 use super::link::{Link, Tolerance};
-use super::{Arg, Client, Command, Failure, FailureKind, Messages, Reply, kind_of};
+use super::{
+    Arg, Client, Command, Failure, FailureKind, Heard, Hearer, Listener, Messages, Reply, Runner, kind_of,
+};
 use crate::config::Timing;
 use crate::lanes::lane;
 use crate::names::slot;
 use crate::target::{Target, Topology};
 
 pub(crate) struct Fred {
+    /// Like which others are made.
+    like: FredClient,
+    connecting: Duration,
     /// Of a lane, or of several; messages come over the first.
     links: Vec<Link<Arc<Connected>>>,
     messages: Messages,
@@ -74,8 +79,9 @@ impl Fred {
                 }
             })
         };
+        let like = clients[0].clone();
         let links = clients.into_iter().enumerate().map(link).collect();
-        Self { links, messages, is_cluster, timeout: timing.command }
+        Self { like, connecting: timing.connect, links, messages, is_cluster, timeout: timing.command }
     }
 
     /// Will connect to a URL.
@@ -93,7 +99,14 @@ impl Fred {
             })
         };
         let links = (0..timing.connections).map(link).collect();
-        Ok(Self { links, messages, is_cluster, timeout: timing.command })
+        Ok(Self {
+            like: client,
+            connecting: timing.connect,
+            links,
+            messages,
+            is_cluster,
+            timeout: timing.command,
+        })
     }
 
     /// Connects now, to know at once of what no retry will mend.
@@ -102,18 +115,18 @@ impl Fred {
     }
 
     async fn one(&self, link: &Link<Arc<Connected>>, command: &Command<'_>) -> Result<Reply, Failure> {
-        link.within(self.timeout, async |connected: Arc<Connected>| {
-            let custom =
-                CustomCommand::new_static(command.name, ClusterHash::Custom(slot(command.key)), false);
-            let arguments = command.arguments.iter().map(value).collect();
-            let client = connected.client()?;
-            reply(client.custom_raw::<Value>(custom, arguments).await.map_err(failure)?)
-        })
-        .await
+        link.within(self.timeout, async |connected: Arc<Connected>| connected.one(command).await).await
     }
 }
 
 impl Connected {
+    async fn one(&self, command: &Command<'_>) -> Result<Reply, Failure> {
+        let custom = CustomCommand::new_static(command.name, ClusterHash::Custom(slot(command.key)), false);
+        let arguments = command.arguments.iter().map(value).collect();
+        let client = self.client()?;
+        reply(client.custom_raw::<Value>(custom, arguments).await.map_err(failure)?)
+    }
+
     fn client(&self) -> Result<&FredClient, Failure> {
         // it would keep the command until it is connected again
         if !self.client.is_connected() {
@@ -179,6 +192,74 @@ async fn listen(client: FredClient, messages: Messages) {
     }
 }
 
+struct Listening {
+    connected: Arc<Connected>,
+    telling: AbortHandle,
+    limit: Duration,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.telling.abort();
+    }
+}
+
+#[async_trait]
+impl Runner for Listening {
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        let run = join_all(commands.iter().map(|command| self.connected.one(command)));
+        let elapsed = || Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.limit));
+        match tokio::time::timeout(self.limit, run).await {
+            Ok(answers) => answers,
+            Err(_elapsed) => commands.iter().map(|_| Err(elapsed())).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl Listener for Listening {
+    async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
+        let client = self.connected.client()?;
+        match tokio::time::timeout(self.limit, client.subscribe(channel)).await {
+            Ok(subscribed) => subscribed.map_err(failure),
+            Err(_elapsed) => {
+                Err(Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.limit)))
+            }
+        }
+    }
+}
+
+/// Hands on what is told, until the connection is lost. Fred keeps to itself that all keys were flushed: that is noticed by
+/// a heartbeat.
+fn tell(client: &FredClient, hearer: Hearer) -> impl Future<Output = ()> + use<> {
+    // from now on, and not from when the task begins
+    let (mut changes, mut messages) = (client.invalidation_rx(), client.message_rx());
+    let (mut reconnected, mut failed) = (client.reconnect_rx(), client.error_rx());
+    async move {
+        loop {
+            let heard = tokio::select! {
+                changed = changes.recv() => match changed {
+                    Ok(changed) => Heard::Changed(changed.keys.into_iter().map(fred::types::Key::into_bytes).collect()),
+                    Err(_) => Heard::Lost,
+                },
+                message = messages.recv() => match message {
+                    Ok(message) => Heard::Message {
+                        channel: message.channel.to_string(),
+                        text: message.value.into_bytes().unwrap_or_default(),
+                    },
+                    Err(_) => Heard::Lost,
+                },
+                _ = reconnected.recv() => Heard::Lost,
+                _ = failed.recv() => Heard::Lost,
+            };
+            let is_over = matches!(heard, Heard::Lost);
+            if hearer.send(heard).is_err() || is_over {
+                return;
+            }
+        }
+    }
+}
+
 fn configured(target: &Target, timing: Timing) -> Result<FredClient, FredError> {
     let first = &target.hosts[0];
     // for the login, which is written in the URL's own way
@@ -232,7 +313,9 @@ fn reply(frame: Resp3Frame) -> Result<Reply, Failure> {
         Resp3Frame::Null => Reply::Nil,
         Resp3Frame::Number { data, .. } => Reply::Number(data),
         Resp3Frame::Boolean { data, .. } => Reply::Number(i64::from(data)),
-        Resp3Frame::BlobString { data, .. } | Resp3Frame::SimpleString { data, .. } => Reply::Bytes(data),
+        Resp3Frame::BlobString { data, .. }
+        | Resp3Frame::SimpleString { data, .. }
+        | Resp3Frame::VerbatimString { data, .. } => Reply::Bytes(data),
         Resp3Frame::Array { data, .. } => Reply::List(data.into_iter().map(reply).collect::<Result<_, _>>()?),
         Resp3Frame::SimpleError { data, .. } => return Err(said(&data)),
         Resp3Frame::BlobError { data, .. } => return Err(said(&String::from_utf8_lossy(&data))),
@@ -265,11 +348,7 @@ fn failure(error: FredError) -> Failure {
 }
 
 #[async_trait]
-impl Client for Fred {
-    fn is_cluster(&self) -> bool {
-        self.is_cluster
-    }
-
+impl Runner for Fred {
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
         let link = &self.links[lane() % self.links.len()];
         // written together: fred gathers what is asked before it flushes
@@ -277,6 +356,13 @@ impl Client for Fred {
             [command] => vec![self.one(link, command).await],
             commands => join_all(commands.iter().map(|command| self.one(link, command))).await,
         }
+    }
+}
+
+#[async_trait]
+impl Client for Fred {
+    fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
@@ -289,6 +375,12 @@ impl Client for Fred {
         let end =
             async |connected: Arc<Connected>| connected.client()?.unsubscribe(channel).await.map_err(failure);
         self.links[0].within(self.timeout, end).await
+    }
+
+    async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
+        let connected = dialed(self.like.clone_new(), Messages::default(), self.connecting).await?;
+        let telling = tokio::spawn(tell(&connected.client, hearer)).abort_handle();
+        Ok(Arc::new(Listening { connected, telling, limit: self.timeout }))
     }
 
     fn messages(&self) -> &Messages {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder::{Error, ErrorKind};
+use tokio::sync::mpsc;
 
 #[cfg(feature = "fred")]
 pub(crate) use self::fred::Fred;
@@ -21,23 +22,53 @@ pub(crate) use self::messages::Messages;
 #[cfg(feature = "redis-rs")]
 pub(crate) use self::redis_rs::{Dial, RedisRs, with_resp3};
 
-/// A connection to a server, a cluster or a group behind sentinels, with everything that keeps it alive.
+/// Something over which commands are run.
 #[async_trait]
-pub(crate) trait Client: Debug + Send + Sync + 'static {
-    /// Whether keys are spread over nodes, so that commands reach each key's own.
-    fn is_cluster(&self) -> bool;
-
+pub(crate) trait Runner: Send + Sync + 'static {
     /// Runs commands together: one round trip on a node, one to each node of a cluster. Answers are aligned; each fails
     /// for itself.
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>>;
+}
+
+/// A connection to a server, a cluster or a group behind sentinels, with everything that keeps it alive.
+#[async_trait]
+pub(crate) trait Client: Runner + Debug {
+    /// Whether keys are spread over nodes, so that commands reach each key's own.
+    fn is_cluster(&self) -> bool;
 
     /// Asks for the messages of a channel, until [`unsubscribe`](Self::unsubscribe).
     async fn subscribe(&self, channel: &str) -> Result<(), Failure>;
 
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure>;
 
+    /// Opens a connection of its own, over which servers tell of their own accord.
+    async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure>;
+
     /// Where messages arrive.
     fn messages(&self) -> &Messages;
+}
+
+/// A connection over which servers tell of their own accord; closed when it is dropped. It does not come back by itself.
+#[async_trait]
+pub(crate) trait Listener: Runner {
+    /// Asks for the messages of a channel.
+    async fn subscribe(&self, channel: &str) -> Result<(), Failure>;
+}
+
+/// Where it is told what a listener hears. Never waits.
+pub(crate) type Hearer = mpsc::UnboundedSender<Heard>;
+
+/// What a listener hears.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// These keys were changed.
+    Changed(Vec<Bytes>),
+    /// All keys were.
+    Flushed,
+    /// A message in a channel.
+    Message { channel: String, text: Bytes },
+    /// A connection was lost.
+    Lost,
 }
 
 /// A command with its arguments, all of whose keys are in one slot.

@@ -14,7 +14,9 @@ use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerError, Value};
 
 use super::link::{Link, Tolerance};
-use super::{Arg, Client, Command, Failure, FailureKind, Messages, Reply, kind_of};
+use super::{
+    Arg, Client, Command, Failure, FailureKind, Heard, Hearer, Listener, Messages, Reply, Runner, kind_of,
+};
 use crate::config::Timing;
 use crate::lanes::lane;
 
@@ -32,11 +34,12 @@ enum Connection {
 }
 
 pub(crate) struct RedisRs {
+    dial: Arc<Dial>,
     /// Of a lane, or of several; messages come over the first.
     links: Vec<Link<Connection>>,
     messages: Messages,
     is_cluster: bool,
-    timeout: Duration,
+    timing: Timing,
 }
 
 impl fmt::Debug for RedisRs {
@@ -56,11 +59,11 @@ impl RedisRs {
             let dial = Arc::clone(&dial);
             let told = if number == 0 { messages.clone() } else { Messages::default() };
             Link::new(timing.longest_pause, tolerance, move || {
-                dialed(Arc::clone(&dial), told.clone(), timing.connect).boxed()
+                connected(Arc::clone(&dial), told.clone(), timing.connect).boxed()
             })
         };
         let links = (0..timing.connections).map(link).collect();
-        Self { links, messages, is_cluster, timeout: timing.command }
+        Self { dial, links, messages, is_cluster, timing }
     }
 
     /// Connects now, to know at once of what no retry will mend.
@@ -69,42 +72,9 @@ impl RedisRs {
     }
 }
 
-async fn dialed(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Result<Connection, Failure> {
+async fn connected(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Result<Connection, Failure> {
     let heard = messages.clone();
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(limit))
-        .set_response_timeout(None)
-        .set_push_sender(move |push: PushInfo| -> Result<(), ()> {
-            hear(&heard, push);
-            Ok(())
-        });
-    let connecting = async {
-        Ok(match &*dial {
-            Dial::Node(client) => {
-                Connection::Node(client.get_multiplexed_async_connection_with_config(&config).await?)
-            }
-            Dial::Sentinel(build) => {
-                Connection::Node(build()?.get_async_connection_with_config(&config).await?)
-            }
-            Dial::Cluster(client) => {
-                let heard = messages.clone();
-                let config = ClusterConfig::new().set_connection_timeout(limit).set_push_sender(
-                    move |push: PushInfo| -> Result<(), ()> {
-                        hear(&heard, push);
-                        Ok(())
-                    },
-                );
-                Connection::Cluster(client.get_async_connection_with_config(config).await?)
-            }
-        })
-    };
-    let connection = match tokio::time::timeout(limit, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(failure(error)),
-        Err(_elapsed) => {
-            return Err(Failure::new(FailureKind::Timeout, format!("no connection within {limit:?}")));
-        }
-    };
+    let connection = dialed(&dial, move |push| hear(&heard, push), limit).await?;
     let mut fresh = connection.clone();
     for name in messages.names() {
         fresh.subscribe(&name).await.map_err(failure)?;
@@ -113,7 +83,46 @@ async fn dialed(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Result<
     Ok(connection)
 }
 
-/// Called on the connection's own task: must not wait.
+/// Connects; `heard` is called with what is pushed, on the connection's own task, and must not wait.
+async fn dialed(
+    dial: &Dial,
+    heard: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
+    limit: Duration,
+) -> Result<Connection, Failure> {
+    let pushed = heard.clone();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(limit))
+        .set_response_timeout(None)
+        .set_push_sender(move |push: PushInfo| -> Result<(), ()> {
+            pushed(push);
+            Ok(())
+        });
+    let connecting = async {
+        Ok(match dial {
+            Dial::Node(client) => {
+                Connection::Node(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Dial::Sentinel(build) => {
+                Connection::Node(build()?.get_async_connection_with_config(&config).await?)
+            }
+            Dial::Cluster(client) => {
+                let config = ClusterConfig::new().set_connection_timeout(limit).set_push_sender(
+                    move |push: PushInfo| -> Result<(), ()> {
+                        heard(push);
+                        Ok(())
+                    },
+                );
+                Connection::Cluster(client.get_async_connection_with_config(config).await?)
+            }
+        })
+    };
+    match tokio::time::timeout(limit, connecting).await {
+        Ok(connection) => connection.map_err(failure),
+        Err(_elapsed) => Err(Failure::new(FailureKind::Timeout, format!("no connection within {limit:?}"))),
+    }
+}
+
+/// What a push means to waiters of locks.
 fn hear(messages: &Messages, push: PushInfo) {
     match push.kind {
         PushKind::Message => {
@@ -123,6 +132,62 @@ fn hear(messages: &Messages, push: PushInfo) {
         }
         PushKind::Disconnection => messages.wake_all(),
         _ => {}
+    }
+}
+
+/// What a push means to a listener.
+fn heard(push: PushInfo) -> Option<Heard> {
+    match push.kind {
+        PushKind::Invalidate => {
+            let names = push.data.into_iter().map(|keys| match keys {
+                Value::Array(keys) => {
+                    keys.into_iter().map(reply).map(|key| key.ok()?.bytes().ok()?).collect()
+                }
+                // all keys, or what nobody knows of
+                _ => None,
+            });
+            let names: Option<Vec<Vec<_>>> = names.collect();
+            Some(names.map_or(Heard::Flushed, |names| Heard::Changed(names.concat())))
+        }
+        PushKind::Message => {
+            let message = redis::Msg::from_push_info(push)?;
+            let channel = message.get_channel_name().to_owned();
+            Some(Heard::Message { channel, text: message.get_payload_bytes().to_vec().into() })
+        }
+        PushKind::Disconnection => Some(Heard::Lost),
+        _ => None,
+    }
+}
+
+struct Listening {
+    connection: Connection,
+    limit: Duration,
+}
+
+#[async_trait]
+impl Runner for Listening {
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        let run = self.connection.clone().run(commands);
+        let answers = match tokio::time::timeout(self.limit, run).await {
+            Ok(answers) => answers,
+            Err(_elapsed) => {
+                Err(Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.limit)))
+            }
+        };
+        answers.unwrap_or_else(|failure| commands.iter().map(|_| Err(failure.clone())).collect())
+    }
+}
+
+#[async_trait]
+impl Listener for Listening {
+    async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
+        let mut connection = self.connection.clone();
+        match tokio::time::timeout(self.limit, connection.subscribe(channel)).await {
+            Ok(subscribed) => subscribed.map_err(failure),
+            Err(_elapsed) => {
+                Err(Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.limit)))
+            }
+        }
     }
 }
 
@@ -196,7 +261,7 @@ fn reply(value: Value) -> Result<Reply, Failure> {
         Value::Boolean(truth) => Reply::Number(i64::from(truth)),
         // not copied: the bytes go over with their buffer
         Value::BulkString(bytes) => Reply::Bytes(bytes.into()),
-        Value::SimpleString(text) => Reply::Bytes(text.into()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Reply::Bytes(text.into()),
         Value::Okay => Reply::Bytes("OK".into()),
         Value::Array(values) | Value::Set(values) => {
             let mut replies = Vec::with_capacity(values.len());
@@ -235,14 +300,11 @@ fn failure(error: RedisError) -> Failure {
 }
 
 #[async_trait]
-impl Client for RedisRs {
-    fn is_cluster(&self) -> bool {
-        self.is_cluster
-    }
-
+impl Runner for RedisRs {
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
-        let asked =
-            self.links[lane() % self.links.len()].within(self.timeout, async |connection: Connection| {
+        let asked = self.links[lane() % self.links.len()].within(
+            self.timing.command,
+            async |connection: Connection| {
                 let answers = connection.run(commands).await?;
                 // one of many that says the connection is of no use says it for all
                 let lost = |answer: &Result<Reply, Failure>| {
@@ -252,13 +314,21 @@ impl Client for RedisRs {
                     Some(lost) if !self.is_cluster => Err(lost),
                     _ => Ok(answers),
                 }
-            });
+            },
+        );
         asked.await.unwrap_or_else(|failure| commands.iter().map(|_| Err(failure.clone())).collect())
+    }
+}
+
+#[async_trait]
+impl Client for RedisRs {
+    fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
         self.links[0]
-            .within(self.timeout, async |mut connection: Connection| {
+            .within(self.timing.command, async |mut connection: Connection| {
                 connection.subscribe(channel).await.map_err(failure)
             })
             .await
@@ -266,10 +336,19 @@ impl Client for RedisRs {
 
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
         self.links[0]
-            .within(self.timeout, async |mut connection: Connection| {
+            .within(self.timing.command, async |mut connection: Connection| {
                 connection.unsubscribe(channel).await.map_err(failure)
             })
             .await
+    }
+
+    async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
+        let tell = move |push| {
+            // who hears no more is about to close the connection
+            _ = heard(push).map(|heard| hearer.send(heard));
+        };
+        let connection = dialed(&self.dial, tell, self.timing.connect).await?;
+        Ok(Arc::new(Listening { connection, limit: self.timing.command }))
     }
 
     fn messages(&self) -> &Messages {

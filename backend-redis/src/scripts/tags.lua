@@ -22,6 +22,8 @@ if what == 'invalidate' then
   for index = 3, #ARGV do
     redis.call('HSET', tags, ARGV[index], number(count))
   end
+  -- the last invalidations, for those who follow them: one more than there is room for takes the place of the oldest
+  redis.call('HSET', tags, '#' .. number(count % 128), number(count) .. '\n' .. table.concat(ARGV, '\n', 3))
   redis.call('SET', head, id .. ':' .. number(count))
   return id .. ':' .. number(count)
 end
@@ -33,13 +35,29 @@ if what == 'view' then
   end
   return answer
 end
+if what == 'since' then
+  -- whether all are known, then each invalidation
+  local answer = {id .. ':' .. number(count), 1}
+  local since = tonumber(ARGV[4])
+  if id ~= ARGV[3] or count - since > 128 then
+    return {answer[1], 0}
+  end
+  for missed = since + 1, count do
+    local told = redis.call('HGET', tags, '#' .. number(missed % 128)) or ''
+    if string.match(told, '^%d+') ~= number(missed) then
+      return {answer[1], 0}
+    end
+    answer[#answer + 1] = told
+  end
+  return answer
+end
 local upto = math.min(tonumber(ARGV[3]), count)
 if upto > tonumber(floor) then
   redis.call('HSET', tags, 'id', id, 'floor', number(upto))
 end
 local pruned, all = 0, redis.call('HGETALL', tags)
 for index = 1, #all, 2 do
-  if all[index] ~= 'id' and all[index] ~= 'floor' and tonumber(all[index + 1]) <= upto then
+  if string.find(all[index], ':', 1, true) and tonumber(all[index + 1]) <= upto then
     pruned = pruned + redis.call('HDEL', tags, all[index])
   end
 end

@@ -3,6 +3,7 @@
 
 pub(crate) mod proxy;
 pub(crate) mod storm;
+pub(crate) mod tiers;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -210,6 +210,10 @@ where
         self.store.shared_name(&StoreKey::new(key))
     }
 
+    fn watch(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool {
+        self.store.watch(watcher)
+    }
+
     fn is_bounded(&self) -> bool {
         self.store.is_bounded()
     }

@@ -53,6 +53,7 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
     fn shared_name_dyn(&self, key: &K) -> Option<String>;
     fn is_bounded_dyn(&self) -> bool;
+    fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool;
     async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>>;
     async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>>;
     async fn begin_dyn(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>>;
@@ -79,6 +80,9 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     }
     fn is_bounded_dyn(&self) -> bool {
         self.is_bounded()
+    }
+    fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool {
+        self.watch(watcher)
     }
     async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.get(key, now).await
@@ -133,6 +137,9 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
     }
     fn is_bounded(&self) -> bool {
         self.0.is_bounded_dyn()
+    }
+    fn watch(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool {
+        self.0.watch_dyn(watcher)
     }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
         self.0.get_dyn(key, now).await

@@ -207,6 +207,11 @@ where
         None
     }
 
+    fn watch(&self, _watcher: std::sync::Weak<dyn super::Watcher>) -> bool {
+        // only this process changes it
+        false
+    }
+
     fn is_bounded(&self) -> bool {
         // it never waits
         true

@@ -8,9 +8,11 @@ mod prefix;
 mod scope;
 mod tiered;
 mod timeout;
+mod watch;
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Weak;
 use std::time::Duration;
 
 pub use breaker::{Breaker, BreakerBackend};
@@ -19,8 +21,9 @@ pub use erased::Erased;
 pub use local::{Count, Local, LocalStore, Weigher};
 pub use prefix::Prefix;
 pub use scope::Scope;
-pub use tiered::{Tiered, TieredBackend};
+pub use tiered::{BothTiers, Place, PlaceRule, Tiered, TieredBackend};
 pub use timeout::{Timeout, TimeoutBackend};
+pub use watch::Watcher;
 
 use crate::Result;
 use crate::entry::Entry;
@@ -76,6 +79,10 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     /// Whether every call ends in a time of its own, because it never waits or has its own timeouts. The cache then needs
     /// no timer around each call.
     fn is_bounded(&self) -> bool;
+
+    /// Tells `watcher` from now on, until it is gone, what changes in the store, by whomever; `false` when this store tells
+    /// nothing. Called from within a tokio runtime.
+    fn watch(&self, watcher: Weak<dyn Watcher>) -> bool;
 
     /// The entry of `key`, wherever it is kept.
     fn get(&self, key: &K, now: Timestamp) -> impl Future<Output = Result<Option<Entry<V>>>> + Send;

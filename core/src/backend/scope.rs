@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::observe::{Event, Recorder};
+use crate::time::{Clock, SystemClock};
 use crate::{Error, Result};
 
 /// The longest namespace.
@@ -24,6 +25,7 @@ pub struct Scope {
     name: Option<String>,
     schema: u32,
     recorder: Arc<Recorder>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Scope {
@@ -53,7 +55,13 @@ impl Scope {
     /// ```
     #[must_use]
     pub fn unnamed() -> Self {
-        Self { prefix: String::new(), name: None, schema: 0, recorder: Arc::default() }
+        Self {
+            prefix: String::new(),
+            name: None,
+            schema: 0,
+            recorder: Arc::default(),
+            clock: Arc::new(SystemClock::new()),
+        }
     }
 
     /// The scope with a schema version, which becomes part of the namespace: values of another version are not seen, and
@@ -85,6 +93,34 @@ impl Scope {
     pub fn prefixed(&self, prefix: &str) -> Result<Self> {
         check(prefix)?;
         Ok(Self { prefix: format!("{prefix}:{}", self.prefix), ..self.clone() })
+    }
+
+    /// The scope of a cache with this clock.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Clock, ManualClock, Scope};
+    /// let clock = ManualClock::new();
+    /// assert_eq!(Scope::unnamed().timed(clock.clone()).clock().now(), clock.now());
+    /// ```
+    #[must_use]
+    pub fn timed(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(crate) fn sharing(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The cache's clock, for what a backend does of its own accord. Calls bring the time with them.
+    ///
+    /// # Examples
+    /// See [`timed`](Self::timed).
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     pub(crate) fn recording(mut self, recorder: Arc<Recorder>) -> Self {

@@ -90,6 +90,9 @@ where
     fn shared_name(&self, key: &K) -> Option<String> {
         self.inner.shared_name(key)
     }
+    fn watch(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool {
+        self.inner.watch(watcher)
+    }
     fn is_bounded(&self) -> bool {
         true
     }

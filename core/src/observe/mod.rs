@@ -116,6 +116,24 @@ pub enum Event<'a> {
         /// Why.
         error: &'a Error,
     },
+    /// The far store told of changes, by this process or another.
+    #[non_exhaustive]
+    Pushed {
+        /// How many.
+        count: u64,
+    },
+    /// Everything near was forgotten, since changes may have been missed.
+    #[non_exhaustive]
+    NearFlushed,
+    /// What was read far was not placed near, because it changed meanwhile.
+    #[non_exhaustive]
+    NearRefused,
+    /// The far store could not prove that it had told of all changes: reads went to the far tier.
+    #[non_exhaustive]
+    Blind {
+        /// For how long, since the last such event.
+        elapsed: Duration,
+    },
     /// A circuit breaker changed its state.
     #[non_exhaustive]
     BreakerTurned {

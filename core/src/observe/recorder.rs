@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use std::time::Duration;
+
 use super::histogram::Histogram;
 use super::striped::Striped;
 use super::{BreakerState, Event, Observer, Stats, Tier};
@@ -25,6 +27,10 @@ pub(crate) struct Recorder {
     locks_lost: AtomicU64,
     backend_errors: AtomicU64,
     undecodable: AtomicU64,
+    pushes: AtomicU64,
+    near_flushes: AtomicU64,
+    near_refused: AtomicU64,
+    blind_nanos: AtomicU64,
     breaker: AtomicU8,
     misses: Histogram,
     loads: Histogram,
@@ -73,6 +79,12 @@ impl Recorder {
             Event::Overloaded => _ = add(&self.overloaded, 1),
             Event::BackendFailed { .. } => _ = add(&self.backend_errors, 1),
             Event::Undecodable { .. } => _ = add(&self.undecodable, 1),
+            Event::Pushed { count } => _ = add(&self.pushes, count),
+            Event::NearFlushed => _ = add(&self.near_flushes, 1),
+            Event::NearRefused => _ = add(&self.near_refused, 1),
+            Event::Blind { elapsed } => {
+                _ = add(&self.blind_nanos, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+            }
             Event::BreakerTurned { state } => self.breaker.store(state as u8, Ordering::Relaxed),
         }
     }
@@ -97,6 +109,10 @@ impl Recorder {
             unacknowledged_invalidations: read(&self.pending),
             backend_errors: read(&self.backend_errors),
             undecodable: read(&self.undecodable),
+            pushes: read(&self.pushes),
+            near_flushes: read(&self.near_flushes),
+            near_refused: read(&self.near_refused),
+            blind: Duration::from_nanos(read(&self.blind_nanos)),
             breaker: match self.breaker.load(Ordering::Relaxed) {
                 state if state == BreakerState::Open as u8 => BreakerState::Open,
                 state if state == BreakerState::HalfOpen as u8 => BreakerState::HalfOpen,

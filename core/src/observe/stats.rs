@@ -1,6 +1,7 @@
 //! The counters of a cache, read at one moment.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{BreakerState, Latency};
 
@@ -47,6 +48,14 @@ pub struct Stats {
     pub backend_errors: u64,
     /// Stored bytes that were no value of this cache.
     pub undecodable: u64,
+    /// Changes that the far store told of, by this process or another.
+    pub pushes: u64,
+    /// How often everything near was forgotten, since changes may have been missed.
+    pub near_flushes: u64,
+    /// Values read far that were not placed near, because they changed meanwhile.
+    pub near_refused: u64,
+    /// How long the far store could not prove that it had told of all changes, so that reads went to it.
+    pub blind: Duration,
     /// The state of the circuit breaker, if there is one.
     pub breaker: BreakerState,
     /// From the start of a read that missed to its answer.
@@ -135,6 +144,13 @@ impl fmt::Display for Stats {
             "invalidations {} ({} not acknowledged at once), evictions {}",
             self.invalidations, self.unacknowledged_invalidations, self.evictions
         )?;
+        if self.pushes + self.near_flushes > 0 {
+            writeln!(
+                f,
+                "near tier     {} pushes, {} flushes, {} placements refused, blind for {:.1?}",
+                self.pushes, self.near_flushes, self.near_refused, self.blind
+            )?;
+        }
         write!(
             f,
             "trouble       {} backend errors, {} undecodable, {} stale served, {} overloaded, breaker {:?}",

@@ -1,0 +1,83 @@
+//! Which tags have ended near entries.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use super::generations::Generations;
+use crate::entry::Entry;
+use crate::tag::{Stamp, Tag};
+
+/// The tags that were invalidated, by the far ledger's count, as far as this process knows: near entries that carry one and
+/// are older are not served.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// The count of the last invalidation: the one look that a hit takes while nothing was invalidated since its load.
+    last: AtomicU64,
+    tags: RwLock<EndedTags>,
+}
+
+#[derive(Debug, Default)]
+struct EndedTags {
+    ledger: u64,
+    counts: HashMap<Tag, u64>,
+}
+
+impl Ended {
+    /// How many tags are remembered; above, the near tier is emptied instead.
+    const MOST: usize = 10_000;
+
+    /// The count of the last invalidation that is known here.
+    pub(super) fn last(&self) -> u64 {
+        self.last.load(Ordering::SeqCst)
+    }
+
+    /// Notes an invalidation. When there are too many to remember, or another ledger's are, everything near goes first.
+    pub(super) fn note(&self, tags: &[Tag], stamp: Stamp, near: &Generations) {
+        let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
+        let same = ended.counts.is_empty() || ended.ledger == stamp.ledger();
+        let remembered = same && ended.counts.len() + tags.len() <= Self::MOST;
+        if !remembered {
+            self.forget(&mut ended, near);
+        }
+        ended.ledger = stamp.ledger();
+        for tag in tags {
+            let count = ended.counts.entry(tag.clone()).or_default();
+            *count = stamp.count().max(*count);
+        }
+        self.last.fetch_max(stamp.count(), Ordering::SeqCst);
+    }
+
+    /// Empties the near tier and then forgets what it needs no longer: in the other order it would be served in between.
+    fn forget(&self, ended: &mut EndedTags, near: &Generations) {
+        near.raise_all();
+        *ended = EndedTags::default();
+        self.last.store(0, Ordering::SeqCst);
+    }
+
+    pub(super) fn allows<V>(&self, entry: &Entry<V>) -> bool {
+        let (tags, stamp) = (entry.tags(), entry.stamp());
+        let last = self.last.load(Ordering::SeqCst);
+        if tags.is_empty() || last == 0 {
+            return true;
+        }
+        let ended = self.tags.read().unwrap_or_else(PoisonError::into_inner);
+        // of which of two ledgers is the younger nobody here knows: the far tier does
+        ended.ledger == stamp.ledger()
+            && (last <= stamp.count()
+                || tags.iter().all(|tag| ended.counts.get(tag).is_none_or(|count| *count <= stamp.count())))
+    }
+
+    /// Forgets what belongs to a ledger that is no more; `true` when there was something to forget.
+    pub(super) fn renewed(&self, stamp: Stamp, near: &Generations) -> bool {
+        if self.last.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
+        let renewed = ended.ledger != stamp.ledger();
+        if renewed {
+            self.forget(&mut ended, near);
+        }
+        renewed
+    }
+}

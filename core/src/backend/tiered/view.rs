@@ -1,0 +1,115 @@
+//! What this process knows of the far tier without asking it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::ended::Ended;
+use super::generations::Generations;
+use crate::backend::{Scope, Watcher};
+use crate::entry::{Entry, Mark};
+use crate::observe::Event;
+use crate::tag::{Stamp, Tag};
+use crate::time::Timestamp;
+
+/// Judges near entries. Told of changes by this process, and by the far store as far as that can.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) generations: Generations,
+    pub(super) ended: Ended,
+    bound: Duration,
+    /// Everything acknowledged before this is known here, in nanoseconds of the clock; 0 when nothing ever was.
+    proven: AtomicU64,
+    /// Until when the time without proof has been counted.
+    counted: AtomicU64,
+    scope: Scope,
+}
+
+impl View {
+    pub(super) fn new(bound: Duration, scope: Scope) -> Self {
+        Self {
+            generations: Generations::new(),
+            ended: Ended::default(),
+            bound,
+            proven: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
+            scope,
+        }
+    }
+
+    /// Whether a near entry may be served.
+    pub(super) fn allows<V>(&self, entry: &Entry<V>, now: Timestamp) -> bool {
+        let mark = entry.mark();
+        // in this order: whatever makes the first forget an invalidation has made the second refuse what is near
+        (mark.is_blind() || self.is_proven(now))
+            && self.ended.allows(entry)
+            && self.generations.is_current(mark)
+    }
+
+    /// Whether all changes that were acknowledged a bound ago are known here.
+    pub(super) fn is_proven(&self, now: Timestamp) -> bool {
+        let proven = self.proven.load(Ordering::SeqCst);
+        // a reading of the clock may lag
+        proven != 0 && now.after_lag().as_nanos() <= proven.saturating_add(nanos(self.bound))
+    }
+
+    /// The mark and the end of an entry that was asked for at `asked`, if it may be placed near at all.
+    pub(super) fn placing(&self, mark: Mark, asked: Timestamp) -> Option<(Mark, Timestamp)> {
+        if !self.generations.is_current(mark) {
+            self.scope.record(&Event::NearRefused);
+            return None;
+        }
+        Some(match self.is_proven(asked) {
+            true => (mark, Timestamp::from_nanos(u64::MAX)),
+            // nobody tells of changes: the entry's own age is its bound
+            false => (mark.blind(), asked.saturating_add(self.bound)),
+        })
+    }
+
+    /// Counts how long nothing was proven.
+    fn count_blindness(&self, now: Timestamp) {
+        let proven = self.proven.load(Ordering::SeqCst);
+        if proven == 0 {
+            return;
+        }
+        let now = now.as_nanos();
+        let from = proven.saturating_add(nanos(self.bound)).max(self.counted.swap(now, Ordering::SeqCst));
+        if now > from {
+            self.scope.record(&Event::Blind { elapsed: Duration::from_nanos(now - from) });
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Watcher for View {
+    fn changed(&self, name: &str) {
+        self.generations.raise(name);
+        self.scope.record(&Event::Pushed { count: 1 });
+    }
+
+    fn tags_ended(&self, tags: &[Tag], at: Stamp) {
+        self.ended.note(tags, at, &self.generations);
+        self.scope.record(&Event::Pushed { count: 1 });
+    }
+
+    fn lost(&self) {
+        self.generations.raise_all();
+        self.scope.record(&Event::NearFlushed);
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = self.scope.clock().now();
+        self.count_blindness(now);
+        now
+    }
+
+    fn proven(&self, since: Timestamp) {
+        self.proven.fetch_max(since.as_nanos(), Ordering::SeqCst);
+    }
+
+    fn bound(&self) -> Duration {
+        self.bound
+    }
+}
