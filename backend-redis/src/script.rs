@@ -98,13 +98,25 @@ impl Script {
 /// Runs commands together. Scripts that the server has forgotten are sent once more, spelled out: the answer says that they
 /// were not executed.
 pub(crate) async fn run(client: &dyn Runner, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+    run_before(client, commands, commands.len()).await
+}
+
+/// The same, where the commands from `last` on must come after the others: when one of those is sent once more, so are they.
+pub(crate) async fn run_before(
+    client: &dyn Runner,
+    commands: &[Command<'_>],
+    last: usize,
+) -> Vec<Result<Reply, Failure>> {
     let mut answers = client.run(commands).await;
-    let unknown: Vec<usize> = (0..answers.len()).filter(|&index| is_unknown(&answers[index])).collect();
-    if unknown.is_empty() {
+    let is_late = answers.iter().take(last).any(is_unknown);
+    let again: Vec<usize> = (0..answers.len())
+        .filter(|&index| is_unknown(&answers[index]) || (is_late && index >= last))
+        .collect();
+    if again.is_empty() {
         return answers;
     }
-    let spelled: Vec<_> = unknown.iter().filter_map(|&index| Script::spelled(&commands[index])).collect();
-    for (index, answer) in unknown.into_iter().zip(client.run(&spelled).await) {
+    let spelled: Vec<_> = again.iter().filter_map(|&index| Script::spelled(&commands[index])).collect();
+    for (index, answer) in again.into_iter().zip(client.run(&spelled).await) {
         answers[index] = answer;
     }
     answers
@@ -128,6 +140,35 @@ mod tests {
         );
         assert!(matches!(spelled.arguments[0], Arg::Bytes(text) if text == FILL.text.as_bytes()));
         assert!(Script::spelled(&Command { name: "GET", arguments: vec![], key: "a" }).is_none());
+    }
+
+    /// A server that has forgotten one script.
+    #[derive(Default)]
+    struct Forgetful(std::sync::Mutex<Vec<String>>);
+
+    #[async_trait::async_trait]
+    impl Runner for Forgetful {
+        async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+            let answer = |command: &Command<'_>| {
+                if FILL.is_run_by(command) {
+                    return Err(Failure::new(FailureKind::NoScript, "NOSCRIPT"));
+                }
+                let key = command.key.to_owned();
+                self.0.lock().expect("no panic").push(key);
+                Ok(Reply::Nil)
+            };
+            commands.iter().map(answer).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_must_come_after_a_script_comes_after_its_second_try() {
+        let commands = [FILL.call(&["fill"], []), PUT.call(&["put"], []), TELL.call(&["tell"], [])];
+        let (plain, told) = (Forgetful::default(), Forgetful::default());
+        assert!(run(&plain, &commands).await.iter().all(Result::is_ok));
+        assert_eq!(*plain.0.lock().expect("no panic"), ["put", "tell", "fill"]);
+        assert!(run_before(&told, &commands, 2).await.iter().all(Result::is_ok));
+        assert_eq!(*told.0.lock().expect("no panic"), ["put", "tell", "fill", "tell"]);
     }
 
     /// Known from the documentation of the format: a digest that changes is another script to every server.

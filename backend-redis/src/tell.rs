@@ -50,7 +50,7 @@ pub(crate) async fn told(
         TELL.call(&[&space.told], [channel.as_str().into(), sender.into(), Arg::from(names.as_str())])
     });
     let all: Vec<Command<'_>> = commands.iter().cloned().chain(telling).collect();
-    let mut answers = script::run(client, &all).await;
+    let mut answers = script::run_before(client, &all, commands.len()).await;
     let untold = answers.split_off(commands.len()).into_iter().find_map(Result::err);
     if let Some(failure) = untold {
         let changes = commands.iter().zip(&mut answers).filter(|(command, _)| is_change(command));

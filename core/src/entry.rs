@@ -50,14 +50,17 @@ impl Mark {
     const BLIND: u64 = 1 << 32;
 
     /// The generation wraps after 2^32: an entry would have to live through as many changes in its slot.
+    #[inline]
     pub(crate) fn new(slot: usize, generation: u32) -> Self {
         Self(((slot % Self::SLOTS) as u64) << Self::SHIFT | u64::from(generation))
     }
 
+    #[inline]
     pub(crate) fn slot(self) -> usize {
         (self.0 >> Self::SHIFT) as usize
     }
 
+    #[inline]
     pub(crate) fn generation(self) -> u32 {
         (self.0 & u64::from(u32::MAX)) as u32
     }
@@ -67,6 +70,7 @@ impl Mark {
         Self(self.0 | Self::BLIND)
     }
 
+    #[inline]
     pub(crate) fn is_blind(self) -> bool {
         self.0 & Self::BLIND != 0
     }

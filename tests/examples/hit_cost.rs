@@ -8,7 +8,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder::{Cache, IntoBackend, Strategy};
+use bytes::Bytes;
+use larder::{Cache, Codec, CodecId, IntoBackend, Origin, Result, Strategy, Tiered};
+use larder_memory::MemoryServer;
 use larder_moka::Moka;
 use larder_quick::Quick;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -18,6 +20,9 @@ const KEYS: u64 = 100_000;
 const READS: usize = 400_000;
 const BUILDS: usize = 5;
 const ROUNDS: usize = 6;
+
+/// Which contender each is compared with.
+const BARE: [usize; 5] = [0, 0, 0, 3, 3];
 
 type Value = [u8; 200];
 
@@ -49,6 +54,50 @@ where
         }
     });
     cache
+}
+
+/// A value as its bytes.
+#[derive(Debug)]
+struct Plain;
+
+impl Codec<Value> for Plain {
+    fn id(&self) -> CodecId {
+        CodecId::new(200)
+    }
+    fn encode(&self, value: &Value) -> Result<Bytes> {
+        Ok(value.to_vec().into())
+    }
+    fn decode(&self, bytes: &Bytes) -> Result<Value> {
+        bytes[..].try_into().map_err(|_| larder::Error::codec("decode", "not 200 bytes"))
+    }
+}
+
+/// Two tiers with all keys near, told of changes in the background.
+fn tiered(background: &Runtime) -> Cache<u64, Value> {
+    background.block_on(async {
+        let far = MemoryServer::new().connect("one").encoded(Plain);
+        let cache = Cache::builder()
+            .namespace("hits")
+            .backend(Tiered::new(Quick::new(2 * KEYS), far))
+            .strategy(Strategy::aside(Duration::from_secs(3600)))
+            .build()
+            .expect("the parts fit together");
+        let load = async |key: u64| {
+            let loaded =
+                cache.get_or_load(&key, move || async move { Ok::<_, std::io::Error>([key as u8; 200]) });
+            loaded.await.expect("it loads")
+        };
+        load(0).await;
+        // until it is proven that changes are told
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cache.clear().await.expect("a server in memory");
+        for key in 0..KEYS {
+            load(key).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(cache.fetch(&0).await.expect("it is there").origin, Origin::Near);
+        cache.clone()
+    })
 }
 
 type Read<'a> = Box<dyn Fn(&[u64]) -> usize + 'a>;
@@ -96,6 +145,12 @@ fn measure(keys: &[u64], figures: &mut Vec<Figures>) {
     }
     bare_moka.run_pending_tasks();
     let (quick, moka) = (cache(Quick::new(2 * KEYS)), cache(Moka::new(2 * KEYS)));
+    let background = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let two_tiers = tiered(&background);
     let runtime = runtime();
     let get = |cache: &Cache<u64, Value>, keys: &[u64]| runtime.block_on(get_all(cache, keys));
     let contender = |name, read| Contender { name, read };
@@ -107,6 +162,7 @@ fn measure(keys: &[u64], figures: &mut Vec<Figures>) {
             }) as Read<'_>,
         ),
         contender("larder over quick_cache", Box::new(|keys: &[u64]| get(&quick, keys))),
+        contender("larder, two tiers", Box::new(|keys: &[u64]| get(&two_tiers, keys))),
         contender(
             "moka",
             Box::new(|keys: &[u64]| {
@@ -137,8 +193,8 @@ fn main() {
         measure(&keys, &mut figures);
     }
     println!("{:<26}{:>12}{:>14}{:>16}", "a hit through", "ns (median)", "x bare", "allocations");
-    for (index, own) in figures.iter().enumerate() {
-        let bare = &figures[index - index % 2];
+    for (own, bare) in figures.iter().zip(BARE) {
+        let bare = &figures[bare];
         let ratio = median(own.nanos.iter().zip(&bare.nanos).map(|(own, bare)| own / bare).collect());
         let (name, time, allocations) = (&own.name, median(own.nanos.clone()), own.allocations);
         println!("{name:<26}{time:>12.0}{ratio:>14.2}{allocations:>16.4}");

@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use common::{Table, local};
-use larder::{Cache, Strategy, Tag};
+use larder::codec::Json;
+use larder::{Cache, Strategy, Tag, Tiered};
 use larder_moka::Moka;
 use larder_quick::Quick;
 
@@ -78,6 +79,32 @@ fn no_strategy_costs_an_allocation_on_a_fresh_hit() {
     ] {
         assert_eq!(allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())), 0);
         assert_eq!(allocations(|| assert!(now(cache.fetch(&1)).unwrap().value.is_some())), 0);
+    }
+}
+
+/// A near hit asks nobody: not whether it is still true, nor whether its tags are.
+#[tokio::test(start_paused = true)]
+async fn a_near_hit_that_is_proven_allocates_nothing() {
+    let bound = std::time::Duration::from_secs(1);
+    let clock = larder::ManualClock::new();
+    let server = larder_memory::MemoryServer::with_clock(clock.clone());
+    let tiers = Tiered::new(Quick::new(100), server.connect("one").encoded(Json)).bound(bound);
+    let strategy = Strategy::aside(common::MINUTE).tagged(|value: &u64| [Tag::new("value", *value)]);
+    let cache =
+        common::over(&Table::with([(1, 10)]), &clock).backend(tiers).strategy(strategy).build().unwrap();
+    cache.get(&1).await.unwrap();
+    // until it has been proven, and what is near lives longer than it would without
+    tokio::time::sleep(bound).await;
+    cache.clear().await.unwrap();
+    cache.get(&1).await.unwrap();
+    clock.advance(bound * 2);
+    tokio::time::sleep(bound).await;
+    for other in [None, Some(Tag::new("value", 11))] {
+        if let Some(other) = other {
+            cache.invalidate_tag(&other).await.unwrap();
+        }
+        assert_eq!(now(cache.fetch(&1)).unwrap().origin, larder::Origin::Near);
+        assert_eq!(allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())), 0);
     }
 }
 

@@ -262,29 +262,6 @@ async fn two_tiers_an_invalidation_between_the_far_reply_and_the_near_fill_is_no
 }
 
 #[tokio::test]
-async fn two_tiers_a_near_entry_outlives_neither_the_far_one_nor_the_near_ttl() {
-    let clock = ManualClock::new();
-    let server = MemoryServer::with_clock(clock.clone());
-    let table = Table::with([(1, 10)]);
-    let tiers = || Tiered::new(Quick::new(100), server.connect("one").encoded(Json));
-    let cache = over(&table, &clock).backend(tiers()).build().unwrap();
-    let other = over(&table, &clock).backend(server.connect("two").encoded(Json)).build().unwrap();
-    cache.get(&1).await.unwrap();
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
-    table.set(1, 11);
-    other.invalidate(&1).await.unwrap();
-    clock.advance(std::time::Duration::from_millis(999));
-    assert_eq!(cache.fetch(&1).await.unwrap().value.as_deref(), Some(&10), "within the bound");
-    clock.advance(std::time::Duration::from_millis(1));
-    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11), "at the bound");
-    let patient = over(&table, &clock).backend(tiers().near_ttl(10 * MINUTE)).build().unwrap();
-    assert_eq!(patient.fetch(&1).await.unwrap().origin, Origin::Far);
-    assert_eq!(patient.fetch(&1).await.unwrap().origin, Origin::Near);
-    clock.advance(MINUTE);
-    assert_eq!(patient.fetch(&1).await.unwrap().origin, Origin::Loaded, "dead with the far entry");
-}
-
-#[tokio::test]
 async fn a_lost_fence_never_stands_again() {
     let backend: Local<u64, QuickStore<u64, u64>> = Quick::new(100).into_backend(&Scope::unnamed()).unwrap();
     let (backend, now) = (&backend, Timestamp::from_nanos(1));

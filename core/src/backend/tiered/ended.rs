@@ -56,9 +56,13 @@ impl Ended {
     }
 
     pub(super) fn allows<V>(&self, entry: &Entry<V>) -> bool {
+        entry.tags().is_empty() || self.allows_tagged(entry)
+    }
+
+    fn allows_tagged<V>(&self, entry: &Entry<V>) -> bool {
         let (tags, stamp) = (entry.tags(), entry.stamp());
         let last = self.last.load(Ordering::SeqCst);
-        if tags.is_empty() || last == 0 {
+        if last == 0 {
             return true;
         }
         let ended = self.tags.read().unwrap_or_else(PoisonError::into_inner);

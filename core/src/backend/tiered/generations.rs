@@ -37,6 +37,7 @@ impl Generations {
         Mark::new(slot, self.slots[slot].load(Ordering::SeqCst))
     }
 
+    #[inline]
     pub(super) fn is_current(&self, mark: Mark) -> bool {
         self.slots.get(mark.slot()).is_some_and(|counter| counter.load(Ordering::SeqCst) == mark.generation())
     }

@@ -17,6 +17,8 @@ pub(super) struct View {
     pub(super) generations: Generations,
     pub(super) ended: Ended,
     bound: Duration,
+    /// The same in nanoseconds.
+    bound_nanos: u64,
     /// Everything acknowledged before this is known here, in nanoseconds of the clock; 0 when nothing ever was.
     proven: AtomicU64,
     /// Until when the time without proof has been counted.
@@ -30,6 +32,7 @@ impl View {
             generations: Generations::new(),
             ended: Ended::default(),
             bound,
+            bound_nanos: nanos(bound),
             proven: AtomicU64::new(0),
             counted: AtomicU64::new(0),
             scope,
@@ -37,6 +40,7 @@ impl View {
     }
 
     /// Whether a near entry may be served.
+    #[inline]
     pub(super) fn allows<V>(&self, entry: &Entry<V>, now: Timestamp) -> bool {
         let mark = entry.mark();
         // in this order: whatever makes the first forget an invalidation has made the second refuse what is near
@@ -46,10 +50,11 @@ impl View {
     }
 
     /// Whether all changes that were acknowledged a bound ago are known here.
+    #[inline]
     pub(super) fn is_proven(&self, now: Timestamp) -> bool {
         let proven = self.proven.load(Ordering::SeqCst);
         // a reading of the clock may lag
-        proven != 0 && now.after_lag().as_nanos() <= proven.saturating_add(nanos(self.bound))
+        proven != 0 && now.after_lag().as_nanos() <= proven.saturating_add(self.bound_nanos)
     }
 
     /// The mark and the end of an entry that was asked for at `asked`, if it may be placed near at all.
@@ -72,7 +77,7 @@ impl View {
             return;
         }
         let now = now.as_nanos();
-        let from = proven.saturating_add(nanos(self.bound)).max(self.counted.swap(now, Ordering::SeqCst));
+        let from = proven.saturating_add(self.bound_nanos).max(self.counted.swap(now, Ordering::SeqCst));
         if now > from {
             self.scope.record(&Event::Blind { elapsed: Duration::from_nanos(now - from) });
         }
