@@ -14,7 +14,7 @@
 //!
 //! What is pushed is handled in order on one task, so that a proof covers the handling too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -23,6 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use larder::{Stamp, Timestamp, Watcher};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::{Arg, Command, Failure, FailureKind, Heard, Listener, Reply};
@@ -31,7 +32,7 @@ use crate::ledger::since;
 use crate::names::{Kind, Space, parsed};
 use crate::nonce::identity;
 use crate::script::{BEAT, INCARNATION};
-use crate::server::Server;
+use crate::server::{Server, incarnated};
 use crate::tell;
 use crate::topology::Topology;
 
@@ -54,9 +55,8 @@ pub(crate) struct Hub {
 struct State {
     /// By namespace.
     watches: HashMap<String, Vec<Watch>>,
-    /// The connection that listens, and for which namespaces.
-    listening: Option<(Arc<dyn Listener>, HashSet<String>)>,
-    is_running: bool,
+    /// The task that runs for them.
+    running: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -86,8 +86,9 @@ pub(crate) fn watch(server: &Arc<Server>, space: Space, strict: bool, watcher: W
     let mut state = server.hub.state();
     let watch = Watch { space: Arc::new(space), strict, watcher };
     state.watches.entry(watch.space.namespace().to_owned()).or_default().push(watch);
-    if !std::mem::replace(&mut state.is_running, true) {
-        runtime.spawn(run(Arc::downgrade(server)));
+    // one that was started in a runtime which is no more has ended with it
+    if state.running.as_ref().is_none_or(AbortHandle::is_finished) {
+        state.running = Some(runtime.spawn(run(Arc::downgrade(server))).abort_handle());
     }
     server.hub.came.notify_one();
     true
@@ -100,13 +101,6 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// The connection that listens for a namespace: what is done over it is not told to it.
-    pub(crate) fn listener(&self, namespace: &str) -> Option<Arc<dyn Listener>> {
-        let state = self.state();
-        let (listener, namespaces) = state.listening.as_ref()?;
-        namespaces.contains(namespace).then(|| Arc::clone(listener))
-    }
-
     /// Tells all who watch a namespace but one, who did it.
     pub(crate) fn changed_by(&self, one: &Weak<dyn Watcher>, namespace: &str, name: &str) {
         let others = self
@@ -136,17 +130,13 @@ impl Hub {
         state.watches.get(namespace).into_iter().flatten().filter_map(Watch::present).collect()
     }
 
-    fn listens(&self, listener: &Arc<dyn Listener>, namespace: &str) {
-        let mut state = self.state();
-        let listening = state.listening.get_or_insert_with(|| (Arc::clone(listener), HashSet::new()));
-        listening.1.insert(namespace.to_owned());
-    }
-
     /// Whether there is nobody left to run for. Whoever comes next starts it again.
     fn stops(&self) -> bool {
         let mut state = self.state();
         let is_idle = state.watches.values().flatten().all(|watch| watch.watcher.strong_count() == 0);
-        state.is_running = !is_idle;
+        if is_idle {
+            state.running = None;
+        }
         is_idle
     }
 }
@@ -158,7 +148,6 @@ async fn run(server: Weak<Server>) {
         let Some(server) = server.upgrade() else { return };
         let began = Instant::now();
         let ended = Session::run(&server).await;
-        server.hub.state().listening = None;
         let present = server.hub.present();
         present.iter().for_each(|one| one.watcher.lost());
         match ended {
@@ -241,8 +230,7 @@ impl<'a> Session<'a> {
     async fn track(&self, prefixes: &[String]) -> Result<(), Failure> {
         for node in &self.topology.nodes {
             let key = format!("{{{node}}}");
-            let mut arguments: Vec<Arg<'_>> =
-                vec!["TRACKING".into(), "ON".into(), "BCAST".into(), "NOLOOP".into()];
+            let mut arguments: Vec<Arg<'_>> = vec!["TRACKING".into(), "ON".into(), "BCAST".into()];
             prefixes
                 .iter()
                 .for_each(|prefix| arguments.extend([Arg::from("PREFIX"), Arg::from(prefix.as_str())]));
@@ -269,7 +257,6 @@ impl<'a> Session<'a> {
                 Pushes::PubSub => self.told(space).await?,
             };
             self.known.insert(space.namespace().to_owned(), Known { ledger, heard });
-            self.server.hub.listens(&self.listener, space.namespace());
             self.server.hub.of(space.namespace()).iter().for_each(|one| one.watcher.lost());
         }
         Ok(())
@@ -446,13 +433,18 @@ impl<'a> Session<'a> {
         };
         let (head, ended) = since(self.server, &first.space, known.ledger).await?;
         known.ledger = head;
+        // in strict mode entries know the ledger by the life of its server too; in a cluster, each by that of its own node
+        let life = self.incarnations.first().filter(|_| !self.server.client.is_cluster());
+        let strictly = |at: Stamp| Some(Stamp::new(incarnated(at.ledger(), life?), at.count()));
         for Present { watcher, strict, .. } in &present {
-            match &ended {
-                Some(ended) if ended.is_empty() || !strict => {
-                    ended.iter().for_each(|(tags, at)| watcher.tags_ended(tags, *at));
-                }
-                // another ledger, or too much to follow; or stamps that each node counts for itself
-                _ => watcher.lost(),
+            let known = |at: Stamp| if *strict { strictly(at) } else { Some(at) };
+            let ended: Option<Vec<_>> = ended
+                .as_ref()
+                .and_then(|ended| ended.iter().map(|(tags, at)| Some((tags, known(*at)?))).collect());
+            match ended {
+                Some(ended) => ended.into_iter().for_each(|(tags, at)| watcher.tags_ended(tags, at)),
+                // another ledger, or too much to follow
+                None => watcher.lost(),
             }
         }
         Ok(())

@@ -38,7 +38,9 @@
 //! | `<ns>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), each by the millisecond of the server's clock in which it ends | the longest guard's |
 //! | `<ns>:f:{<key>}` | the fence of a load under way: `s` (shared) or `x` (exclusive) and 32 hex digits | the lease, 10 s by default, renewed |
 //! | `<ns>:l:{<ns>}` | the head of the ledger: 16 hex digits (its identity), `:`, a count in decimal | for ever |
-//! | `<ns>:t:{<ns>}` | the ledger's tags: a hash from tag to the count of its last invalidation, and `id` and `floor` | for ever |
+//! | `<ns>:t:{<ns>}` | the ledger's tags: a hash from tag to the count of its last invalidation, and `id`, `floor` and the last 128 invalidations (`#0` to `#127`) | for ever |
+//! | `<ns>:n:{<ns>}` | how many messages about changes there were; only with [`Pushes::PubSub`] | for ever |
+//! | `larder:beat:<16 hex digits>:<number>:{<digits>}` | the heartbeat of a process with near tiers, see below | until the next, a minute at most |
 //! | `larder:lock:{<name>}` | a lock: 32 hex digits. Its release is told on the channel of the same name | the lease |
 //!
 //! Times in the header are milliseconds of the server's own clock (`TIME`).
@@ -54,6 +56,14 @@
 //!   ledger's identity at offset 56 is that of the head. Otherwise there is no entry. If it has tags and the head's count is not
 //!   that at offset 64, `HMGET product:t:{product} floor <tag> ...`: each tag, or the floor where one is missing (0 without),
 //!   must not be above the count at offset 64.
+//!
+//! # Near tiers
+//! `Tiered::new(Quick::new(10_000), redis.encoded(Json))` keeps values in the process too. All handles of one
+//! [`RedisBackend`] share one more connection (in a cluster one to each primary), on which the server tells of each change below
+//! `<ns>:v:{` and `<ns>:l:{` (`CLIENT TRACKING ON BCAST`): whoever makes it, evictions and expiries included. So `UNLINK` by any
+//! program reaches every near tier. Three times in each bound a beat writes a key that only its own listener hears of, in each
+//! primary; once all of these have been pushed, so has whatever was changed before. Where an ACL forbids `CLIENT TRACKING`,
+//! near entries live for the bound, and a warning says so; [`Pushes::PubSub`] is for servers and proxies that lack it.
 //!
 //! # Consistency
 //! A read that starts after an invalidation was acknowledged never returns what was loaded before. It rests on a server that
@@ -75,6 +85,9 @@ mod config;
 mod fences;
 mod handle;
 mod hub;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod hub_tests;
 mod lanes;
 mod ledger;
 mod locks;

@@ -50,16 +50,17 @@ impl Server {
         Answers { answers: answers.into_iter(), took: sent.elapsed() }
     }
 
-    /// Runs a fill so that this process's own near tiers are not told of it: over the connection that is told of all others'
-    /// changes, or under its own name.
-    pub(crate) async fn run_untold(&self, namespace: &str, commands: &[Command<'_>]) -> Answers {
-        let sent = Instant::now();
-        let answers = match (self.pushes, self.hub.listener(namespace)) {
-            (Pushes::Tracking, Some(listener)) => script::run(&*listener, commands).await,
-            (Pushes::Tracking, None) => script::run(&*self.client, commands).await,
-            (Pushes::PubSub, _) => told(&*self.client, &self.sender, commands).await,
-        };
-        Answers { answers: answers.into_iter(), took: sent.elapsed() }
+    /// Runs a fill, of which this process's own near tiers need not be told, where that can be had.
+    pub(crate) async fn run_untold(&self, commands: &[Command<'_>]) -> Answers {
+        match self.pushes {
+            // the server ignores `NOLOOP` for what scripts do: it costs the process another far read
+            Pushes::Tracking => self.run(commands).await,
+            Pushes::PubSub => {
+                let sent = Instant::now();
+                let answers = told(&*self.client, &self.sender, commands).await;
+                Answers { answers: answers.into_iter(), took: sent.elapsed() }
+            }
+        }
     }
 
     pub(crate) async fn run_one(&self, operation: &str, command: Command<'_>) -> Result<Reply> {

@@ -297,7 +297,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         let mut commands = vec![FILL.call(&[&value, &name], arguments)];
         self.asking_head(&value, &mut commands);
         let mut answers = match self.watcher.get() {
-            Some(_) => self.server.run_untold(self.space.namespace(), &commands).await,
+            Some(_) => self.server.run_untold(&commands).await,
             None => self.server.run(&commands).await,
         };
         let stored = answers.next().and_then(|reply| reply.number()).map_err(failed)? == 1;

@@ -72,7 +72,7 @@ runs! {
     without_faults(_server, span) {
         tokio::time::sleep(span).await;
     } => |report| {
-        assert!(report.near * 2 > report.reads, "most reads are near");
+        assert!(report.near * 5 > report.reads * 2, "the near tier serves");
         assert!(report.stalest < BOUND / 2, "a push takes a moment");
         assert!(report.pushes > 0 && report.unacknowledged == 0);
     };
@@ -134,7 +134,8 @@ async fn failed_over() {
             })
             .await;
         println!("failed over {library:?}: {report}");
-        assert!(report.flushes > 4 && report.near > 0, "{report:?}");
+        assert!(report.flushes > 4 && report.flushes < 1_000, "{report:?}");
+        assert!(report.near * 4 > report.reads, "{report:?}");
     }
 }
 
@@ -145,7 +146,7 @@ async fn in_a_cluster_every_node_tells() {
         let processes = processes(library, &cluster.url(), Pushes::Tracking, false).await;
         let report = processes.run(tokio::time::sleep(span())).await;
         println!("in a cluster {library:?}: {report}");
-        assert!(report.near * 2 > report.reads, "most reads are near");
+        assert!(report.near * 5 > report.reads * 2, "the near tier serves");
         assert!(report.stalest < BOUND / 2, "a push takes a moment from any node");
     }
 }

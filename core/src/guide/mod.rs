@@ -14,6 +14,7 @@
 //! | [`batch`] | many keys in one query | [`batch_source`](crate::CacheBuilder::batch_source), [`Strategy::gather`](crate::Strategy::gather) |
 //! | [`overload`] | a limit on loads | [`Strategy::limit_loads`](crate::Strategy::limit_loads) |
 //! | [`warm`] | keys loaded before they are asked for | [`Cache::warm`](crate::Cache::warm) |
+//! | [`tiers`] | this process's memory before a shared store | [`Tiered`](crate::Tiered) |
 //! | [`writes`] | invalidate, insert, and writers that may die | [`Cache::invalidate`](crate::Cache::invalidate), [`Cache::write_guard`](crate::Cache::write_guard) |
 
 macro_rules! pages {
@@ -33,5 +34,6 @@ pages! {
     batch: "batch.md";
     overload: "overload.md";
     warm: "warm.md";
+    tiers: "tiers.md";
     writes: "writes.md";
 }

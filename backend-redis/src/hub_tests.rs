@@ -1,0 +1,301 @@
+//! What counts as proof, and what as doubt: a server whose answers and pushes are chosen.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use larder::{Clock as _, Stamp, Tag, Timestamp, TokioClock, Watcher};
+
+use crate::client::{
+    Arg, Client, Command, Failure, FailureKind, Heard, Hearer, Listener, Messages, Reply, Runner,
+};
+use crate::config::Pushes;
+use crate::hub::watch;
+use crate::names::Space;
+use crate::script::{BEAT, INCARNATION, STAMP, TAGS};
+use crate::server::Server;
+
+const BOUND: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+struct Watching {
+    clock: TokioClock,
+    told: Mutex<Vec<String>>,
+    proven: AtomicU64,
+    proofs: AtomicU64,
+    losses: AtomicU64,
+}
+
+impl Watcher for Watching {
+    fn changed(&self, name: &str) {
+        self.told.lock().unwrap().push(name.to_owned());
+    }
+    fn tags_ended(&self, tags: &[Tag], at: Stamp) {
+        self.told.lock().unwrap().push(format!("{tags:?} at {}", at.count()));
+    }
+    fn lost(&self) {
+        self.losses.fetch_add(1, SeqCst);
+    }
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn proven(&self, since: Timestamp) {
+        self.proven.store(since.as_nanos(), SeqCst);
+        self.proofs.fetch_add(1, SeqCst);
+    }
+    fn bound(&self) -> Duration {
+        BOUND
+    }
+}
+
+/// A server that does what it is told to.
+#[derive(Debug)]
+struct Fake {
+    hearer: Mutex<Option<Hearer>>,
+    messages: Messages,
+    /// How many of the last beats are still there.
+    known: AtomicI64,
+    /// Whether a beat is pushed.
+    pushes: AtomicBool,
+    answers: AtomicBool,
+    life: AtomicU64,
+    /// What there is to be told about tags.
+    invalidated: Mutex<Vec<Reply>>,
+    sessions: AtomicU64,
+}
+
+impl Fake {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            hearer: Mutex::default(),
+            messages: Messages::default(),
+            known: AtomicI64::new(1),
+            pushes: AtomicBool::new(true),
+            answers: AtomicBool::new(true),
+            life: AtomicU64::new(1),
+            invalidated: Mutex::default(),
+            sessions: AtomicU64::new(0),
+        })
+    }
+
+    fn tell(&self, heard: Heard) {
+        if let Some(hearer) = &*self.hearer.lock().unwrap() {
+            _ = hearer.send(heard);
+        }
+    }
+
+    fn changed(&self, name: &str) {
+        self.tell(Heard::Changed(vec![name.to_owned().into()]));
+    }
+}
+
+#[async_trait]
+impl Runner for Fake {
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let answer = |command: &Command<'_>| {
+            if !self.answers.load(SeqCst) {
+                return Err(Failure::new(FailureKind::Timeout, "no answer"));
+            }
+            Ok(if BEAT.is_run_by(command) {
+                if let (true, Arg::Bytes(key)) = (self.pushes.load(SeqCst), command.arguments[2]) {
+                    self.tell(Heard::Changed(vec![key.to_vec().into()]));
+                }
+                Reply::Number(self.known.load(SeqCst))
+            } else if INCARNATION.is_run_by(command) {
+                Reply::Bytes(self.life.load(SeqCst).to_string().into())
+            } else if STAMP.is_run_by(command) {
+                Reply::Bytes("0000000000000007:0".into())
+            } else if TAGS.is_run_by(command) {
+                Reply::List(self.invalidated.lock().unwrap().clone())
+            } else {
+                Reply::Nil
+            })
+        };
+        commands.iter().map(answer).collect()
+    }
+}
+
+#[async_trait]
+impl Client for Fake {
+    fn is_cluster(&self) -> bool {
+        false
+    }
+    async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
+        self.sessions.fetch_add(1, SeqCst);
+        *self.hearer.lock().unwrap() = Some(hearer);
+        Ok(Arc::new(Deaf))
+    }
+    async fn subscribe(&self, _channel: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn unsubscribe(&self, _channel: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn messages(&self) -> &Messages {
+        &self.messages
+    }
+}
+
+/// Takes every command.
+struct Deaf;
+
+#[async_trait]
+impl Runner for Deaf {
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        commands.iter().map(|_| Ok(Reply::Nil)).collect()
+    }
+}
+
+#[async_trait]
+impl Listener for Deaf {
+    async fn subscribe(&self, _channel: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+struct World {
+    fake: Arc<Fake>,
+    watching: Arc<Watching>,
+    server: Arc<Server>,
+}
+
+/// What happened in a while.
+#[derive(Debug, PartialEq, Eq)]
+struct Passed {
+    proofs: u64,
+    losses: u64,
+}
+
+impl World {
+    /// One who watches, proven.
+    async fn new() -> Self {
+        let (fake, watching) = (Fake::new(), Arc::new(Watching::default()));
+        let server = Arc::new(Server::new(Arc::clone(&fake) as _, Pushes::Tracking));
+        let watcher: Arc<dyn Watcher> = Arc::clone(&watching) as _;
+        assert!(watch(&server, Space::new("shop".into()), false, Arc::downgrade(&watcher)));
+        let world = Self { fake, watching, server };
+        assert!(world.passes(BOUND).await.proofs >= 2);
+        world
+    }
+
+    async fn passes(&self, time: Duration) -> Passed {
+        let count = || (self.watching.proofs.load(SeqCst), self.watching.losses.load(SeqCst));
+        let before = count();
+        tokio::time::sleep(time).await;
+        Passed { proofs: count().0 - before.0, losses: count().1 - before.1 }
+    }
+
+    fn age_of_proof(&self) -> Duration {
+        Timestamp::from_nanos(self.watching.proven.load(SeqCst)).until(self.watching.now())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_beat_that_was_pushed_proves_what_was_before_it_was_asked_for() {
+    let world = World::new().await;
+    for _ in 0..20 {
+        assert_eq!(world.passes(BOUND).await, Passed { proofs: 3, losses: 0 });
+        assert!(world.age_of_proof() <= BOUND / 2 && world.age_of_proof() > Duration::ZERO);
+    }
+    assert_eq!(world.fake.sessions.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_proves_nothing_without_its_push() {
+    let world = World::new().await;
+    world.fake.pushes.store(false, SeqCst);
+    let passed = world.passes(BOUND * 5).await;
+    assert!(passed.proofs <= 1 && passed.losses > 0, "{passed:?}");
+    assert!(world.fake.sessions.load(SeqCst) > 1, "a deaf listener is replaced");
+    world.fake.pushes.store(true, SeqCst);
+    assert!(world.passes(BOUND * 3).await.proofs > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_of_another_beat_is_none() {
+    let world = World::new().await;
+    world.fake.pushes.store(false, SeqCst);
+    let proofs = world.watching.proofs.load(SeqCst);
+    for _ in 0..100 {
+        for number in 0..10 {
+            world.fake.changed(&format!("larder:beat:another:{number}:{{0}}"));
+        }
+        tokio::time::sleep(BOUND / 20).await;
+    }
+    assert!(world.watching.proofs.load(SeqCst) <= proofs + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_of_the_server_proves_nothing_and_forgets_nothing() {
+    let world = World::new().await;
+    world.fake.answers.store(false, SeqCst);
+    assert_eq!(world.passes(BOUND * 5).await, Passed { proofs: 0, losses: 0 });
+    world.fake.answers.store(true, SeqCst);
+    let passed = world.passes(BOUND).await;
+    assert!(passed.proofs >= 2 && passed.losses == 0, "{passed:?}");
+    // but not for ever
+    world.fake.answers.store(false, SeqCst);
+    assert!(world.passes(BOUND * 20).await.losses > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_raises_a_doubt_forgets_all_before_the_next_proof() {
+    type Act = fn(&Fake);
+    let acts: [(&str, Act); 4] = [
+        ("a flush", |fake| fake.tell(Heard::Flushed)),
+        ("a lost connection", |fake| fake.tell(Heard::Lost)),
+        ("a forgotten beat", |fake| fake.known.store(0, SeqCst)),
+        ("another server", |fake| fake.life.store(2, SeqCst)),
+    ];
+    for (name, act) in acts {
+        let world = World::new().await;
+        let proofs = world.watching.proofs.load(SeqCst);
+        act(&world.fake);
+        while world.watching.losses.load(SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(
+                world.watching.proofs.load(SeqCst) <= proofs + 1,
+                "{name}: proven before all was forgotten"
+            );
+        }
+        world.fake.known.store(1, SeqCst);
+        assert!(world.passes(BOUND * 2).await.proofs > 0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_and_tags_are_told_before_they_are_proven() {
+    let world = World::new().await;
+    world.fake.changed("shop:v:{7}");
+    world.fake.changed("shopping:v:{7}");
+    *world.fake.invalidated.lock().unwrap() = vec![
+        Reply::Bytes("0000000000000007:2".into()),
+        Reply::Number(1),
+        Reply::Bytes("1\nkind:=a".into()),
+        Reply::Bytes("2\nkind:=b\nkind:=c".into()),
+    ];
+    world.fake.changed("shop:l:{shop}");
+    assert_eq!(world.passes(BOUND).await, Passed { proofs: 3, losses: 0 });
+    let told = world.watching.told.lock().unwrap().clone();
+    assert_eq!(told, ["shop:v:{7}", "[Tag(kind:=a)] at 1", "[Tag(kind:=b), Tag(kind:=c)] at 2"]);
+    // more than the ledger knows of, or another ledger
+    *world.fake.invalidated.lock().unwrap() =
+        vec![Reply::Bytes("0000000000000009:0".into()), Reply::Number(0)];
+    world.fake.changed("shop:l:{shop}");
+    assert_eq!(world.passes(BOUND).await, Passed { proofs: 3, losses: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_last_who_watches_and_begins_with_the_next() {
+    let World { fake, watching, server } = World::new().await;
+    drop(watching);
+    tokio::time::sleep(BOUND * 2).await;
+    assert!(fake.hearer.lock().unwrap().as_ref().is_some_and(Hearer::is_closed), "nobody listens");
+    let watching = Arc::new(Watching::default());
+    let watcher: Arc<dyn Watcher> = Arc::clone(&watching) as _;
+    assert!(watch(&server, Space::new("late".into()), false, Arc::downgrade(&watcher)));
+    let world = World { fake, watching, server };
+    assert!(world.passes(BOUND).await.proofs > 0);
+}
