@@ -372,13 +372,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Tells whom it concerns. Breaks with the key of this beat.
+    /// Tells whom it concerns. Breaks with the key of a beat.
     async fn hand_out(&mut self, heard: Heard) -> Result<ControlFlow<String>, Failure> {
         match heard {
             Heard::Changed(names) => {
                 let mut beat = ControlFlow::Continue(());
                 for name in names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
-                    if self.is_beat(name) {
+                    if name.starts_with(&self.prefix) {
                         beat = ControlFlow::Break(name.to_owned());
                     } else {
                         self.changed(name).await?;
@@ -391,11 +391,6 @@ impl<'a> Session<'a> {
             Heard::Lost => return Err(Failure::new(FailureKind::Lost, "a connection was lost")),
         }
         Ok(ControlFlow::Continue(()))
-    }
-
-    fn is_beat(&self, name: &str) -> bool {
-        let tail = name.strip_prefix(&self.prefix);
-        tail.is_some_and(|tail| tail.split(':').next() == Some(&self.beats.to_string()))
     }
 
     async fn message(&mut self, channel: &str, text: &[u8]) -> Result<(), Failure> {

@@ -63,6 +63,8 @@ struct Fake {
     /// What there is to be told about tags.
     invalidated: Mutex<Vec<Reply>>,
     sessions: AtomicU64,
+    /// What a cluster says of its nodes.
+    nodes: Mutex<Option<String>>,
 }
 
 impl Fake {
@@ -76,6 +78,7 @@ impl Fake {
             life: AtomicU64::new(1),
             invalidated: Mutex::default(),
             sessions: AtomicU64::new(0),
+            nodes: Mutex::default(),
         })
     }
 
@@ -109,6 +112,8 @@ impl Runner for Fake {
                 Reply::Bytes("0000000000000007:0".into())
             } else if TAGS.is_run_by(command) {
                 Reply::List(self.invalidated.lock().unwrap().clone())
+            } else if let ("CLUSTER", Some(nodes)) = (command.name, &*self.nodes.lock().unwrap()) {
+                Reply::Bytes(nodes.clone().into())
             } else {
                 Reply::Nil
             })
@@ -120,7 +125,7 @@ impl Runner for Fake {
 #[async_trait]
 impl Client for Fake {
     fn is_cluster(&self) -> bool {
-        false
+        self.nodes.lock().unwrap().is_some()
     }
     async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
         self.sessions.fetch_add(1, SeqCst);
@@ -171,8 +176,12 @@ struct Passed {
 impl World {
     /// One who watches, proven.
     async fn new() -> Self {
-        let (fake, watching) = (Fake::new(), Arc::new(Watching::default()));
-        let server = Arc::new(Server::new(Arc::clone(&fake) as _, Pushes::Tracking));
+        Self::with(Fake::new(), Pushes::Tracking).await
+    }
+
+    async fn with(fake: Arc<Fake>, pushes: Pushes) -> Self {
+        let watching = Arc::new(Watching::default());
+        let server = Arc::new(Server::new(Arc::clone(&fake) as _, pushes));
         let watcher: Arc<dyn Watcher> = Arc::clone(&watching) as _;
         assert!(watch(&server, Space::new("shop".into()), false, Arc::downgrade(&watcher)));
         let world = Self { fake, watching, server };
@@ -298,4 +307,46 @@ async fn the_task_ends_with_the_last_who_watches_and_begins_with_the_next() {
     assert!(watch(&server, Space::new("late".into()), false, Arc::downgrade(&watcher)));
     let world = World { fake, watching, server };
     assert!(world.passes(BOUND).await.proofs > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_cluster_nothing_is_proven_while_keys_may_move_to_where_nobody_listens() {
+    const TWO: &str = "a 127.0.0.1:1@1 master - 0 0 1 connected 0-8191\nb 127.0.0.1:2@2 master - 0 0 1 connected 8192-16383\n";
+    let fake = Fake::new();
+    let set = |text: String| *fake.nodes.lock().unwrap() = Some(text);
+    set(TWO.into());
+    let world = World::with(Arc::clone(&fake), Pushes::Tracking).await;
+    assert_eq!(fake.sessions.load(SeqCst), 1);
+    // one without slots has come
+    set(format!("{TWO}c 127.0.0.1:3@3 master - 0 0 1 connected\n"));
+    tokio::time::sleep(BOUND).await;
+    assert_eq!(world.passes(BOUND * 5).await.proofs, 0);
+    assert_eq!(fake.sessions.load(SeqCst), 2, "others are listened to");
+    // and got some
+    set(TWO.replace("0-8191", "0-8190") + "c 127.0.0.1:3@3 master - 0 0 1 connected 8191\n");
+    assert!(world.passes(BOUND * 3).await.losses > 0);
+    assert_eq!(fake.sessions.load(SeqCst), 3);
+    assert!(world.passes(BOUND).await.proofs > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_pub_sub_a_message_that_is_missing_forgets_all() {
+    let world = World::with(Fake::new(), Pushes::PubSub).await;
+    let tell = |channel: &str, text: &str| {
+        let (channel, text) = (channel.to_owned(), text.to_owned().into());
+        world.fake.tell(Heard::Message { channel, text });
+    };
+    let channel = "larder:changes:shop";
+    tell(channel, "1\n\nshop:v:{7}\nshop:v:{8}");
+    tell(channel, &format!("2\n{}\nshop:v:{{9}}", world.server.sender));
+    tell("another", "7\n\nshop:v:{7}");
+    tell(channel, "no number\n\nshop:v:{7}");
+    assert_eq!(world.passes(BOUND).await, Passed { proofs: 3, losses: 0 });
+    assert_eq!(
+        *world.watching.told.lock().unwrap(),
+        ["shop:v:{7}", "shop:v:{8}"],
+        "but not of what it filled itself"
+    );
+    tell(channel, "4\n\nshop:v:{7}");
+    assert!(world.passes(BOUND).await.losses > 0, "the third was lost");
 }

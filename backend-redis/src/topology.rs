@@ -99,6 +99,8 @@ e5 127.0.0.1:7004@17004 master,fail - 0 0 4 disconnected
         assert_ne!(Topology::parse(&moved), Some(topology));
         let joined = format!("{THREE}f6 127.0.0.1:7005@17005 master - 0 0 5 connected\n");
         assert!(!Topology::parse(&joined).unwrap().is_whole);
+        let uncovered = THREE.replace("myself,master", "myself,master,fail");
+        assert!(!Topology::parse(&uncovered).unwrap().is_whole);
         assert_eq!(Topology::parse("no answer"), None);
     }
 

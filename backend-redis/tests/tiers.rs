@@ -316,6 +316,20 @@ async fn a_message_that_was_lost_is_noticed() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_caches_of_one_handle_tell_each_other() {
+    for &library in LIBRARIES {
+        for pushes in [Pushes::Tracking, Pushes::PubSub] {
+            let server = or_skip!(RedisServer::start(&[]));
+            let redis = library.config(&server.url()).pushes(pushes).connect().await.expect("it starts");
+            let (first, second) = (told(&redis, "shop").await, told(&redis, "shop").await);
+            assert_eq!(second.fetch(&1).await.expect("it loads").origin, Origin::Near);
+            first.refresh(&1).await.expect("it loads");
+            assert_eq!(leaves(&second, 1).await, Origin::Far, "{library:?} {pushes:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_cluster_tells_by_tracking_only() {
     let cluster = or_skip!(RedisCluster::start());

@@ -105,8 +105,8 @@ async fn what_is_not_told_is_noticed_within_the_bound() {
     assert_eq!(world.read(1).await, (10, Origin::Near), "nobody told");
     world.clock.advance(BOUND - CLOCK_LAG);
     assert_eq!(world.read(1).await, (10, Origin::Near), "the last proof still counts");
-    world.clock.advance(CLOCK_LAG + Duration::from_nanos(1));
-    assert_eq!(world.read(1).await, (11, Origin::Loaded), "and now it does not");
+    world.clock.advance(Duration::from_nanos(1));
+    assert_eq!(world.read(1).await, (11, Origin::Loaded), "and now it may not: a reading of the clock lags");
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,6 +238,17 @@ async fn a_tag_that_another_process_invalidates_ends_its_own_entries_only() {
     world.other.invalidate_tag(&Tag::new("tens", 9)).await.unwrap();
     settle().await;
     assert_eq!(world.origins().await, [Origin::Near; 2], "nobody carries it");
+    // what is read again is placed as of now, and ends with what comes after
+    world.one.disconnect();
+    world.one.reconnect();
+    settle().await;
+    assert_eq!(world.read(2).await.1, Origin::Far);
+    world.other.invalidate_tag(&Tag::new("tens", 8)).await.unwrap();
+    settle().await;
+    assert_eq!(world.read(2).await.1, Origin::Near);
+    world.other.invalidate_tag(&Tag::new("tens", 2)).await.unwrap();
+    settle().await;
+    assert_eq!(world.read(2).await.1, Origin::Loaded);
     // more at once than any log holds
     for number in 100..400 {
         world.other.invalidate_tag(&Tag::new("tens", number)).await.unwrap();
@@ -245,7 +256,7 @@ async fn a_tag_that_another_process_invalidates_ends_its_own_entries_only() {
     world.other.invalidate_tag(&Tag::new("tens", 2)).await.unwrap();
     settle().await;
     assert_eq!(world.read(2).await.1, Origin::Loaded);
-    assert_eq!(world.cache.stats().near_flushes, 0);
+    assert_eq!(world.cache.stats().near_flushes, 1, "the cut");
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,3 +85,24 @@ impl Ended {
         renewed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_of_tags_is_forgotten_of_entries_first() {
+        let (near, ended) = (Generations::new(), Ended::default());
+        let tags = |from: usize, count: usize| -> Vec<Tag> {
+            (from..from + count).map(|number| Tag::new("number", number)).collect()
+        };
+        let mark = near.mark(&7);
+        ended.note(&tags(0, Ended::MOST), Stamp::new(1, 1), &near);
+        assert!(near.is_current(mark), "as many as are remembered");
+        ended.note(&tags(Ended::MOST, 1), Stamp::new(1, 2), &near);
+        assert!(!near.is_current(mark), "one more");
+        let mark = near.mark(&7);
+        ended.note(&tags(0, 1), Stamp::new(2, 1), &near);
+        assert!(!near.is_current(mark), "another ledger's");
+    }
+}
