@@ -157,7 +157,7 @@ async fn run(server: Weak<Server>) {
                 tracing::debug!(%failure, "changes are not told for a moment");
             }
             Err(failure) => {
-                tracing::warn!(%failure, "changes are not told: near entries are kept for a moment only")
+                tracing::warn!(%failure, "changes are not told: near entries are kept for the bound only");
             }
         }
         let longest = present.iter().map(|one| one.watcher.bound()).min().unwrap_or(PAUSES[1]).min(PAUSES[1]);
@@ -349,7 +349,8 @@ impl<'a> Session<'a> {
         }
         let is_first = std::mem::replace(&mut self.answered, self.beats) == 0;
         let last = std::mem::replace(&mut self.incarnations, answer.incarnations);
-        if !is_first && !(answer.is_continuous && last == self.incarnations) {
+        let is_same = answer.is_continuous && last == self.incarnations;
+        if !is_first && !is_same {
             return Err(Failure::new(FailureKind::Lost, "the server has forgotten, or is another"));
         }
         // of what a primary without slots is about to get, nobody would tell

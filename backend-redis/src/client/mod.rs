@@ -64,6 +64,7 @@ pub(crate) enum Heard {
     /// These keys were changed.
     Changed(Vec<Bytes>),
     /// All keys were.
+    #[cfg_attr(not(feature = "redis-rs"), allow(dead_code, reason = "fred does not tell"))]
     Flushed,
     /// A message in a channel.
     Message { channel: String, text: Bytes },
