@@ -16,7 +16,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -146,8 +145,8 @@ async fn run(server: Weak<Server>) {
     let mut pause = PAUSES[0];
     loop {
         let Some(server) = server.upgrade() else { return };
-        let began = Instant::now();
-        let ended = Session::run(&server).await;
+        let mut has_proven = false;
+        let ended = Session::run(&server, &mut has_proven).await;
         let present = server.hub.present();
         present.iter().for_each(|one| one.watcher.lost());
         match ended {
@@ -162,8 +161,7 @@ async fn run(server: Weak<Server>) {
         }
         let longest = present.iter().map(|one| one.watcher.bound()).min().unwrap_or(PAUSES[1]).min(PAUSES[1]);
         drop((server, present));
-        // one that lasted was none of many
-        pause = if began.elapsed() > longest { PAUSES[0] } else { (pause * 2).min(longest) };
+        pause = if has_proven { PAUSES[0] } else { (pause * 2).min(longest) };
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
     }
 }
@@ -188,11 +186,13 @@ struct Session<'a> {
     beats: u64,
     /// And of the last one that was answered.
     answered: u64,
+    /// The keys of this beat that have not been pushed.
+    beating: Vec<String>,
 }
 
 impl<'a> Session<'a> {
     /// Listens, beats and hands out, until nobody watches; an error is any doubt.
-    async fn run(server: &'a Server) -> Result<(), Failure> {
+    async fn run(server: &'a Server, has_proven: &mut bool) -> Result<(), Failure> {
         let topology = Topology::of(server).await?;
         let (hearer, heard) = mpsc::unbounded_channel();
         let listener = server.client.listen(hearer).await?;
@@ -207,6 +207,7 @@ impl<'a> Session<'a> {
             known,
             beats: 0,
             answered: 0,
+            beating: vec![],
         };
         if server.pushes == Pushes::Tracking {
             session.track(std::slice::from_ref(&session.prefix)).await?;
@@ -216,7 +217,7 @@ impl<'a> Session<'a> {
             let Some(bound) = present.iter().map(|one| one.watcher.bound()).min() else { return Ok(()) };
             session.listen_for(&present).await?;
             let next = Instant::now() + bound / 3;
-            session.beat(&present, bound).await?;
+            *has_proven |= session.beat(&present, bound).await?;
             drop(present);
             session.hand_out_until(next).await?;
         }
@@ -273,8 +274,8 @@ impl<'a> Session<'a> {
         count(self.server.run(&[asking_told(space)]).await.next()?)
     }
 
-    /// Proves that everything acknowledged before now has been handed out, if the servers answer.
-    async fn beat(&mut self, present: &[Present], bound: Duration) -> Result<(), Failure> {
+    /// Proves that everything acknowledged before now has been handed out, if the servers answer; says whether it did.
+    async fn beat(&mut self, present: &[Present], bound: Duration) -> Result<bool, Failure> {
         let asked: Vec<Timestamp> = present.iter().map(|one| one.watcher.now()).collect();
         let deadline = Instant::now() + bound;
         self.beats += 1;
@@ -286,28 +287,24 @@ impl<'a> Session<'a> {
                 Pushes::PubSub => present.iter().map(|one| Arc::clone(&one.space)).collect(),
             },
         };
-        let mut beating: Vec<String> = match self.server.pushes {
+        self.beating = match self.server.pushes {
             Pushes::Tracking => asking.keys.iter().map(|keys| keys[0].clone()).collect(),
             Pushes::PubSub => vec![],
         };
         let asking = asking.ask();
         tokio::pin!(asking);
         let mut answer: Option<Answer> = None;
-        while !answer.as_ref().is_some_and(|answer| beating.is_empty() && self.has_heard(&answer.told)) {
+        while !answer.as_ref().is_some_and(|answer| self.beating.is_empty() && self.has_heard(&answer.told)) {
             tokio::select! {
                 biased;
-                Some(heard) = self.heard.recv() => {
-                    if let ControlFlow::Break(beat) = self.hand_out(heard).await? {
-                        beating.retain(|waiting| *waiting != beat);
-                    }
-                }
+                Some(heard) = self.heard.recv() => self.hand_out(heard).await?,
                 answered = &mut asking, if answer.is_none() => match answered {
                     Ok(answered) => answer = Some(answered),
                     Err(failure) if self.beats - self.answered < MOST_UNANSWERED => {
                         // a server that is busy or away: nothing is proven, and nothing was missed as long as the listener
                         // is connected
                         tracing::debug!(%failure, "a heartbeat was not answered");
-                        return Ok(());
+                        return Ok(false);
                     }
                     Err(failure) => return Err(failure),
                 },
@@ -315,15 +312,16 @@ impl<'a> Session<'a> {
                     // what was written was not pushed: the listener is deaf
                     let is_deaf = answer.is_some() || self.beats - self.answered >= MOST_UNANSWERED;
                     let late = || Failure::new(FailureKind::Timeout, "a heartbeat is late");
-                    return if is_deaf { Err(late()) } else { Ok(()) };
+                    return if is_deaf { Err(late()) } else { Ok(false) };
                 }
             }
         }
-        let Some(answer) = answer else { return Ok(()) };
-        self.proves(answer)?.then(|| {
+        let Some(answer) = answer else { return Ok(false) };
+        let is_proven = self.proves(answer)?;
+        if is_proven {
             present.iter().zip(asked).for_each(|(one, asked)| one.watcher.proven(asked));
-        });
-        Ok(())
+        }
+        Ok(is_proven)
     }
 
     /// The key of this beat at a node, and those that may be there from the last ones: the last that was answered, or any
@@ -363,9 +361,7 @@ impl<'a> Session<'a> {
         while self.beats > 1 {
             tokio::select! {
                 biased;
-                Some(heard) = self.heard.recv() => {
-                    _ = self.hand_out(heard).await?;
-                }
+                Some(heard) = self.heard.recv() => self.hand_out(heard).await?,
                 () = self.server.hub.came.notified() => return Ok(()),
                 () = sleep_until(next) => return Ok(()),
             }
@@ -373,25 +369,24 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Tells whom it concerns. Breaks with the key of a beat.
-    async fn hand_out(&mut self, heard: Heard) -> Result<ControlFlow<String>, Failure> {
+    /// Tells whom it concerns.
+    async fn hand_out(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
             Heard::Changed(names) => {
-                let mut beat = ControlFlow::Continue(());
                 for name in names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
                     if name.starts_with(&self.prefix) {
-                        beat = ControlFlow::Break(name.to_owned());
+                        // the last beat's key is told too, when this one takes it away
+                        self.beating.retain(|waiting| waiting != name);
                     } else {
                         self.changed(name).await?;
                     }
                 }
-                return Ok(beat);
+                Ok(())
             }
-            Heard::Message { channel, text } => self.message(&channel, &text).await?,
-            Heard::Flushed => return Err(Failure::new(FailureKind::Lost, "the server was flushed")),
-            Heard::Lost => return Err(Failure::new(FailureKind::Lost, "a connection was lost")),
+            Heard::Message { channel, text } => self.message(&channel, &text).await,
+            Heard::Flushed => Err(Failure::new(FailureKind::Lost, "the server was flushed")),
+            Heard::Lost => Err(Failure::new(FailureKind::Lost, "a connection was lost")),
         }
-        Ok(ControlFlow::Continue(()))
     }
 
     async fn message(&mut self, channel: &str, text: &[u8]) -> Result<(), Failure> {

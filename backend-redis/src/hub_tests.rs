@@ -102,8 +102,17 @@ impl Runner for Fake {
                 return Err(Failure::new(FailureKind::Timeout, "no answer"));
             }
             Ok(if BEAT.is_run_by(command) {
-                if let (true, Arg::Bytes(key)) = (self.pushes.load(SeqCst), command.arguments[2]) {
-                    self.tell(Heard::Changed(vec![key.to_vec().into()]));
+                if self.pushes.load(SeqCst) {
+                    // the key that is written and those that are taken away, in the order of their names
+                    let keys = command.arguments[2..command.arguments.len() - 1].iter();
+                    let mut keys: Vec<_> = keys
+                        .filter_map(|key| match key {
+                            Arg::Bytes(key) => Some(bytes::Bytes::copy_from_slice(key)),
+                            Arg::Number(_) => None,
+                        })
+                        .collect();
+                    keys.sort();
+                    self.tell(Heard::Changed(keys));
                 }
                 Reply::Number(self.known.load(SeqCst))
             } else if INCARNATION.is_run_by(command) {

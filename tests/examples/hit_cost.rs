@@ -5,12 +5,13 @@
 //! where entries happen to lie in memory moves a figure by a tenth. Allocations are counted, not estimated.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use larder::{Cache, Codec, CodecId, IntoBackend, Origin, Result, Strategy, Tiered};
-use larder_memory::MemoryServer;
+use larder::{
+    Announce, Begun, Cache, CacheBackend, Direct, Entry, Fence, Filled, Guard, IntoBackend, Origin, Result,
+    Stamp, Strategy, Tag, Tiered, Timestamp, Watcher,
+};
 use larder_moka::Moka;
 use larder_quick::Quick;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -22,7 +23,7 @@ const BUILDS: usize = 5;
 const ROUNDS: usize = 6;
 
 /// Which contender each is compared with.
-const BARE: [usize; 5] = [0, 0, 0, 3, 3];
+const BARE: [usize; 6] = [0, 0, 0, 3, 3, 3];
 
 type Value = [u8; 200];
 
@@ -56,41 +57,92 @@ where
     cache
 }
 
-/// A value as its bytes.
+/// A far tier elsewhere: it takes what is filled, has no place in this process, and proves all the time that nothing changed.
 #[derive(Debug)]
-struct Plain;
+struct Elsewhere;
 
-impl Codec<Value> for Plain {
-    fn id(&self) -> CodecId {
-        CodecId::new(200)
+impl CacheBackend<u64, Value> for Elsewhere {
+    fn peek(&self, _: &u64, _: Timestamp) -> Option<Entry<Value>> {
+        None
     }
-    fn encode(&self, value: &Value) -> Result<Bytes> {
-        Ok(value.to_vec().into())
+    fn shared_name(&self, key: &u64) -> Option<String> {
+        Some(key.to_string())
     }
-    fn decode(&self, bytes: &Bytes) -> Result<Value> {
-        bytes[..].try_into().map_err(|_| larder::Error::codec("decode", "not 200 bytes"))
+    fn is_bounded(&self) -> bool {
+        true
+    }
+    fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
+        tokio::spawn(async move {
+            while let Some(watcher) = watcher.upgrade() {
+                watcher.proven(watcher.now());
+                tokio::time::sleep(watcher.bound() / 3).await;
+            }
+        });
+        true
+    }
+    async fn get(&self, _: &u64, _: Timestamp) -> Result<Option<Entry<Value>>> {
+        Ok(None)
+    }
+    async fn get_many(&self, keys: &[u64], _: Timestamp) -> Result<Vec<Option<Entry<Value>>>> {
+        Ok(vec![None; keys.len()])
+    }
+    async fn begin(&self, _: &u64, _: Announce, _: Timestamp) -> Result<Begun<Value>> {
+        Ok(Begun::Granted(Fence::created(1)))
+    }
+    async fn fill(&self, _: &u64, _: Fence, _: Entry<Value>, _: Timestamp) -> Result<Filled> {
+        Ok(Filled::Stored)
+    }
+    async fn renew(&self, _: &u64, _: Fence, _: Duration, _: Timestamp) -> Result<bool> {
+        Ok(true)
+    }
+    async fn release(&self, _: &u64, _: Fence, _: Timestamp) -> Result<()> {
+        Ok(())
+    }
+    async fn put(&self, _: &u64, _: Entry<Value>, _: Timestamp) -> Result<()> {
+        Ok(())
+    }
+    async fn remove(&self, _: &u64) -> Result<()> {
+        Ok(())
+    }
+    async fn remove_many(&self, _: &[u64]) -> Result<()> {
+        Ok(())
+    }
+    async fn clear(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn invalidate_tags(&self, _: &[Tag]) -> Result<Stamp> {
+        Ok(Stamp::new(1, 1))
+    }
+    async fn prune_tags(&self, _: u64) -> Result<usize> {
+        Ok(0)
+    }
+    async fn guard(&self, _: &u64, _: Guard, _: Timestamp) -> Result<()> {
+        Ok(())
+    }
+    async fn unguard(&self, _: &u64, _: Guard, _: Timestamp) -> Result<()> {
+        Ok(())
     }
 }
 
-/// Two tiers with all keys near, told of changes in the background.
-fn tiered(background: &Runtime) -> Cache<u64, Value> {
+/// Two tiers with all keys near, proven in the background.
+fn tiered<N>(background: &Runtime, near: N) -> Cache<u64, Value>
+where
+    N: IntoBackend<u64, Value> + Send + 'static,
+    N::Backend: Send + Sync,
+{
     background.block_on(async {
-        let far = MemoryServer::new().connect("one").encoded(Plain);
-        let cache = Cache::builder()
-            .namespace("hits")
-            .backend(Tiered::new(Quick::new(2 * KEYS), far))
-            .strategy(Strategy::aside(Duration::from_secs(3600)))
-            .build()
-            .expect("the parts fit together");
+        let tiers = Tiered::new(near, Direct(Elsewhere));
+        let cache =
+            Cache::builder().backend(tiers).strategy(Strategy::aside(Duration::from_secs(3600))).build();
+        let cache: Cache<u64, Value> = cache.expect("the parts fit together");
         let load = async |key: u64| {
             let loaded =
                 cache.get_or_load(&key, move || async move { Ok::<_, std::io::Error>([key as u8; 200]) });
             loaded.await.expect("it loads")
         };
-        load(0).await;
-        // until it is proven that changes are told
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        cache.clear().await.expect("a server in memory");
+        // what is placed before the first proof lives for a moment only
+        load(KEYS).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         for key in 0..KEYS {
             load(key).await;
         }
@@ -150,7 +202,8 @@ fn measure(keys: &[u64], figures: &mut Vec<Figures>) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let two_tiers = tiered(&background);
+    let quick_before_far = tiered(&background, Quick::new(2 * KEYS));
+    let moka_before_far = tiered(&background, Moka::new(2 * KEYS));
     let runtime = runtime();
     let get = |cache: &Cache<u64, Value>, keys: &[u64]| runtime.block_on(get_all(cache, keys));
     let contender = |name, read| Contender { name, read };
@@ -162,7 +215,7 @@ fn measure(keys: &[u64], figures: &mut Vec<Figures>) {
             }) as Read<'_>,
         ),
         contender("larder over quick_cache", Box::new(|keys: &[u64]| get(&quick, keys))),
-        contender("larder, two tiers", Box::new(|keys: &[u64]| get(&two_tiers, keys))),
+        contender("quick_cache before a far tier", Box::new(|keys: &[u64]| get(&quick_before_far, keys))),
         contender(
             "moka",
             Box::new(|keys: &[u64]| {
@@ -170,6 +223,7 @@ fn measure(keys: &[u64], figures: &mut Vec<Figures>) {
             }),
         ),
         contender("larder over moka", Box::new(|keys: &[u64]| get(&moka, keys))),
+        contender("moka before a far tier", Box::new(|keys: &[u64]| get(&moka_before_far, keys))),
     ];
     figures.resize_with(contenders.len(), Figures::default);
     for round in 0..=ROUNDS {
@@ -192,11 +246,11 @@ fn main() {
     for _ in 0..BUILDS {
         measure(&keys, &mut figures);
     }
-    println!("{:<26}{:>12}{:>14}{:>16}", "a hit through", "ns (median)", "x bare", "allocations");
+    println!("{:<31}{:>12}{:>14}{:>16}", "a hit through", "ns (median)", "x bare", "allocations");
     for (own, bare) in figures.iter().zip(BARE) {
         let bare = &figures[bare];
         let ratio = median(own.nanos.iter().zip(&bare.nanos).map(|(own, bare)| own / bare).collect());
         let (name, time, allocations) = (&own.name, median(own.nanos.clone()), own.allocations);
-        println!("{name:<26}{time:>12.0}{ratio:>14.2}{allocations:>16.4}");
+        println!("{name:<31}{time:>12.0}{ratio:>14.2}{allocations:>16.4}");
     }
 }
