@@ -151,6 +151,23 @@ pub(crate) struct Report {
     pub(crate) refused: u64,
 }
 
+impl Report {
+    fn since(self, before: &Self) -> Self {
+        Self {
+            reads: self.reads - before.reads,
+            writes: self.writes - before.writes,
+            unacknowledged: self.unacknowledged - before.unacknowledged,
+            near: self.near - before.near,
+            far: self.far - before.far,
+            stalest: self.stalest,
+            blind: self.blind - before.blind,
+            flushes: self.flushes - before.flushes,
+            pushes: self.pushes - before.pushes,
+            refused: self.refused - before.refused,
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = |part: u64| 100.0 * part as f64 / self.reads.max(1) as f64;
@@ -195,9 +212,11 @@ impl Processes {
         Self { caches: handles.iter().map(cache).collect(), truth }
     }
 
-    /// Reads and writes until `fault` is over.
+    /// Reads and writes until `fault` is over; the report tells of this run alone.
     pub(crate) async fn run(&self, fault: impl Future<Output = ()>) -> Report {
         self.truth.over.store(false, SeqCst);
+        self.truth.stalest.store(0, SeqCst);
+        let before = self.report();
         let mut tasks = tokio::task::JoinSet::new();
         for (process, cache) in self.caches.iter().enumerate() {
             for _ in 0..TASKS {
@@ -209,6 +228,11 @@ impl Processes {
         while let Some(ended) = tasks.join_next().await {
             ended.expect("nothing was too old");
         }
+        self.report().since(&before)
+    }
+
+    /// All runs together.
+    fn report(&self) -> Report {
         let stats: Vec<Stats> = self.caches.iter().map(Cache::stats).collect();
         let sum = |of: fn(&Stats) -> u64| stats.iter().map(of).sum();
         Report {
