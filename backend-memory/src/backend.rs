@@ -159,7 +159,12 @@ fn flipped(bytes: &Bytes) -> Bytes {
 }
 
 impl CacheBackend<StoreKey, Payload> for MemoryBackend {
-    fn peek(&self, _key: &StoreKey, _now: Timestamp) -> Option<Entry<Payload>> {
+    fn look<T>(
+        &self,
+        _key: &StoreKey,
+        _now: Timestamp,
+        _look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
+    ) -> Option<T> {
         // a server is elsewhere: this process knows nothing without asking
         None
     }

@@ -88,6 +88,7 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
+    #[inline]
     fn get(&self, key: &K) -> Option<Entry<V>> {
         self.entries.get(key).map(|kept| kept.entry)
     }

@@ -69,6 +69,7 @@ where
     V: Send + Sync + 'static,
     W: Weigher<K, V>,
 {
+    #[inline]
     fn get(&self, key: &K) -> Option<Entry<V>> {
         self.entries.get(key)
     }

@@ -131,7 +131,12 @@ where
     C: Codec<V>,
     N: Fn(&K) -> String + Send + Sync + 'static,
 {
-    fn peek(&self, _key: &K, _now: Timestamp) -> Option<Entry<V>> {
+    fn look<T>(
+        &self,
+        _key: &K,
+        _now: Timestamp,
+        _look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T> {
         None
     }
 

@@ -190,7 +190,12 @@ enum Announced {
 }
 
 impl CacheBackend<StoreKey, Payload> for RedisStore {
-    fn peek(&self, _key: &StoreKey, _now: Timestamp) -> Option<Entry<Payload>> {
+    fn look<T>(
+        &self,
+        _key: &StoreKey,
+        _now: Timestamp,
+        _look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
+    ) -> Option<T> {
         // a server is elsewhere: this process knows nothing without asking
         None
     }

@@ -12,7 +12,7 @@ use crate::source::{BatchSource, ConditionalSource, Source};
 use crate::strategy::Strategy;
 use crate::tag::Tag;
 use crate::tag_index::TagIndex;
-use crate::time::{Clock, SystemClock};
+use crate::time::{CacheClock, Clock, SystemClock};
 use crate::{Error, Result};
 
 /// The bound on calls to backends that have none of their own.
@@ -54,7 +54,7 @@ pub struct CacheBuilder<K, V> {
     tag_index: Option<TagIndex<K>>,
     backend_timeout: Option<Duration>,
     observer: Option<Arc<dyn Observer>>,
-    clock: Option<Arc<dyn Clock>>,
+    clock: CacheClock,
 }
 
 impl<K: Key, V: Value> CacheBuilder<K, V> {
@@ -69,7 +69,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
             tag_index: None,
             backend_timeout: None,
             observer: None,
-            clock: None,
+            clock: CacheClock::System(SystemClock::new()),
         }
     }
 
@@ -259,7 +259,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// ```
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
+        self.clock = CacheClock::Given(Arc::new(clock));
         self
     }
 
@@ -303,8 +303,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
             Some(name) => Scope::new(name)?,
             None => Scope::unnamed(),
         };
-        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let scope = scope.with_schema(schema).recording(Arc::clone(&recorder)).sharing(Arc::clone(&clock));
+        let scope = scope.with_schema(schema).recording(Arc::clone(&recorder)).sharing(clock.clone());
         let backend = open(&scope, backend_timeout)?;
         Ok(Cache::from_engine(Engine::new(
             backend,

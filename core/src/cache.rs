@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::backend::Guard;
 use crate::builder::CacheBuilder;
 use crate::engine::{Answer, Engine, Key, Load, Value};
+use crate::entry::Hit;
 use crate::error::BoxError;
 use crate::fetched::Fetched;
 use crate::observe::Stats;
@@ -79,8 +80,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
-        if let Some(entry) = self.engine.peek(key) {
-            return Ok(entry.into_value());
+        if let Some(Hit(value)) = self.engine.hit(key) {
+            return Ok(value);
         }
         Box::pin(async { Ok(self.read(key).await?.entry.into_value()) }).await
     }
@@ -233,8 +234,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         T: Into<Loaded<V>>,
         E: Into<BoxError>,
     {
-        if let Some(entry) = self.engine.peek(key) {
-            return Ok(entry.into_value());
+        if let Some(Hit(value)) = self.engine.hit(key) {
+            return Ok(value);
         }
         let loader = move || -> crate::engine::LoadFuture<V> {
             let load = loader();

@@ -30,12 +30,25 @@ pub struct Entry<V> {
     extra: Option<Arc<Extra>>,
 }
 
+/// All that a hit needs of an entry, in two registers: the value, or that there is none.
+pub(crate) struct Hit<V>(pub(crate) Option<Arc<V>>);
+
 /// What an entry carries besides its value and times.
 #[derive(Debug, Clone, Default)]
-struct Extra {
+pub(crate) struct Extra {
     tags: Box<[Tag]>,
     stamp: Stamp,
     validator: Option<Box<str>>,
+}
+
+impl Extra {
+    pub(crate) fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
 }
 
 /// Where and when a [`Tiered`](crate::Tiered) near tier placed an entry: a slot in 16 bits, a generation in 32, and whether
@@ -153,6 +166,7 @@ impl<V> Entry<V> {
     /// assert_eq!(*entry.into_value().unwrap(), "bread");
     /// ```
     #[must_use]
+    #[inline]
     pub fn into_value(self) -> Option<Arc<V>> {
         self.value
     }
@@ -242,6 +256,7 @@ impl<V> Entry<V> {
     /// assert!(!entry.is_alive(entry.expires()));
     /// ```
     #[must_use]
+    #[inline]
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now < self.expires || self.expires == Timestamp::NEVER
     }
@@ -367,7 +382,7 @@ impl<V> Entry<V> {
         tags.sort_unstable();
         tags.dedup();
         if !tags.is_empty() || !self.tags().is_empty() {
-            self.extra().tags = tags.into();
+            self.extra_mut().tags = tags.into();
         }
         self
     }
@@ -394,7 +409,7 @@ impl<V> Entry<V> {
     #[must_use]
     pub fn stamped(mut self, stamp: Stamp) -> Self {
         if !self.tags().is_empty() {
-            self.extra().stamp = stamp;
+            self.extra_mut().stamp = stamp;
         }
         self
     }
@@ -420,13 +435,18 @@ impl<V> Entry<V> {
     #[must_use]
     pub fn with_validator(mut self, validator: Option<Box<str>>) -> Self {
         if validator.is_some() || self.validator().is_some() {
-            self.extra().validator = validator;
+            self.extra_mut().validator = validator;
         }
         self
     }
 
-    fn extra(&mut self) -> &mut Extra {
+    fn extra_mut(&mut self) -> &mut Extra {
         Arc::make_mut(self.extra.get_or_insert_default())
+    }
+
+    #[inline]
+    pub(crate) fn extra(&self) -> Option<&Extra> {
+        self.extra.as_deref()
     }
 
     /// The same entry around another form of its value: for decorators that encode and decode.
@@ -466,11 +486,25 @@ impl<V> Entry<V> {
         self
     }
 
+    /// The entry, out of a place that is done with: an empty one is left.
+    pub(crate) fn take(&mut self) -> Self {
+        let empty = Self::new(None, Timestamp::ORIGIN, Duration::ZERO);
+        std::mem::replace(self, empty)
+    }
+
+    /// The value, out of a place that is done with.
+    #[inline]
+    pub(crate) fn take_hit(&mut self) -> Hit<V> {
+        Hit(self.value.take())
+    }
+
     /// Until when the entry is fresh and alive: a near tier may cap the life of an entry below its freshness.
+    #[inline]
     pub(crate) fn good_until(&self) -> Timestamp {
         self.fresh_until.min(self.expires)
     }
 
+    #[inline]
     pub(crate) fn mark(&self) -> Mark {
         self.mark
     }
@@ -482,6 +516,7 @@ impl<V> Entry<V> {
 }
 
 impl<V> Clone for Entry<V> {
+    #[inline]
     fn clone(&self) -> Self {
         let Self { value, fresh_until, expires, born, mark, extra } = self;
         Self {

@@ -43,8 +43,13 @@ impl Ledger {
     }
 
     /// Whether an entry that was stamped by this ledger still stands. One of another ledger is not for this one to judge.
+    #[inline]
     pub(crate) fn allows<V>(&self, entry: &Entry<V>) -> bool {
-        let (tags, stamp) = (entry.tags(), entry.stamp());
+        // what is not inlined is not given the entry, which would then have to be in memory for it
+        entry.extra().is_none_or(|extra| self.allows_tagged(extra.tags(), extra.stamp()))
+    }
+
+    fn allows_tagged(&self, tags: &[Tag], stamp: Stamp) -> bool {
         if tags.is_empty() || stamp.ledger() != self.id || stamp.count() == self.count.load(Ordering::SeqCst)
         {
             return true;

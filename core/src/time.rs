@@ -157,11 +157,11 @@ pub struct SystemClock {
 }
 
 #[cfg(target_os = "linux")]
+#[inline]
 fn read(id: rustix::time::ClockId) -> u64 {
     let time = rustix::time::clock_gettime(id);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+    // a monotonic clock counts from the machine's start: never below zero, and 584 years are too few to reach the end
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 #[cfg(target_os = "linux")]
@@ -180,6 +180,7 @@ impl Clock for SystemClock {
         Timestamp(read(rustix::time::ClockId::Monotonic).saturating_sub(self.origin))
     }
 
+    #[inline]
     fn recent(&self) -> Timestamp {
         Timestamp(read(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.origin))
     }
@@ -208,6 +209,34 @@ impl Clock for SystemClock {
 impl Default for SystemClock {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The clock of one cache: the machine's own without a detour, since every hit reads it.
+#[derive(Debug, Clone)]
+pub(crate) enum CacheClock {
+    System(SystemClock),
+    Given(Arc<dyn Clock>),
+}
+
+impl CacheClock {
+    pub(crate) fn as_dyn(&self) -> &dyn Clock {
+        match self {
+            Self::System(clock) => clock,
+            Self::Given(clock) => &**clock,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.as_dyn().now()
+    }
+
+    #[inline]
+    pub(crate) fn recent(&self) -> Timestamp {
+        match self {
+            Self::System(clock) => clock.recent(),
+            Self::Given(clock) => clock.recent(),
+        }
     }
 }
 

@@ -150,9 +150,14 @@ mod broken {
     }
 
     impl CacheBackend<String, String> for Broken {
-        fn peek(&self, key: &String, now: Timestamp) -> Option<Entry<String>> {
+        fn look<T>(
+            &self,
+            key: &String,
+            now: Timestamp,
+            look: impl FnOnce(&mut Entry<String>) -> Option<T>,
+        ) -> Option<T> {
             let now = if self.1 == Fault::ServesTheDead { Timestamp::ORIGIN } else { now };
-            self.0.peek(key, now)
+            self.0.look(key, now, look)
         }
         fn shared_name(&self, _key: &String) -> Option<String> {
             None

@@ -201,8 +201,14 @@ where
     B: CacheBackend<StoreKey, Payload>,
     C: Codec<V>,
 {
-    fn peek(&self, _key: &K, _now: Timestamp) -> Option<Entry<V>> {
-        // bytes are not peeked at: encoding the key and decoding the value is no work for the hit path
+    #[inline]
+    fn look<T>(
+        &self,
+        _key: &K,
+        _now: Timestamp,
+        _look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T> {
+        // bytes are not looked at: encoding the key and decoding the value is no work for the hit path
         None
     }
 

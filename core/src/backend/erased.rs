@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::Result;
-use crate::entry::Entry;
+use crate::entry::{Entry, Hit};
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
@@ -35,6 +35,14 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
     }
 }
 
+impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
+    /// What this process knows of `key`, if that is fresh for certain at a cheap reading of the clock.
+    #[inline]
+    pub(crate) fn peek_fresh(&self, key: &K, recent: Timestamp) -> Option<Hit<V>> {
+        self.0.peek_fresh_dyn(key, recent)
+    }
+}
+
 impl<K, V> Clone for Erased<K, V> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -50,7 +58,8 @@ impl<K, V> fmt::Debug for Erased<K, V> {
 /// The methods have names of their own: a twin with the same names would call itself for ever.
 #[async_trait]
 trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
-    fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
+    fn look_dyn(&self, key: &K, now: Timestamp, look: &mut dyn FnMut(&mut Entry<V>));
+    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Option<Hit<V>>;
     fn shared_name_dyn(&self, key: &K) -> Option<String>;
     fn is_bounded_dyn(&self) -> bool;
     fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool;
@@ -72,8 +81,15 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
 
 #[async_trait]
 impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBackend<K, V> for B {
-    fn peek_dyn(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
-        self.peek(key, now)
+    fn look_dyn(&self, key: &K, now: Timestamp, look: &mut dyn FnMut(&mut Entry<V>)) {
+        self.look(key, now, |entry| {
+            look(entry);
+            Some(())
+        });
+    }
+    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Option<Hit<V>> {
+        // all of the backend's layers are inlined here
+        self.look(key, recent, |entry| (entry.good_until() > recent.after_lag()).then(|| entry.take_hit()))
     }
     fn shared_name_dyn(&self, key: &K) -> Option<String> {
         self.shared_name(key)
@@ -129,8 +145,10 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
 }
 
 impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<K, V> {
-    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
-        self.0.peek_dyn(key, now)
+    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
+        let (mut look, mut seen) = (Some(look), None);
+        self.0.look_dyn(key, now, &mut |entry| seen = look.take().and_then(|look| look(entry)));
+        seen
     }
     fn shared_name(&self, key: &K) -> Option<String> {
         self.0.shared_name_dyn(key)

@@ -199,8 +199,11 @@ where
     V: Send + Sync + 'static,
     S: LocalStore<K, V>,
 {
-    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
-        self.store.get(key).filter(|entry| entry.is_alive(now) && self.ledger.allows(entry))
+    #[inline]
+    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
+        let mut found = self.store.get(key);
+        let entry = found.as_mut()?;
+        if entry.is_alive(now) && self.ledger.allows(entry) { look(entry) } else { None }
     }
 
     fn shared_name(&self, _key: &K) -> Option<String> {

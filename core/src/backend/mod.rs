@@ -67,10 +67,17 @@ use crate::time::Timestamp;
 /// }
 /// ```
 pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
-    /// What this process knows of `key` without asking anybody. `None` means "not known here", never "absent".
+    /// Gives `look` what this process knows of `key` without asking anybody, to take out of it what is wanted. `None` means
+    /// "not known here" (or that `look` said so), never "absent".
     ///
-    /// Never suspends and, for a typed local store, never allocates: this is the hit path.
-    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>>;
+    /// Never suspends and, for a typed local store, never allocates: this is the hit path. The entry is borrowed since moving
+    /// it through the layers of a backend costs as much as finding it.
+    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T>;
+
+    /// [`look`](Self::look), for the whole entry.
+    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+        self.look(key, now, |entry| Some(entry.take()))
+    }
 
     /// The name by which all processes of a shared store know `key`: what a [`LockProvider`](crate::LockProvider) locks.
     /// `None` when only this process sees the store.

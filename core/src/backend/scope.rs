@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::observe::{Event, Recorder};
-use crate::time::{Clock, SystemClock};
+use crate::time::{CacheClock, Clock, SystemClock};
 use crate::{Error, Result};
 
 /// The longest namespace.
@@ -25,7 +25,7 @@ pub struct Scope {
     name: Option<String>,
     schema: u32,
     recorder: Arc<Recorder>,
-    clock: Arc<dyn Clock>,
+    clock: CacheClock,
 }
 
 impl Scope {
@@ -60,7 +60,7 @@ impl Scope {
             name: None,
             schema: 0,
             recorder: Arc::default(),
-            clock: Arc::new(SystemClock::new()),
+            clock: CacheClock::System(SystemClock::new()),
         }
     }
 
@@ -105,11 +105,11 @@ impl Scope {
     /// ```
     #[must_use]
     pub fn timed(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = CacheClock::Given(Arc::new(clock));
         self
     }
 
-    pub(crate) fn sharing(mut self, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn sharing(mut self, clock: CacheClock) -> Self {
         self.clock = clock;
         self
     }
@@ -120,7 +120,7 @@ impl Scope {
     /// See [`timed`](Self::timed).
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
-        &*self.clock
+        self.clock.as_dyn()
     }
 
     pub(crate) fn recording(mut self, recorder: Arc<Recorder>) -> Self {

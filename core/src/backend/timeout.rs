@@ -84,8 +84,9 @@ where
     K: Sync + 'static,
     V: Send + Sync + 'static,
 {
-    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
-        self.inner.peek(key, now)
+    #[inline]
+    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
+        self.inner.look(key, now, look)
     }
     fn shared_name(&self, key: &K) -> Option<String> {
         self.inner.shared_name(key)

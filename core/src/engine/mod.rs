@@ -31,12 +31,12 @@ pub(crate) use self::read::Answer;
 use self::sequence::Sequence;
 pub(crate) use self::source::{Batched, Conditional, DynSource, Single};
 use crate::backend::{CacheBackend, Erased};
-use crate::entry::Entry;
+use crate::entry::{Entry, Hit};
 use crate::observe::{Event, Recorder, Stats};
 use crate::strategy::Strategy;
 use crate::tag::Tag;
 use crate::tag_index::TagIndex;
-use crate::time::{Clock, Timestamp};
+use crate::time::{CacheClock, Timestamp};
 use crate::{Error, ErrorKind, Result};
 
 /// What every key of a cache is. Implemented for all types that can be one.
@@ -84,7 +84,7 @@ pub(crate) struct Engine<K: Key, V> {
     backend: Erased<K, V>,
     source: Option<Arc<dyn DynSource<K, V>>>,
     strategy: Strategy<V>,
-    clock: Arc<dyn Clock>,
+    clock: CacheClock,
     recorder: Arc<Recorder>,
     flights: Arc<Flights<K, V>>,
     pending: Pending<K>,
@@ -103,7 +103,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         source: Option<Arc<dyn DynSource<K, V>>>,
         strategy: Strategy<V>,
         tagging: Tagging<K>,
-        clock: Arc<dyn Clock>,
+        clock: CacheClock,
         recorder: Arc<Recorder>,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -132,6 +132,18 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// The hit path: answers from this process's memory, or not at all.
     #[inline]
+    pub(crate) fn hit(&self, key: &K) -> Option<Hit<V>> {
+        if self.strategy.settings.early.is_none() && !self.pending.any() {
+            let hit = self.backend.peek_fresh(key, self.clock.recent());
+            if hit.is_some() {
+                self.recorder.near_hit();
+                return hit;
+            }
+        }
+        self.peek(key).map(|mut entry| entry.take_hit())
+    }
+
+    /// [`hit`](Self::hit), with the whole entry, judged to the nanosecond.
     pub(crate) fn peek(&self, key: &K) -> Option<Entry<V>> {
         if self.pending.any() && self.pending.holds(key) {
             return None;

@@ -55,12 +55,16 @@ impl Ended {
         self.last.store(0, Ordering::SeqCst);
     }
 
+    #[inline]
     pub(super) fn allows<V>(&self, entry: &Entry<V>) -> bool {
-        entry.tags().is_empty() || self.allows_tagged(entry)
+        // what is not inlined is not given the entry, which would then have to be in memory for it
+        entry.extra().is_none_or(|extra| self.allows_tagged(extra.tags(), extra.stamp()))
     }
 
-    fn allows_tagged<V>(&self, entry: &Entry<V>) -> bool {
-        let (tags, stamp) = (entry.tags(), entry.stamp());
+    fn allows_tagged(&self, tags: &[Tag], stamp: Stamp) -> bool {
+        if tags.is_empty() {
+            return true;
+        }
         let last = self.last.load(Ordering::SeqCst);
         if last == 0 {
             return true;

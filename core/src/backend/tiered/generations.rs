@@ -12,7 +12,7 @@ const _: () = assert!(SLOTS <= Mark::SLOTS);
 
 /// Counts the changes that this process knows of, for slots of keys.
 pub(super) struct Generations {
-    slots: Box<[AtomicU32]>,
+    slots: Box<[AtomicU32; SLOTS]>,
     hasher: RandomState,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Debug for Generations {
 
 impl Generations {
     pub(super) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(), hasher: RandomState::new() }
+        Self { slots: Box::new([const { AtomicU32::new(0) }; SLOTS]), hasher: RandomState::new() }
     }
 
     fn slot<N: Hash + ?Sized>(&self, name: &N) -> usize {
@@ -39,7 +39,7 @@ impl Generations {
 
     #[inline]
     pub(super) fn is_current(&self, mark: Mark) -> bool {
-        self.slots.get(mark.slot()).is_some_and(|counter| counter.load(Ordering::SeqCst) == mark.generation())
+        self.slots[mark.slot() % SLOTS].load(Ordering::SeqCst) == mark.generation()
     }
 
     pub(super) fn raise<N: Hash + ?Sized>(&self, name: &N) {
@@ -47,7 +47,7 @@ impl Generations {
     }
 
     pub(super) fn raise_all(&self) {
-        for slot in &self.slots {
+        for slot in &*self.slots {
             slot.fetch_add(1, Ordering::SeqCst);
         }
     }

@@ -278,10 +278,14 @@ where
     F: CacheBackend<K, V>,
     R: PlaceRule<K>,
 {
-    fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
+    #[inline]
+    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
         match self.rule.place(key) {
-            Place::Both => self.near.peek(key, now).filter(|entry| self.view.allows(entry, now)),
-            Place::NearOnly => self.near.peek(key, now),
+            Place::Both => self.near.look(key, now, |entry| match self.view.allows(entry, now) {
+                true => look(entry),
+                false => None,
+            }),
+            Place::NearOnly => self.near.look(key, now, look),
             Place::FarOnly => None,
         }
     }

@@ -9,7 +9,7 @@ use crate::backend::{Scope, Watcher};
 use crate::entry::{Entry, Mark};
 use crate::observe::Event;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
+use crate::time::{CLOCK_LAG, Timestamp};
 
 /// Judges near entries. Told of changes by this process, and by the far store as far as that can.
 #[derive(Debug)]
@@ -17,10 +17,10 @@ pub(super) struct View {
     pub(super) generations: Generations,
     pub(super) ended: Ended,
     bound: Duration,
-    /// The same in nanoseconds.
-    bound_nanos: u64,
     /// Everything acknowledged before this is known here, in nanoseconds of the clock; 0 when nothing ever was.
     proven: AtomicU64,
+    /// What follows for a hit: the first reading of the clock, which may lag, at which the last proof is too old.
+    unproven_from: AtomicU64,
     /// Until when the time without proof has been counted.
     counted: AtomicU64,
     scope: Scope,
@@ -32,8 +32,8 @@ impl View {
             generations: Generations::new(),
             ended: Ended::default(),
             bound,
-            bound_nanos: nanos(bound),
             proven: AtomicU64::new(0),
+            unproven_from: AtomicU64::new(0),
             counted: AtomicU64::new(0),
             scope,
         }
@@ -52,9 +52,7 @@ impl View {
     /// Whether all changes that were acknowledged a bound ago are known here.
     #[inline]
     pub(super) fn is_proven(&self, now: Timestamp) -> bool {
-        let proven = self.proven.load(Ordering::SeqCst);
-        // a reading of the clock may lag
-        proven != 0 && now.after_lag().as_nanos() <= proven.saturating_add(self.bound_nanos)
+        now.as_nanos() < self.unproven_from.load(Ordering::SeqCst)
     }
 
     /// The mark and the end of an entry that was asked for at `asked`, if it may be placed near at all.
@@ -77,15 +75,12 @@ impl View {
             return;
         }
         let now = now.as_nanos();
-        let from = proven.saturating_add(self.bound_nanos).max(self.counted.swap(now, Ordering::SeqCst));
+        let until = Timestamp::from_nanos(proven).saturating_add(self.bound).as_nanos();
+        let from = until.max(self.counted.swap(now, Ordering::SeqCst));
         if now > from {
             self.scope.record(&Event::Blind { elapsed: Duration::from_nanos(now - from) });
         }
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Watcher for View {
@@ -112,6 +107,8 @@ impl Watcher for View {
 
     fn proven(&self, since: Timestamp) {
         self.proven.fetch_max(since.as_nanos(), Ordering::SeqCst);
+        let last = since.saturating_add(self.bound).saturating_sub(CLOCK_LAG);
+        self.unproven_from.fetch_max(last.as_nanos().saturating_add(1), Ordering::SeqCst);
     }
 
     fn bound(&self) -> Duration {
