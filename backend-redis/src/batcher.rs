@@ -6,26 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use larder::{StoreKey, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::client::{Failure, FailureKind};
 use crate::lanes::{LANES, lane};
 use crate::names::Space;
-use crate::read::{Found, Raw, read};
+use crate::read::{Found, read};
 use crate::server::Server;
 
 /// The most keys of one command; more go out beside each other.
 const MOST: usize = 256;
-/// Values up to this size are gathered in one buffer.
-const SMALL: usize = 1 << 10;
 
 /// Collects the reads of tasks that run at the same time.
 ///
 /// The first to ask leads: it lets the other tasks run once, and then sends what has come together. Nobody waits for a
-/// timer, nor for a batch that is under way: a task that is alone sends at once, and under load batches form by themselves,
-/// since the answer to one wakes all of its askers together.
+/// timer, nor for a batch that is under way: under load batches form by themselves, since the answer to one wakes all of its
+/// askers together. Who was alone the last time, and finds nobody else's read under way, sends at once.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     server: Arc<Server>,
@@ -42,6 +39,31 @@ struct Lane {
     queue: Mutex<Queue>,
     /// The size of the last batch: its names in bytes, and how many they were.
     last: [AtomicUsize; 2],
+    /// Batches that are not answered yet.
+    under_way: AtomicUsize,
+}
+
+impl Lane {
+    /// Whether nobody else seems to read over this lane.
+    fn is_quiet(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0 && self.last[1].load(Ordering::Relaxed) == 1
+    }
+}
+
+/// A batch that is under way, however that ends.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +133,10 @@ impl Batcher {
     }
 
     async fn send(self: Arc<Self>, lane: usize, now: Timestamp) {
-        tokio::task::yield_now().await;
+        if !self.lanes[lane].is_quiet() {
+            tokio::task::yield_now().await;
+        }
+        let _under_way = UnderWay::begin(&self.lanes[lane].under_way);
         // made outside of the lock
         let last = &self.lanes[lane].last;
         let room = Batch::with_room_for(last[0].load(Ordering::Relaxed), last[1].load(Ordering::Relaxed));
@@ -124,34 +149,15 @@ impl Batcher {
         last[1].store(batch.askers.len(), Ordering::Relaxed);
         let names = batch.names();
         let read = |names| read(&self.server, &self.space, self.strict, names, now);
-        let mut found = match names.len() {
+        let found = match names.len() {
             ..=MOST => read(&names).await,
             _ => futures_util::future::join_all(names.chunks(MOST).map(read)).await.concat(),
         };
-        gather(&mut found);
         for (asker, found) in batch.askers.into_iter().zip(found) {
             // who gave up does not care
             _ = asker.answer.send(found);
         }
     }
-}
-
-/// Puts small values into one buffer. Each came in an allocation made by the connection's thread, and would be freed by its
-/// reader's: at a hundred thousand a second the allocator's locks cost more than the copy.
-fn gather(found: &mut [Found]) {
-    let (count, size) = small(found).fold((0, 0), |(count, size), raw| (count + 1, size + raw.bytes.len()));
-    if count < 2 {
-        return;
-    }
-    let mut all = BytesMut::with_capacity(size);
-    small(found).for_each(|raw| all.extend_from_slice(&raw.bytes));
-    let mut all = all.freeze();
-    small(found).for_each(|raw| raw.bytes = all.split_to(raw.bytes.len()));
-}
-
-fn small(found: &mut [Found]) -> impl Iterator<Item = &mut Raw> {
-    let raws = found.iter_mut().filter_map(|found| found.as_mut().ok()?.as_mut());
-    raws.filter(|raw| raw.bytes.len() <= SMALL)
 }
 
 /// A batch that is sent whatever becomes of the caller who leads it: when that one is dropped, a task goes on.

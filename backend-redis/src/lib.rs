@@ -29,6 +29,9 @@
 //! A hit takes one, `get_many` one (in a cluster one to each node, at once), a miss three: the read, the announcement, the
 //! fill. Reads that tasks ask for at the same time travel together as one `MGET`; a task that is alone waits for nobody.
 //!
+//! To a server without TLS (given by URL, as a `redis::Client`, or found by sentinels) commands go over a socket of this crate's
+//! own, which costs half of what the client library does; clusters and TLS are the library's.
+//!
 //! # What is in Redis
 //! `<ns>` is the namespace (`product`, `staging:product`, `product@2`), `<key>` is [`larder::StoreKey::as_str`].
 //!

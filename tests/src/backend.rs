@@ -189,7 +189,9 @@ pub async fn an_overwrite_leaves_nothing_of_before<F: Fixture>(fixture: F) {
     let short = 2 * fixture.time().slack();
     let now = fixture.time().now();
     bench.put("a", Entry::new(None, now, Duration::MAX).with_load_cost(MINUTE)).await;
-    bench.put("a", bench.entry("bread", short)).await;
+    let bread = bench.entry("bread", short);
+    let now = fixture.time().now();
+    bench.put("a", bread).await;
     let entry = bench.get("a").await.expect("stored");
     assert_eq!(entry.value().map(|value| value.as_str()), Some("bread"));
     assert_eq!(entry.load_cost(), Duration::ZERO);

@@ -2,10 +2,14 @@
 
 #[cfg(feature = "fred")]
 mod fred;
+#[cfg(feature = "redis-rs")]
+mod gather;
 mod link;
 mod messages;
 #[cfg(feature = "redis-rs")]
 mod redis_rs;
+#[cfg(feature = "redis-rs")]
+mod wire;
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -58,8 +62,8 @@ pub(crate) trait Listener: Runner {
 /// Where it is told what a listener hears. Never waits.
 pub(crate) type Hearer = mpsc::UnboundedSender<Heard>;
 
-/// What a listener hears.
-#[derive(Debug)]
+/// What is heard over a connection.
+#[derive(Debug, PartialEq)]
 pub(crate) enum Heard {
     /// These keys were changed.
     Changed(Vec<Bytes>),

@@ -13,7 +13,9 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerError, Value};
 
+use super::gather::gather;
 use super::link::{Link, Tolerance};
+use super::wire::{self, Wire};
 use super::{
     Arg, Client, Command, Failure, FailureKind, Heard, Hearer, Listener, Messages, Reply, Runner, kind_of,
 };
@@ -29,6 +31,8 @@ pub(crate) enum Dial {
 
 #[derive(Clone)]
 enum Connection {
+    /// To a server without TLS: what needs no more than a socket.
+    Wire(Wire),
     Node(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -75,9 +79,8 @@ impl RedisRs {
 async fn connected(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Result<Connection, Failure> {
     let heard = messages.clone();
     let connection = dialed(&dial, move |push| hear(&heard, push), limit).await?;
-    let mut fresh = connection.clone();
     for name in messages.names() {
-        fresh.subscribe(&name).await.map_err(failure)?;
+        connection.clone().subscribe(&name).await?;
     }
     messages.wake_all();
     Ok(connection)
@@ -86,57 +89,68 @@ async fn connected(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Resu
 /// Connects; `heard` is called with what is pushed, on the connection's own task, and must not wait.
 async fn dialed(
     dial: &Dial,
-    heard: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
+    heard: impl Fn(Heard) + Clone + Send + Sync + 'static,
     limit: Duration,
 ) -> Result<Connection, Failure> {
-    let pushed = heard.clone();
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(limit))
-        .set_response_timeout(None)
-        .set_push_sender(move |push: PushInfo| -> Result<(), ()> {
-            pushed(push);
-            Ok(())
-        });
     let connecting = async {
-        Ok(match dial {
-            Dial::Node(client) => {
-                Connection::Node(client.get_multiplexed_async_connection_with_config(&config).await?)
-            }
+        match dial {
+            Dial::Node(client) => node(client, heard, limit).await,
             Dial::Sentinel(build) => {
-                Connection::Node(build()?.get_async_connection_with_config(&config).await?)
+                let client = build().map_err(failure)?.async_get_client().await.map_err(failure)?;
+                node(&client, heard, limit).await
             }
             Dial::Cluster(client) => {
-                let config = ClusterConfig::new().set_connection_timeout(limit).set_push_sender(
-                    move |push: PushInfo| -> Result<(), ()> {
-                        heard(push);
-                        Ok(())
-                    },
-                );
-                Connection::Cluster(client.get_async_connection_with_config(config).await?)
+                let config =
+                    ClusterConfig::new().set_connection_timeout(limit).set_push_sender(telling(heard));
+                let connection = client.get_async_connection_with_config(config).await;
+                Ok(Connection::Cluster(connection.map_err(failure)?))
             }
-        })
+        }
     };
     match tokio::time::timeout(limit, connecting).await {
-        Ok(connection) => connection.map_err(failure),
+        Ok(connection) => connection,
         Err(_elapsed) => Err(Failure::new(FailureKind::Timeout, format!("no connection within {limit:?}"))),
     }
 }
 
-/// What a push means to waiters of locks.
-fn hear(messages: &Messages, push: PushInfo) {
-    match push.kind {
-        PushKind::Message => {
-            if let Some(message) = redis::Msg::from_push_info(push) {
-                messages.arrived(message.get_channel_name());
-            }
-        }
-        PushKind::Disconnection => messages.wake_all(),
-        _ => {}
+/// Connects to one server.
+async fn node(
+    client: &redis::Client,
+    heard: impl Fn(Heard) + Clone + Send + Sync + 'static,
+    limit: Duration,
+) -> Result<Connection, Failure> {
+    let info = client.get_connection_info();
+    if wire::is_plain(info) {
+        return wire::connect(info, heard).await.map(Connection::Wire);
+    }
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(limit))
+        .set_response_timeout(None)
+        .set_push_sender(telling(heard));
+    let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+    connection.map(Connection::Node).map_err(failure)
+}
+
+/// What a client library is to do with what is pushed.
+fn telling(heard: impl Fn(Heard)) -> impl Fn(PushInfo) -> Result<(), ()> {
+    move |push| {
+        told(push).into_iter().for_each(&heard);
+        Ok(())
     }
 }
 
-/// What a push means to a listener.
-fn heard(push: PushInfo) -> Option<Heard> {
+/// What is heard means to waiters of locks.
+#[allow(clippy::needless_pass_by_value, reason = "as all who hear take it")]
+fn hear(messages: &Messages, heard: Heard) {
+    match heard {
+        Heard::Message { channel, .. } => messages.arrived(&channel),
+        Heard::Lost => messages.wake_all(),
+        Heard::Changed(_) | Heard::Flushed => {}
+    }
+}
+
+/// What a push means.
+fn told(push: PushInfo) -> Option<Heard> {
     match push.kind {
         PushKind::Invalidate => {
             let names = push.data.into_iter().map(|keys| match keys {
@@ -183,7 +197,7 @@ impl Listener for Listening {
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
         let mut connection = self.connection.clone();
         match tokio::time::timeout(self.limit, connection.subscribe(channel)).await {
-            Ok(subscribed) => subscribed.map_err(failure),
+            Ok(subscribed) => subscribed,
             Err(_elapsed) => {
                 Err(Failure::new(FailureKind::Timeout, format!("no answer within {:?}", self.limit)))
             }
@@ -192,23 +206,35 @@ impl Listener for Listening {
 }
 
 impl Connection {
-    async fn subscribe(&mut self, channel: &str) -> Result<(), RedisError> {
+    async fn subscribe(&mut self, channel: &str) -> Result<(), Failure> {
         match self {
-            Self::Node(connection) => connection.subscribe(channel).await,
-            Self::Cluster(connection) => connection.subscribe(channel).await,
+            Self::Wire(wire) => wire.subscription("SUBSCRIBE", channel).await,
+            Self::Node(connection) => connection.subscribe(channel).await.map_err(failure),
+            Self::Cluster(connection) => connection.subscribe(channel).await.map_err(failure),
         }
     }
 
-    async fn unsubscribe(&mut self, channel: &str) -> Result<(), RedisError> {
+    async fn unsubscribe(&mut self, channel: &str) -> Result<(), Failure> {
         match self {
-            Self::Node(connection) => connection.unsubscribe(channel).await,
-            Self::Cluster(connection) => connection.unsubscribe(channel).await,
+            Self::Wire(wire) => wire.subscription("UNSUBSCRIBE", channel).await,
+            Self::Node(connection) => connection.unsubscribe(channel).await.map_err(failure),
+            Self::Cluster(connection) => connection.unsubscribe(channel).await.map_err(failure),
         }
     }
 
     /// The outer error is the connection's, the inner ones the commands' own.
     async fn run(self, commands: &[Command<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        if let Self::Wire(wire) = self {
+            return wire.run(commands).await;
+        }
+        let mut answers = self.run_by_library(commands).await?;
+        gather(&mut answers);
+        Ok(answers)
+    }
+
+    async fn run_by_library(self, commands: &[Command<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
         match (self, commands) {
+            (Self::Wire(wire), commands) => wire.run(commands).await,
             (Self::Node(mut connection), [command]) => {
                 let answer = connection.send_packed_command(&packed(command)).await;
                 Ok(vec![Ok(reply(answer.map_err(failure)?)?)])
@@ -329,7 +355,7 @@ impl Client for RedisRs {
     async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
         self.links[0]
             .within(self.timing.command, async |mut connection: Connection| {
-                connection.subscribe(channel).await.map_err(failure)
+                connection.subscribe(channel).await
             })
             .await
     }
@@ -337,15 +363,15 @@ impl Client for RedisRs {
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure> {
         self.links[0]
             .within(self.timing.command, async |mut connection: Connection| {
-                connection.unsubscribe(channel).await.map_err(failure)
+                connection.unsubscribe(channel).await
             })
             .await
     }
 
     async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
-        let tell = move |push| {
+        let tell = move |heard| {
             // who hears no more is about to close the connection
-            _ = heard(push).map(|heard| hearer.send(heard));
+            _ = hearer.send(heard);
         };
         let connection = dialed(&self.dial, tell, self.timing.connect).await?;
         Ok(Arc::new(Listening { connection, limit: self.timing.command }))

@@ -71,6 +71,8 @@ pub trait Codec<V>: Debug + Send + Sync + 'static {
 
     /// The value of these bytes. Bytes come from outside: whatever they hold, this must not panic nor allocate without bound.
     ///
+    /// They may be a slice of a larger buffer, such as that of a whole reply: copy what is small and kept for long.
+    ///
     /// # Errors
     /// When the bytes are not such a value; the cache then loads it anew.
     fn decode(&self, bytes: &Bytes) -> Result<V>;

@@ -1,0 +1,66 @@
+//! How a connection is made.
+
+use redis::{ConnectionAddr, ConnectionInfo};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Sending, Wire};
+use crate::client::{Arg, Command, Failure, FailureKind, Heard};
+
+/// Whether a server is reached without TLS.
+pub(in crate::client) fn is_plain(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_))
+}
+
+/// Connects, logs in, and chooses the database.
+pub(in crate::client) async fn connect(
+    info: &ConnectionInfo,
+    heard: impl Fn(Heard) + Send + 'static,
+) -> Result<Wire, Failure> {
+    let wire = open(info, heard).await.map_err(|error| {
+        let message = format!("no connection to {}", info.addr());
+        Failure::new(FailureKind::Lost, message).because(error)
+    })?;
+    greet(&wire, info).await?;
+    Ok(wire)
+}
+
+async fn open(info: &ConnectionInfo, heard: impl Fn(Heard) + Send + 'static) -> std::io::Result<Wire> {
+    match info.addr() {
+        ConnectionAddr::Unix(path) => {
+            let (receiving, sending) = UnixStream::connect(path).await?.into_split();
+            Ok(Wire::over(Sending::Unix(sending), receiving, heard))
+        }
+        ConnectionAddr::Tcp(host, port) => {
+            let socket = TcpStream::connect((host.as_str(), *port)).await?;
+            // batches are made before, and none waits for another
+            socket.set_nodelay(true)?;
+            let (receiving, sending) = socket.into_split();
+            Ok(Wire::over(Sending::Tcp(sending), receiving, heard))
+        }
+        _ => Err(std::io::ErrorKind::Unsupported.into()),
+    }
+}
+
+async fn greet(wire: &Wire, info: &ConnectionInfo) -> Result<(), Failure> {
+    let settings = info.redis_settings();
+    let mut hello = vec![Arg::Number(3)];
+    if let Some(password) = settings.password() {
+        hello.extend(["AUTH", settings.username().unwrap_or("default"), password].map(Arg::from));
+    }
+    let command = |name, arguments| Command { name, arguments, key: "" };
+    let mut commands = vec![command("HELLO", hello)];
+    if settings.db() != 0 {
+        commands.push(command("SELECT", vec![Arg::Number(settings.db())]));
+    }
+    let asked = commands.len();
+    if !settings.skip_set_lib_name() {
+        let name = ["SETINFO", "LIB-NAME", "larder"].map(Arg::from);
+        commands.push(command("CLIENT", name.into()));
+    }
+    let answers = wire.run(&commands).await?;
+    // servers before version 7.2 do not want to know the name
+    for answer in answers.into_iter().take(asked) {
+        answer?;
+    }
+    Ok(())
+}

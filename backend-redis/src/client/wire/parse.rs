@@ -1,0 +1,353 @@
+//! What a server says, in RESP3 (<https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>).
+
+use bytes::Bytes;
+
+use super::strange;
+use crate::client::{Failure, FailureKind, Heard, Reply, kind_of};
+
+/// The longest line: of an error, a status or a number.
+const LONGEST_LINE: usize = 64 << 10;
+/// The longest string that a Redis keeps.
+const LONGEST_STRING: usize = 512 << 20;
+/// How deep lists may be in each other.
+const DEEPEST: usize = 16;
+
+/// What is at the front of the bytes that have come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    /// A whole frame of so many bytes.
+    Whole(usize),
+    /// A part of one that has at least so many.
+    Part(usize),
+}
+
+/// Something whole that a server said.
+#[derive(Debug)]
+pub(super) enum Frame {
+    Answer(Result<Reply, Failure>),
+    /// A subscription began or ended.
+    Confirmed,
+    Heard(Heard),
+    /// Nothing that anybody here waits for.
+    Other,
+}
+
+/// Finds the end of the first frame, without looking at more than the heads of its parts.
+pub(super) fn front(bytes: &[u8]) -> Result<Front, Failure> {
+    let (mut at, mut left) = (0, 1usize);
+    while left > 0 {
+        let Some(line) = line(&bytes[at.min(bytes.len())..])? else {
+            // each part has three bytes at least
+            let needed = at.saturating_add(left.saturating_mul(3));
+            return Ok(Front::Part(needed.max(bytes.len() + 1)));
+        };
+        at += line.len() + 2;
+        left -= 1;
+        match Head::of(line)? {
+            Head::Line(_) | Head::Null => {}
+            Head::String(size) => at += size + 2,
+            Head::List(parts) => left = left.saturating_add(parts),
+        }
+    }
+    Ok(if at <= bytes.len() { Front::Whole(at) } else { Front::Part(at) })
+}
+
+/// The line at the front, without its end.
+fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Failure> {
+    // what no frame begins with is found at once, not when a line is over
+    if let Some(&kind) = bytes.first()
+        && !b"+-:$*_#,(!=%~>|".contains(&kind)
+    {
+        return Err(strange(format_args!("a frame that begins with {:?}", char::from(kind))));
+    }
+    match bytes.iter().take(LONGEST_LINE).position(|&byte| byte == b'\r') {
+        Some(end) => Ok(Some(&bytes[..end]).filter(|_| end + 1 < bytes.len())),
+        None if bytes.len() >= LONGEST_LINE => Err(strange("a line without an end")),
+        None => Ok(None),
+    }
+}
+
+/// What the first line of a frame says of it.
+enum Head<'a> {
+    /// All there is, after its first byte.
+    Line(&'a [u8]),
+    Null,
+    /// So many bytes follow, and an end of line.
+    String(usize),
+    /// So many frames follow.
+    List(usize),
+}
+
+impl<'a> Head<'a> {
+    fn of(line: &'a [u8]) -> Result<Self, Failure> {
+        let (&kind, rest) = line.split_first().ok_or_else(|| strange("an empty line"))?;
+        let parts = |each: usize, more: usize| match count(rest)? {
+            None => Ok(Self::Null),
+            Some(count) => Ok(Self::List(count.saturating_mul(each).saturating_add(more))),
+        };
+        match kind {
+            b'+' | b'-' | b':' | b'#' | b',' | b'(' => Ok(Self::Line(rest)),
+            b'_' => Ok(Self::Null),
+            b'$' | b'!' | b'=' => match count(rest)? {
+                None => Ok(Self::Null),
+                Some(size) if size > LONGEST_STRING => Err(strange(format_args!("a string of {size} bytes"))),
+                Some(size) => Ok(Self::String(size)),
+            },
+            b'*' | b'~' | b'>' => parts(1, 0),
+            b'%' => parts(2, 0),
+            // attributes are followed by what they are of
+            b'|' => parts(2, 1),
+            _ => Err(strange(format_args!("a frame that begins with {:?}", char::from(kind)))),
+        }
+    }
+}
+
+/// A length; `None` for that of nothing, -1.
+fn count(digits: &[u8]) -> Result<Option<usize>, Failure> {
+    if digits == b"-1" {
+        return Ok(None);
+    }
+    let add = |sum: usize, &digit: &u8| match digit {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(usize::from(digit - b'0')),
+        _ => None,
+    };
+    let count = if digits.is_empty() { None } else { digits.iter().try_fold(0, add) };
+    count.map(Some).ok_or_else(|| strange(format_args!("{:?} as a length", String::from_utf8_lossy(digits))))
+}
+
+/// Takes a whole frame apart. Its strings are slices of it.
+pub(super) fn frame(bytes: &Bytes) -> Result<Frame, Failure> {
+    let mut reading = Reading { bytes, at: 0 };
+    if bytes.first() != Some(&b'>') {
+        return Ok(Frame::Answer(reading.reply(0)?));
+    }
+    let parts = reading.reply(0)?.and_then(Reply::list);
+    Ok(parts.map_or(Frame::Other, |parts| pushed(parts).unwrap_or(Frame::Other)))
+}
+
+/// What a push means.
+fn pushed(parts: Vec<Reply>) -> Option<Frame> {
+    let mut parts = parts.into_iter();
+    let kind = parts.next()?.bytes().ok()??;
+    Some(match &kind[..] {
+        b"invalidate" => Frame::Heard(match parts.next()? {
+            Reply::List(keys) => {
+                Heard::Changed(keys.into_iter().map(|key| key.bytes().ok()?).collect::<Option<_>>()?)
+            }
+            _ => Heard::Flushed,
+        }),
+        b"message" => {
+            let channel = String::from_utf8_lossy(&parts.next()?.bytes().ok()??).into_owned();
+            Frame::Heard(Heard::Message { channel, text: parts.next()?.bytes().ok()?? })
+        }
+        b"subscribe" | b"unsubscribe" => Frame::Confirmed,
+        _ => Frame::Other,
+    })
+}
+
+/// A frame that is whole, and how far it has been read.
+struct Reading<'a> {
+    bytes: &'a Bytes,
+    at: usize,
+}
+
+impl Reading<'_> {
+    fn slice(&mut self, size: usize) -> Result<Bytes, Failure> {
+        let end = self.at + size;
+        if end > self.bytes.len() {
+            return Err(strange("a string that is shorter than it says"));
+        }
+        let slice = self.bytes.slice(self.at..end);
+        self.at = end;
+        Ok(slice)
+    }
+
+    /// The inner error is what the server says, or a part of what it says.
+    fn reply(&mut self, depth: usize) -> Result<Result<Reply, Failure>, Failure> {
+        if depth > DEEPEST {
+            return Err(strange("lists in lists without end"));
+        }
+        let bytes = self.bytes;
+        let line = line(&bytes[self.at..])?.ok_or_else(|| strange("a line without an end"))?;
+        let begin = self.at;
+        self.at += line.len() + 2;
+        let kind = line[0];
+        Ok(match Head::of(line)? {
+            Head::Null => Ok(Reply::Nil),
+            Head::Line(text) => match kind {
+                b'-' => Err(failed(text)),
+                b':' => Ok(Reply::Number(number(text)?)),
+                b'#' => Ok(Reply::Number(i64::from(text == b"t"))),
+                _ => Ok(Reply::Bytes(bytes.slice(begin + 1..begin + 1 + text.len()))),
+            },
+            Head::String(size) => {
+                let text = self.slice(size)?;
+                self.at += 2;
+                match kind {
+                    b'!' => Err(failed(&text)),
+                    // three letters say what the text is written in
+                    b'=' => Ok(Reply::Bytes(text.slice(text.len().min(4)..))),
+                    _ => Ok(Reply::Bytes(text)),
+                }
+            }
+            Head::List(count) => {
+                let list = self.list(count, depth)?;
+                if kind == b'|' {
+                    list.map(|mut parts| parts.pop().unwrap_or(Reply::Nil))
+                } else {
+                    list.map(Reply::List)
+                }
+            }
+        })
+    }
+
+    fn list(&mut self, count: usize, depth: usize) -> Result<Result<Vec<Reply>, Failure>, Failure> {
+        // what was found whole has three bytes for each of its parts
+        let mut parts = Vec::with_capacity(count.min(self.bytes.len() / 3));
+        let mut failed = None;
+        for _ in 0..count {
+            match self.reply(depth + 1)? {
+                Ok(part) => parts.push(part),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        Ok(failed.map_or(Ok(parts), Err))
+    }
+}
+
+fn number(text: &[u8]) -> Result<i64, Failure> {
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| strange(format_args!("{:?} as a number", String::from_utf8_lossy(text))))
+}
+
+/// What a server's error means: its first word says.
+fn failed(text: &[u8]) -> Failure {
+    let text = String::from_utf8_lossy(text);
+    let code = text.split(' ').next().unwrap_or_default();
+    // what servers before version 6 say to the first command of RESP3
+    let is_old = text.starts_with("ERR unknown command") && text.to_ascii_uppercase().contains("HELLO");
+    let kind = if is_old { FailureKind::Refused } else { kind_of(code) };
+    Failure::new(kind, text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(text: &str) -> Result<Reply, Failure> {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        assert_eq!(front(&bytes).unwrap(), Front::Whole(bytes.len()), "{text:?}");
+        match frame(&bytes).unwrap() {
+            Frame::Answer(answer) => answer,
+            other => panic!("{text:?} was taken for {other:?}"),
+        }
+    }
+
+    fn text(text: &'static str) -> Reply {
+        Reply::Bytes(text.into())
+    }
+
+    #[test]
+    fn each_kind_of_answer_is_understood() {
+        for (sent, expected) in [
+            ("+OK\r\n", text("OK")),
+            (":-12\r\n", Reply::Number(-12)),
+            ("$5\r\na\r\nbc\r\n", text("a\r\nbc")),
+            ("$0\r\n\r\n", text("")),
+            ("$-1\r\n", Reply::Nil),
+            ("*-1\r\n", Reply::Nil),
+            ("_\r\n", Reply::Nil),
+            ("#t\r\n", Reply::Number(1)),
+            (",1.5\r\n", text("1.5")),
+            ("=7\r\ntxt:abc\r\n", text("abc")),
+            ("*0\r\n", Reply::List(vec![])),
+            ("*2\r\n$1\r\na\r\n*1\r\n_\r\n", Reply::List(vec![text("a"), Reply::List(vec![Reply::Nil])])),
+            ("%1\r\n+a\r\n:1\r\n", Reply::List(vec![text("a"), Reply::Number(1)])),
+            ("~1\r\n:1\r\n", Reply::List(vec![Reply::Number(1)])),
+            ("|1\r\n+ttl\r\n:1\r\n$1\r\na\r\n", text("a")),
+        ] {
+            assert_eq!(answer(sent).unwrap(), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn errors_are_what_their_first_word_says() {
+        for (sent, kind) in [
+            ("-NOSCRIPT No matching script\r\n", FailureKind::NoScript),
+            ("-ERR unknown command 'HELLO', with args\r\n", FailureKind::Refused),
+            ("!21\r\nSYNTAX invalid syntax\r\n", FailureKind::Server),
+            ("*2\r\n+a\r\n-LOADING\r\n", FailureKind::Busy),
+        ] {
+            assert_eq!(answer(sent).unwrap_err().kind, kind, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn pushes_are_told_apart() {
+        for (sent, expected) in [
+            (">2\r\n+invalidate\r\n*1\r\n$1\r\na\r\n", Frame::Heard(Heard::Changed(vec!["a".into()]))),
+            (">2\r\n+invalidate\r\n_\r\n", Frame::Heard(Heard::Flushed)),
+            (
+                ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nt\r\n",
+                Frame::Heard(Heard::Message { channel: "c".into(), text: "t".into() }),
+            ),
+            (">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", Frame::Confirmed),
+            (">1\r\n+news\r\n", Frame::Other),
+        ] {
+            let found = frame(&Bytes::copy_from_slice(sent.as_bytes())).unwrap();
+            assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error_as_soon_as_it_shows() {
+        let deep = "*1\r\n".repeat(DEEPEST + 2) + "_\r\n";
+        for sent in ["HTTP/1.1 400", "$x\r\n", "$\r\n", "*99999999999999999999\r\n", "$600000000\r\n", "\r\n"]
+        {
+            assert_eq!(front(sent.as_bytes()).unwrap_err().kind, FailureKind::Refused, "{sent:?}");
+        }
+        assert!(front(&[b'+'; LONGEST_LINE]).is_err());
+        assert!(frame(&deep.into()).is_err());
+    }
+
+    #[test]
+    fn a_part_says_how_much_is_missing() {
+        assert_eq!(front(b"").unwrap(), Front::Part(3));
+        assert_eq!(front(b"$1000\r\n").unwrap(), Front::Part(7 + 1_002));
+        assert_eq!(front(b"*100\r\n").unwrap(), Front::Part(6 + 300));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_error_or_wait_for_more(bytes: Vec<u8>) {
+            if let Ok(Front::Whole(size)) = front(&bytes) {
+                _ = frame(&Bytes::from(bytes).slice(..size));
+            }
+        }
+
+        #[test]
+        fn bytes_that_look_like_answers_are_no_danger(text in "([*$%>|:+_!=~][0-9-]{0,3}(\r\n)?[a\r\n]{0,3}){0,12}") {
+            if let Ok(Front::Whole(size)) = front(text.as_bytes()) {
+                _ = frame(&Bytes::from(text).slice(..size));
+            }
+        }
+
+        #[test]
+        fn what_has_not_come_whole_is_waited_for(values in prop::collection::vec("[a-z\r\n]{0,9}", 0..9), cut: prop::sample::Index) {
+            let mut sent = format!("*{}\r\n", values.len());
+            values.iter().for_each(|value| sent += &format!("${}\r\n{value}\r\n", value.len()));
+            let whole = sent.len();
+            let part = cut.index(whole);
+            match front(&sent.as_bytes()[..part]).unwrap() {
+                Front::Part(needed) => prop_assert!(needed > part && needed <= whole),
+                Front::Whole(_) => prop_assert!(false, "{:?}", &sent[..part]),
+            }
+            let list = answer(&sent).unwrap().list().unwrap();
+            let list: Vec<_> = list.into_iter().map(|value| value.bytes().unwrap().unwrap()).collect();
+            prop_assert_eq!(list, values);
+        }
+    }
+}
