@@ -39,11 +39,13 @@
 //! ```
 
 pub mod backend;
+pub mod check;
 mod fixture;
 pub mod ledger;
 pub mod lock;
 pub mod servers;
 pub mod shared;
+pub mod sim;
 pub mod source;
 pub mod strategy;
 mod suites;

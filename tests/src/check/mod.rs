@@ -1,0 +1,49 @@
+//! Says whether a recorded history keeps larder's promises: a history of anything, the simulation's or a real system's.
+//!
+//! A [`History`] is a list of what happened, in order: what the source committed, what was asked of the cache and what it
+//! answered. [`check`] reads it once, front to back, and answers the first [`Violation`]. Its memory is what was written and
+//! invalidated; each read costs a binary search in the invalidations that cover it.
+//!
+//! | rule | what it says |
+//! |---|---|
+//! | [`Rule::FreshAfterAck`] | a read that starts after an invalidation was acknowledged sees nothing replaced before that invalidation was asked for (in other processes with a near tier: after its bound) |
+//! | [`Rule::ReadYourWrites`] | in the process that invalidated at once, and even if the invalidation failed or was abandoned |
+//! | [`Rule::Unwritten`] | a value was committed before it is read, under that key |
+//! | [`Rule::TooOld`] | what was never invalidated is served no longer than its life allows |
+//! | [`Rule::NotRefreshed`] | a refresh sees everything committed before it |
+//! | [`Rule::NotConverged`] | when faults have ended and lives have passed, everybody sees the last version |
+//! | [`Rule::LoadsAtOnce`] | one load of a key at a time, in a process or (with locks) in the cluster |
+//! | [`Rule::TwoHolders`] | a lock has one holder while its lease lasts |
+//! | [`Rule::NeedlessError`] | a read does not fail because the store does |
+//! | [`Rule::Unanswered`] | every operation ends |
+//! | [`Rule::Leak`] | nothing is left over: flights, fences, tasks |
+//!
+//! # Examples
+//! ```
+//! use larder_testkit::check::{check, Answer, Ask, History, Rule, Rules, Scope, Seen, What};
+//!
+//! let history = History::new();
+//! history.record(1, What::Committed { key: 7, version: 1, absent: false, guard: None });
+//! history.record(1, What::Committed { key: 7, version: 2, absent: false, guard: None });
+//! let write = history.ask(1, Ask::Invalidate(vec![Scope::Key(7)]));
+//! history.answer(1, write, Answer::Acknowledged);
+//! let read = history.ask(2, Ask::Read { key: 7 });
+//! history.answer(2, read, Answer::Found { seen: Seen::Version { key: 7, version: 1 }, from: "far" });
+//! let violation = check(&history.events(), &Rules::default()).unwrap_err();
+//! assert_eq!((violation.rule, violation.key), (Rule::FreshAfterAck, Some(7)));
+//! ```
+
+mod checker;
+mod floors;
+mod history;
+mod rules;
+mod shrink;
+mod timeline;
+mod traffic;
+mod versions;
+
+pub use checker::check;
+pub use history::{Answer, Ask, Event, Failure, History, Scope, Seen, What};
+pub use rules::{Figures, Loads, Rule, Rules, TagsOf, Violation};
+pub use shrink::shrink;
+pub use timeline::timeline;

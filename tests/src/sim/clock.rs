@@ -1,0 +1,31 @@
+//! The clocks of processes, which are apart.
+
+use std::time::Duration;
+
+use larder::{Clock, Timestamp};
+
+/// tokio's clock, which may be paused, ahead by a fixed time.
+#[derive(Debug, Clone)]
+pub(super) struct Apart {
+    origin: tokio::time::Instant,
+    ahead: Duration,
+}
+
+impl Apart {
+    pub(super) fn by(ahead: Duration) -> Self {
+        Self { origin: tokio::time::Instant::now(), ahead }
+    }
+}
+
+impl Clock for Apart {
+    fn now(&self) -> Timestamp {
+        Timestamp::ORIGIN.saturating_add(self.ahead + self.origin.elapsed())
+    }
+
+    /// Lags as a coarse clock does.
+    fn recent(&self) -> Timestamp {
+        const TICK: u64 = 16_000_000;
+        let now = self.now().as_nanos();
+        Timestamp::from_nanos(now - now % TICK)
+    }
+}

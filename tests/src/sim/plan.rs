@@ -1,0 +1,248 @@
+//! What is done in one history, and when.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::setup::Setup;
+use super::store::Trouble;
+
+const MILLIS: Duration = Duration::from_millis(1);
+
+/// A configuration, and what is done with it.
+///
+/// # Examples
+/// ```
+/// use larder_testkit::sim::Plan;
+/// let plan = Plan::of(7, 3, 240);
+/// assert_eq!(plan.steps.len(), 240);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The configuration.
+    pub setup: Setup,
+    /// What is done, in the order of time.
+    pub steps: Vec<Step>,
+}
+
+/// Something that is done at some time, whatever else is under way.
+///
+/// # Examples
+/// See [`Plan`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// When, since the history began.
+    pub at: Duration,
+    /// What.
+    pub action: Action,
+}
+
+/// What can be done. Processes are counted from 0; who dies is replaced under the same number.
+///
+/// # Examples
+/// See [`Plan`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Action {
+    /// One key is read.
+    Read { process: usize, key: u64, how: Read, fate: Fate },
+    /// Many keys are read at once.
+    ReadMany { process: usize, keys: Vec<u64>, fate: Fate },
+    /// One row is written, and the cache told.
+    Write { process: usize, key: u64, absent: bool, how: Write, between: Duration, fate: Fate },
+    /// The store suffers.
+    Suffer(Trouble),
+    /// A process stands still.
+    Pause { process: usize, time: Duration },
+    /// A process dies, and another takes its place.
+    Crash { process: usize },
+    /// Requests and replies of a process are lost.
+    Lose { process: usize, time: Duration },
+    /// Pushes to a process are late.
+    SlowPushes { process: usize, time: Duration },
+}
+
+/// How a key is read.
+///
+/// # Examples
+/// See [`Plan`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the methods of `larder::Cache`")]
+pub enum Read {
+    Get,
+    Fetch,
+    GetOrLoad,
+    Lookup,
+    Refresh,
+}
+
+/// How the cache is told of a write.
+///
+/// # Examples
+/// See [`Plan`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// Not at all: the old value may be served for its life.
+    Silent,
+    /// By its key.
+    Invalidate,
+    /// By two keys at once.
+    InvalidateMany,
+    /// By a tag that the key carries.
+    KeyTag,
+    /// By the tags that the old and the new value carry.
+    ValueTags,
+    /// Everything is forgotten.
+    Clear,
+    /// The new value is put in the old one's place.
+    Insert,
+    /// It is announced before, for so long.
+    Guard(Duration),
+}
+
+/// What becomes of the caller.
+///
+/// # Examples
+/// See [`Plan`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits for the answer.
+    Well,
+    /// It goes away some time after this many awaits.
+    Leaves {
+        /// How often the call is polled.
+        polls: u32,
+        /// How long after.
+        after: Duration,
+    },
+    /// Its process dies between the commit and what follows.
+    Dies,
+}
+
+impl Plan {
+    /// The history of a seed, of so many steps.
+    #[must_use]
+    pub fn of(seed: u64, most_processes: usize, steps: usize) -> Self {
+        let setup = Setup::of(seed, most_processes);
+        let random = &mut Rng::with_seed(seed ^ 0x009_1a5);
+        let mut plan = Self { steps: Vec::with_capacity(steps), setup };
+        let mut at = Duration::ZERO;
+        // things that happen together are what breaks caches: bursts, on one key mostly
+        while plan.steps.len() < steps {
+            let key = random.u64(..plan.setup.keys);
+            let together = random.usize(2..=14).min(steps - plan.steps.len());
+            let spread = plan.setup.load + 2 * plan.setup.trip + MILLIS;
+            for _ in 0..together {
+                let within = spread.mul_f64(random.f64() * 1.5);
+                let action = plan.setup.action(random, key);
+                plan.steps.push(Step { at: at + within, action });
+            }
+            at += match random.u8(..10) {
+                0..6 => spread.mul_f64(random.f64()),
+                6..9 => random.u32(..=200) * MILLIS,
+                _ => plan.setup.life().mul_f64(random.f64() * 1.2),
+            };
+        }
+        plan.steps.sort_by_key(|step| step.at);
+        plan
+    }
+}
+
+impl Setup {
+    fn action(&self, random: &mut Rng, burst: u64) -> Action {
+        let process = random.usize(..self.processes);
+        let key = if random.u8(..5) == 0 { random.u64(..self.keys) } else { burst };
+        // troubles are few, or nothing is ever cached
+        let troubles = if self.calm { 0 } else { 40 };
+        match random.u16(..1_000) {
+            drawn if drawn < self.writes => self.write(random, process, key),
+            drawn if drawn < self.writes + troubles => self.trouble(random, process),
+            drawn if drawn < self.writes + troubles + 70 => {
+                let keys = (0..self.keys).filter(|other| *other == key || random.bool()).collect();
+                Action::ReadMany { process, keys, fate: fate(random) }
+            }
+            _ => Action::Read { process, key, how: read(random), fate: fate(random) },
+        }
+    }
+
+    fn write(&self, random: &mut Rng, process: usize, key: u64) -> Action {
+        let how = match random.u8(..100) {
+            0..8 => Write::Silent,
+            8..16 => Write::InvalidateMany,
+            16..20 => Write::Clear,
+            20..32 => Write::Insert,
+            32..52 => Write::Guard(*super::setup::pick(random, &[200 * MILLIS, 800 * MILLIS, 3_000 * MILLIS])),
+            52..67 if self.key_tags => Write::KeyTag,
+            67..82 if self.value_tags => Write::ValueTags,
+            _ => Write::Invalidate,
+        };
+        let between = match random.u8(..3) {
+            0 => Duration::ZERO,
+            _ => (self.load + self.trip).mul_f64(random.f64()),
+        };
+        let fate = match random.u8(..12) {
+            0 if !self.calm => Fate::Dies,
+            _ => fate(random),
+        };
+        Action::Write { process, key, absent: random.u8(..8) == 0, how, between, fate }
+    }
+
+    fn trouble(&self, random: &mut Rng, process: usize) -> Action {
+        let time = random.u32(20..=2_500) * MILLIS;
+        let name = || process.to_string();
+        match random.u8(..100) {
+            0..14 => Action::Suffer(Trouble::Evict(random.usize(1..=3))),
+            14..20 => Action::Suffer(Trouble::Flush),
+            20..24 => Action::Suffer(Trouble::RestartEmpty),
+            24..32 => Action::Suffer(Trouble::Remember),
+            32..36 => Action::Suffer(Trouble::Forget),
+            36..42 if self.tagged() => Action::Suffer(Trouble::EvictLedger),
+            42..48 if self.tagged() => Action::Suffer(Trouble::PruneTags),
+            48..54 if self.near.is_some() => Action::Suffer(Trouble::LosePushes(true)),
+            54..62 if self.near.is_some() => Action::Suffer(Trouble::LosePushes(false)),
+            62..68 if self.near.is_some() => Action::SlowPushes { process, time },
+            68..73 => Action::Suffer(Trouble::Cut(name())),
+            73..79 => Action::Suffer(Trouble::Mend(name())),
+            79..84 => Action::Pause { process, time },
+            84..88 => Action::Crash { process },
+            _ => Action::Lose { process, time },
+        }
+    }
+
+    fn tagged(&self) -> bool {
+        self.key_tags || self.value_tags
+    }
+}
+
+fn read(random: &mut Rng) -> Read {
+    match random.u8(..20) {
+        0..7 => Read::Get,
+        7..14 => Read::Fetch,
+        14..17 => Read::GetOrLoad,
+        17..19 => Read::Lookup,
+        _ => Read::Refresh,
+    }
+}
+
+fn fate(random: &mut Rng) -> Fate {
+    match random.u8(..12) {
+        0 => Fate::Leaves { polls: random.u32(1..=8), after: random.u32(..3) * 2 * MILLIS },
+        _ => Fate::Well,
+    }
+}
+
+impl Action {
+    /// Whether this is something that goes wrong.
+    pub(super) fn is_fault(&self) -> bool {
+        match self {
+            Self::Read { fate, .. } | Self::ReadMany { fate, .. } | Self::Write { fate, .. } => {
+                *fate != Fate::Well
+            }
+            Self::Suffer(trouble) => {
+                !matches!(trouble, Trouble::Remember | Trouble::Mend(_) | Trouble::LosePushes(false))
+            }
+            _ => true,
+        }
+    }
+}

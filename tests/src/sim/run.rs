@@ -1,0 +1,119 @@
+//! Runs histories, on all cores.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::plan::{Plan, Step};
+use super::report::{Failed, Options, Report};
+use super::setup::Setup;
+use super::store::Store;
+use super::world::World;
+use crate::check::{Event, Figures, History, Violation, check, shrink, timeline};
+
+/// How many shorter histories are tried.
+const TRIES: usize = 3_000;
+
+/// The history of a plan: the same plan gives the same history.
+///
+/// # Panics
+/// When no tokio runtime can be made.
+///
+/// # Examples
+/// See [`replay`].
+#[must_use]
+pub fn trace<S: Store>(plan: &Plan) -> Vec<Event> {
+    // every choice in the engine is drawn from this
+    fastrand::seed(plan.setup.seed());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime of this thread needs nothing");
+    runtime.block_on(async {
+        let history = History::in_tokio_time();
+        let world = World::<S>::new(&plan.setup, history.clone());
+        world.run(plan).await;
+        history.take()
+    })
+}
+
+/// Runs and checks one plan.
+///
+/// # Errors
+/// The first violation.
+///
+/// # Examples
+/// ```no_run
+/// # use larder_testkit::sim::{replay, Plan, Store};
+/// # fn again<S: Store>() {
+/// // what the report of a violation says: this seed, and how many processes and steps
+/// replay::<S>(&Plan::of(4711, 3, 240)).unwrap();
+/// # }
+/// ```
+pub fn replay<S: Store>(plan: &Plan) -> Result<Figures, Violation> {
+    check(&trace::<S>(plan), &plan.setup.rules())
+}
+
+/// Runs as many histories as the options say, on all cores, until one breaks a promise.
+///
+/// # Examples
+/// See the [module](super).
+#[must_use]
+pub fn simulate<S: Store>(options: &Options) -> Report {
+    let began = Instant::now();
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let total = Mutex::new(Report::default());
+    let threads = options.threads();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let part = work::<S>(options, began, &next, &stop);
+                total.lock().unwrap_or_else(PoisonError::into_inner).add(part);
+            });
+        }
+    });
+    let mut report = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (report.elapsed, report.threads, report.seed) = (began.elapsed(), threads, options.seed);
+    report
+}
+
+fn work<S: Store>(options: &Options, began: Instant, next: &AtomicU64, stop: &AtomicBool) -> Report {
+    let mut report = Report::default();
+    while !stop.load(Ordering::Relaxed) && !options.time.is_some_and(|time| began.elapsed() >= time) {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if options.histories.is_some_and(|histories| number >= histories) {
+            break;
+        }
+        let plan = Plan::of(options.seed.wrapping_add(number), options.processes, options.steps);
+        match replay::<S>(&plan) {
+            Ok(figures) => report.count(&plan, figures),
+            Err(violation) => {
+                stop.store(true, Ordering::Relaxed);
+                report.failed = Some(Box::new(shortest::<S>(plan, violation, options)));
+            }
+        }
+    }
+    report
+}
+
+/// The shortest plan that breaks the same promise, in the simplest configuration that does.
+fn shortest<S: Store>(plan: Plan, violation: Violation, options: &Options) -> Failed {
+    let rule = violation.rule;
+    let fails = |plan: &Plan| matches!(replay::<S>(plan), Err(found) if found.rule == rule);
+    let Plan { setup, steps } = plan;
+    let steps = shrink(steps, TRIES, |steps: &[Step]| fails(&Plan { setup: setup.clone(), steps: steps.to_vec() }));
+    let mut plan = Plan { setup, steps };
+    for simpler in Setup::SIMPLER {
+        let mut tried = plan.clone();
+        simpler(&mut tried.setup);
+        if tried != plan && fails(&tried) {
+            plan = tried;
+        }
+    }
+    let setup = plan.setup.clone();
+    plan.steps = shrink(plan.steps, TRIES, |steps: &[Step]| fails(&Plan { setup: setup.clone(), steps: steps.to_vec() }));
+    let history = trace::<S>(&plan);
+    let rules = plan.setup.rules();
+    let violation = check(&history, &rules).err().unwrap_or(violation);
+    let timeline = timeline(&history, &rules, violation.key);
+    Failed { seed: plan.setup.seed(), processes: options.processes, steps: options.steps, violation, plan, timeline }
+}
