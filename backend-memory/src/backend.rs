@@ -11,6 +11,7 @@ use larder::{
 
 use crate::clocks::Clocks;
 use crate::memory::{Memory, Request, Step};
+use crate::mutation;
 use crate::record::{Answer, OperationKind, Outcome};
 use crate::state::{Grant, Name, Stored, name};
 use crate::watch::watch;
@@ -236,11 +237,13 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 return Filled::Refused;
             }
             step.state.end_fence(&name);
-            let entry = entry.stamped(fence.stamp());
+            let late = mutation::on("the stamp is taken after the load");
+            let stamp = if late { step.state.stamp(&self.namespace) } else { fence.stamp() };
+            let entry = entry.stamped(stamp);
             if !step.state.allows(&self.namespace, &entry) {
                 return Filled::Refused;
             }
-            self.store(step, key, &entry, fence.stamp(), now, self.watching.get().copied());
+            self.store(step, key, &entry, stamp, now, self.watching.get().copied());
             Filled::Stored
         };
         self.memory.ask(request, fill).await
@@ -262,7 +265,9 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         let request = self.one(OperationKind::Put, key);
         let put = |step: &mut Step<'_>| {
             let name = self.name(key);
-            step.state.end_fence(&name);
+            if !mutation::on("a put leaves the fence") {
+                step.state.end_fence(&name);
+            }
             if step.state.is_guarded(&name, step.now) {
                 return step.state.remove(&name);
             }

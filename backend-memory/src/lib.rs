@@ -87,11 +87,16 @@ mod fault;
 mod ledger;
 mod lock;
 mod memory;
+#[cfg(not(larder_mutations))]
+mod mutation;
 mod push;
 mod record;
 mod server;
 mod state;
 mod watch;
+
+#[cfg(larder_mutations)]
+use larder::mutation;
 
 pub use backend::MemoryBackend;
 pub use fault::{Fault, FaultId, Faults, Gate};

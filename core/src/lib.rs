@@ -84,6 +84,11 @@ mod header;
 mod key;
 mod ledger;
 mod lock;
+#[cfg(larder_mutations)]
+#[doc(hidden)]
+pub mod mutation;
+#[cfg(not(larder_mutations))]
+mod mutation;
 mod observe;
 mod source;
 mod strategy;

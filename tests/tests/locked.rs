@@ -152,6 +152,31 @@ async fn waiting_in_vain_ends_by_the_named_policy() {
     }
 }
 
+/// Found by the simulation: what was there to be served stale had expired when the wait was over, and the read failed although
+/// the policy is to load.
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_until_the_stale_value_ended_loads() {
+    let world = World::new();
+    let locking = Locking::by(world.server.connect("two").locks()).wait(Duration::from_secs(2));
+    let two = over(&world.table, &world.clock)
+        .backend(world.server.connect("two").encoded(Json))
+        .strategy(Strategy::aside(MINUTE).stale_if_error(MINUTE).locked(locking))
+        .build()
+        .unwrap();
+    two.get(&1).await.unwrap();
+    world.clock.advance(2 * MINUTE - Duration::from_secs(1));
+    let hold = world.table.hold();
+    let first = get(&world.process("one"), 1);
+    hold.arrived().await;
+    world.table.unhold();
+    let second = get(&two, 1);
+    settle().await;
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(second.await.unwrap().unwrap(), (Some(10), Origin::Loaded));
+    hold.release();
+    first.await.unwrap().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_must_not_wait_loads_at_once() {
     let world = World::new();

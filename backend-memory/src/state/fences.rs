@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use larder::Announce;
 
+use crate::mutation;
+
 use super::{Millis, Name, State, millis_up};
 
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,11 @@ impl State {
             self.data.fences.insert(name.clone(), Standing { until, touched, ..standing });
             return Grant::Joined(standing.nonce);
         }
-        let nonce = u128::from(self.fresh()) << 64 | u128::from(self.drawn);
+        let fresh = u128::from(self.fresh()) << 64 | u128::from(self.drawn);
+        let nonce = if mutation::on("all loads have one nonce") { 7 } else { fresh };
+        if mutation::on("a tombstone stands for the nonce") {
+            return Grant::Created(nonce);
+        }
         let exclusive = announce.is_exclusive();
         self.data.fences.insert(name.clone(), Standing { nonce, exclusive, until, touched });
         self.make_room(now);
@@ -46,6 +52,12 @@ impl State {
 
     /// Whether this fence stands.
     pub(crate) fn holds(&self, name: &Name, nonce: u128, now: Millis) -> bool {
+        if mutation::on("a fill needs no fence") {
+            return true;
+        }
+        if mutation::on("a tombstone stands for the nonce") {
+            return !self.data.fences.contains_key(name);
+        }
         self.standing(name, now).is_some_and(|standing| standing.nonce == nonce)
     }
 
@@ -63,6 +75,12 @@ impl State {
             self.data.fences.remove(name);
         }
         held
+    }
+
+    /// Leaves a tombstone, which refuses every fill while it stands.
+    pub(crate) fn bury(&mut self, name: &Name) {
+        let touched = self.tick();
+        self.data.fences.insert(name.clone(), Standing { nonce: 0, exclusive: false, until: 0, touched });
     }
 
     pub(crate) fn end_fence(&mut self, name: &Name) {

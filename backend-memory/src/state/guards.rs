@@ -2,6 +2,8 @@
 
 use larder::Guard;
 
+use crate::mutation;
+
 use super::{Millis, Name, State, millis_up};
 
 #[derive(Debug, Clone, Copy)]
@@ -13,13 +15,16 @@ pub(super) struct Guarded {
 impl State {
     /// Whether a write of this key is under way.
     pub(crate) fn is_guarded(&self, name: &Name, now: Millis) -> bool {
+        if mutation::on("a guard stops no announcement") {
+            return false;
+        }
         self.data.guards.get(name).is_some_and(|guards| guards.iter().any(|guard| guard.until > now))
     }
 
     pub(crate) fn guard(&mut self, name: &Name, guard: Guard, now: Millis) {
         self.remove(name);
         let guards = self.data.guards.entry(name.clone()).or_default();
-        guards.retain(|standing| standing.until > now);
+        guards.retain(|standing| standing.until > now && !mutation::on("a guard has one slot"));
         let until = now.saturating_add(millis_up(guard.life()));
         guards.push(Guarded { nonce: guard.nonce(), until });
     }

@@ -20,6 +20,7 @@ use ledgers::Ledger;
 use links::Link;
 use locks::Lock;
 
+use crate::mutation;
 use crate::push::{Push, Subscriber};
 use crate::record::Operation;
 
@@ -132,11 +133,18 @@ impl State {
 
     pub(crate) fn remove(&mut self, name: &Name) {
         self.remove_value(name);
-        self.data.fences.remove(name);
+        if mutation::on("a tombstone stands for the nonce") {
+            return self.bury(name);
+        }
+        if !mutation::on("a removal leaves the fence") {
+            self.data.fences.remove(name);
+        }
     }
 
     pub(crate) fn clear(&mut self, namespace: &str) {
-        self.data.fences.retain(|(owner, _), _| owner != namespace);
+        if !mutation::on("clear leaves the fences") {
+            self.data.fences.retain(|(owner, _), _| owner != namespace);
+        }
         let names: Vec<Name> =
             self.data.values.keys().filter(|(owner, _)| owner == namespace).cloned().collect();
         names.iter().for_each(|name| self.remove_value(name));
@@ -148,6 +156,8 @@ impl State {
 
     pub(crate) fn replace(&mut self, data: Data) {
         self.data = data;
-        self.push(&Push::Flushed);
+        if !mutation::on("a flush is not pushed") {
+            self.push(&Push::Flushed);
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Sc
 use crate::Result;
 use crate::entry::Entry;
 use crate::ledger::Ledger;
+use crate::mutation;
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
@@ -173,7 +174,13 @@ impl<K: Hash + Eq + Clone> Guards<K> {
 
     fn add(&self, key: &K, guard: Guard, now: Timestamp) {
         let until = now.saturating_add(guard.life());
-        lock(&self.standing).entry(key.clone()).or_default().push((guard, until));
+        let mut standing = lock(&self.standing);
+        let guards = standing.entry(key.clone()).or_default();
+        if mutation::on("a guard has one slot (in process)") {
+            guards.clear();
+        }
+        guards.push((guard, until));
+        drop(standing);
         self.any.store(true, Ordering::SeqCst);
     }
 
@@ -294,7 +301,9 @@ where
 
     async fn remove(&self, key: &K) -> Result<()> {
         let mut fences = self.fences.of(key);
-        fences.remove(key);
+        if !mutation::on("a removal leaves the fence (in process)") {
+            fences.remove(key);
+        }
         self.store.remove(key);
         Ok(())
     }

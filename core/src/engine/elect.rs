@@ -53,6 +53,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         known: Option<&Entry<V>>,
     ) -> Result<Elected<V>> {
         let began = Instant::now();
+        let mut has_stale = known.is_some_and(|known| self.is_kept_for_errors(known));
         loop {
             if let Some(elected) = self.try_elect(key).await {
                 return Ok(elected);
@@ -64,7 +65,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             };
             let left = locking.wait.saturating_sub(began.elapsed());
             if left.is_zero() {
-                return in_vain(locking, known.is_some_and(|known| self.is_kept_for_errors(known)));
+                return in_vain(locking, has_stale);
             }
             if let Err(error) = locking.provider.released(&name, left).await {
                 self.degraded("lock", &error);
@@ -76,6 +77,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
             let asked = self.sequence.next();
             let found = self.read_far(key).await;
+            // it may have expired or been invalidated while this waited
+            has_stale = found.as_ref().is_some_and(|found| self.is_kept_for_errors(found));
             if let Some(entry) = found.filter(|entry| self.is_news(key, entry, known)) {
                 return Ok(Elected::Found(entry, asked));
             }

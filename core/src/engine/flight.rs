@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, SetOnce};
 
 use super::Key;
 use crate::entry::Entry;
+use crate::mutation;
 use crate::{Error, ErrorKind, Result};
 
 const SHARDS: usize = 64;
@@ -42,18 +43,15 @@ pub(super) struct Flight<V> {
     /// Set for a refresh behind a reader's back: how long a reader who needs the value waits for it before it loads by
     /// itself.
     pub(super) patience: Option<Duration>,
-    outcome: watch::Receiver<Option<Arc<Outcome<V>>>>,
+    /// Wakes those who wait in the order in which they came.
+    outcome: SetOnce<Arc<Outcome<V>>>,
 }
 
 impl<V> Flight<V> {
     /// Waits for the end of the flight. Dropping this strands nobody.
     pub(super) async fn outcome(&self) -> Arc<Outcome<V>> {
-        let mut outcome = self.outcome.clone();
-        match outcome.wait_for(Option::is_some).await.map(|landed| landed.clone()) {
-            Ok(Some(outcome)) => outcome,
-            // the landing's own drop reports; this is a second net below it
-            _ => Arc::new(Outcome::failed(abandoned())),
-        }
+        // set by the landing, by its drop at the latest
+        Arc::clone(self.outcome.wait().await)
     }
 }
 
@@ -99,11 +97,10 @@ impl<K: Key, V> Flights<K, V> {
         if let Some(flight) = shard.get(key) {
             return Role::Follow(Arc::clone(flight));
         }
-        let (sender, outcome) = watch::channel(None);
-        let flight = Arc::new(Flight { patience, outcome });
+        let flight = Arc::new(Flight { patience, outcome: SetOnce::new() });
         shard.insert(key.clone(), Arc::clone(&flight));
         self.airborne.fetch_add(1, Ordering::SeqCst);
-        Role::Lead(Landing { flights: Arc::clone(self), key: key.clone(), flight, sender })
+        Role::Lead(Landing { flights: Arc::clone(self), key: key.clone(), flight })
     }
 
     /// Takes the load of `key` out of sight: later callers start a new one, those who wait get what they waited for.
@@ -154,7 +151,6 @@ pub(super) struct Landing<K: Key, V> {
     flights: Arc<Flights<K, V>>,
     key: K,
     flight: Arc<Flight<V>>,
-    sender: watch::Sender<Option<Arc<Outcome<V>>>>,
 }
 
 impl<K: Key, V> Landing<K, V> {
@@ -167,16 +163,23 @@ impl<K: Key, V> Landing<K, V> {
     }
 
     pub(super) fn land(self, outcome: Outcome<V>) {
-        self.flights.remove(&self.key, &self.flight);
-        self.sender.send_replace(Some(Arc::new(outcome)));
+        if outcome.result.is_ok() || !mutation::on("a failed load stays in flight") {
+            self.flights.remove(&self.key, &self.flight);
+        }
+        // the first outcome is the only one
+        _ = self.flight.outcome.set(Arc::new(outcome));
     }
 }
 
 impl<K: Key, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
+        if mutation::on("a failed load stays in flight") {
+            self.flights.airborne.fetch_sub(1, Ordering::SeqCst);
+            return self.flights.landed.notify_waiters();
+        }
         self.flights.remove(&self.key, &self.flight);
-        if self.sender.borrow().is_none() {
-            self.sender.send_replace(Some(Arc::new(Outcome::failed(abandoned()))));
+        if !self.flight.outcome.initialized() {
+            _ = self.flight.outcome.set(Arc::new(Outcome::failed(abandoned())));
         }
         self.flights.airborne.fetch_sub(1, Ordering::SeqCst);
         self.flights.landed.notify_waiters();

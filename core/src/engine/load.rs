@@ -17,6 +17,7 @@ use super::flight::{Flight, Landing, Outcome, Role};
 use super::{Engine, Key, Value};
 use crate::backend::{Announce, Begun, CacheBackend, Fence, Filled};
 use crate::entry::Entry;
+use crate::mutation;
 use crate::observe::Event;
 use crate::source::Loaded;
 use crate::{Error, ErrorKind, Result};
@@ -192,6 +193,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         };
         let asked = self.sequence.next();
         let fence = match self.announce(key, approach, known.as_ref()).await {
+            Announced::Hit(entry) if mutation::on("a hit is current when its answer comes") => {
+                return Outcome::found(entry, self.sequence.next());
+            }
             Announced::Hit(entry) => return Outcome::found(entry, asked),
             Announced::Load(fence) => fence,
         };
@@ -263,7 +267,10 @@ impl<K: Key, V: Value> Engine<K, V> {
         loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>,
         alive: impl Future<Output = ()>,
     ) -> Result<T> {
-        let budget = self.strategy.settings.load_timeout;
+        let mut budget = self.strategy.settings.load_timeout;
+        if mutation::on("a load has no budget") {
+            budget = Duration::MAX;
+        }
         let began = self.clock.now();
         let work = pin!(tokio::time::timeout(budget, caught(loader)));
         let loaded = match select(work, pin!(alive)).await {
@@ -306,6 +313,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Stores what was loaded, if it is to be stored and its announcement still stands.
     pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<V>) -> Outcome<V> {
         let Fetch { loaded, known, cost, started, replaces } = fetch;
+        let refreshes = known.is_some();
         // tags and TTLs are the user's code too
         let made = catch_unwind(AssertUnwindSafe(|| self.make(key, loaded, known)));
         let Made { entry, keep } = match made.unwrap_or_else(|panic| Err(panicked(panic))) {
@@ -320,6 +328,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         let entry = entry.with_load_cost(cost);
         let sent = self.sequence.next();
         let stored = match fence {
+            Some(_) if keep && refreshes && mutation::on("a refresh is stored without its fence") => {
+                self.backend.put(key, entry.clone(), self.clock.now()).await.is_ok()
+            }
             Some(fence) if keep => self.store(key, fence, entry.clone()).await,
             // what is there would be served stale although the source has something else, or nothing
             Some(_) if replaces => {
@@ -332,7 +343,11 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
         };
         // a refused or unsent value is only known to have been current when its load began
-        let as_of = if stored { sent } else { started };
+        let as_of = match stored {
+            true if mutation::on("a fill is current when its answer comes") => self.sequence.next(),
+            true => sent,
+            false => started,
+        };
         Outcome { result: Ok(entry), as_of, loaded_from: Some(started) }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Key;
 use crate::entry::Entry;
+use crate::mutation;
 use crate::tag::Tag;
 
 /// What an invalidation covers.
@@ -96,6 +97,9 @@ impl<K: Key> Pending<K> {
 
     /// Notes an invalidation that was not acknowledged.
     pub(super) fn mark(&self, scope: &Scope<K>) {
+        if mutation::on("a failed invalidation is forgotten") {
+            return;
+        }
         let mut marks = self.marks();
         let epoch = self.epoch();
         match scope {
@@ -111,6 +115,8 @@ impl<K: Key> Pending<K> {
         if !self.any() {
             return;
         }
+        let late = mutation::on("a success settles what failed after it began");
+        let began = if late { Epoch(u64::MAX) } else { began };
         let mut marks = self.marks();
         match scope {
             Scope::All => {

@@ -12,6 +12,7 @@ use super::{DynSource, Engine, Key, Loader, Value};
 use crate::backend::CacheBackend;
 use crate::entry::Entry;
 use crate::fetched::Origin;
+use crate::mutation;
 use crate::observe::{Event, Tier};
 use crate::strategy::Verdict;
 use crate::time::Timestamp;
@@ -189,6 +190,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             return Err(error);
         }
         let entry = match self.ask_far(key).await {
+            _ if mutation::on("a stale value stands in without a second look") => known,
             Ok(Some(answer)) => answer.entry,
             Ok(None) => return Err(error),
             // what this very call has read before
@@ -254,7 +256,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         start: u64,
         leads: bool,
     ) -> Option<Result<Answer<V>>> {
-        if start > outcome.as_of {
+        if start > outcome.as_of && !mutation::on("flights are shared whenever they began") {
             return None;
         }
         let origin = match (leads, outcome.loaded_from) {
@@ -300,7 +302,9 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Whether no invalidation of our own that was not acknowledged may be meant for an entry.
     pub(super) fn stands(&self, key: &K, entry: &Entry<V>) -> bool {
-        !self.pending.any() || !(self.pending.holds(key) || self.pending.ends(entry))
+        !self.pending.any()
+            || mutation::on("what was read while an invalidation failed is served")
+            || !(self.pending.holds(key) || self.pending.ends(entry))
     }
 
     /// Whether an entry is alive at a cheap reading of the clock.

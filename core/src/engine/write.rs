@@ -11,6 +11,7 @@ use super::load::Made;
 use super::pending::{Epoch, Scope};
 use super::{Engine, Key, Value};
 use crate::backend::{CacheBackend, Guard};
+use crate::mutation;
 use crate::observe::Event;
 use crate::source::Loaded;
 use crate::tag::{Stamp, Tag};
@@ -42,7 +43,7 @@ impl<K: Key, V: Value> Unacknowledged<'_, K, V> {
 
 impl<K: Key, V: Value> Drop for Unacknowledged<'_, K, V> {
     fn drop(&mut self) {
-        if !self.acknowledged {
+        if !self.acknowledged && !mutation::on("an abandoned invalidation is none") {
             self.engine.pending.mark(&self.scope);
             self.engine.retry_pending();
         }
@@ -144,6 +145,10 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Ok(())
             }
             Err(error) => {
+                if mutation::on("an abandoned invalidation is none") {
+                    self.pending.mark(&unacknowledged.scope);
+                    self.retry_pending();
+                }
                 tracing::warn!(%error, "an invalidation was not acknowledged; it is tried again");
                 self.recorder.record(&Event::InvalidationPending { error: &error });
                 Err(error)
@@ -152,6 +157,9 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     fn detach(&self, scope: &Scope<K>) {
+        if mutation::on("an invalidation detaches no flight") {
+            return;
+        }
         match scope {
             Scope::All => self.flights.detach_all(),
             Scope::Keys(keys) => keys.iter().for_each(|key| self.flights.detach(key)),

@@ -201,6 +201,10 @@ impl Checker<'_> {
                 self.figures.reads += 1;
                 self.judge(key, open, *seen, from, end)
             }
+            Answer::Failed(_) if open.settled => {
+                let message = format!("a read of key {key} by process {} fails for ever", open.process);
+                broken(Rule::NotConverged, end.0, Some(key), message)
+            }
             Answer::Failed(failure) if matches!(open.ask, Ask::Read { .. }) => {
                 let needless = *failure == Failure::Store || self.rules.source_is_sound;
                 let message = || format!("a read of key {key} by process {} failed: {failure:?}", open.process);

@@ -154,7 +154,7 @@ impl Setup {
         let process = random.usize(..self.processes);
         let key = if random.u8(..5) == 0 { random.u64(..self.keys) } else { burst };
         // troubles are few, or nothing is ever cached
-        let troubles = if self.calm { 0 } else { 40 };
+        let troubles = if self.calm || self.local { 0 } else { 40 };
         match random.u16(..1_000) {
             drawn if drawn < self.writes => self.write(random, process, key),
             drawn if drawn < self.writes + troubles => self.trouble(random, process),

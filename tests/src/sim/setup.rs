@@ -45,6 +45,8 @@ pub struct Setup {
     pub(super) seed: u64,
     pub(super) processes: usize,
     pub(super) keys: u64,
+    /// Whether the store is this process's memory: there is one process, and no other store.
+    pub(super) local: bool,
     pub(super) ttl: Duration,
     pub(super) negative_ttl: Option<Duration>,
     pub(super) revalidate: Option<Duration>,
@@ -84,6 +86,7 @@ impl Setup {
     pub fn of(seed: u64, most_processes: usize) -> Self {
         let random = &mut Rng::with_seed(seed ^ 0x5e70_5e70);
         let processes = random.usize(1..=most_processes.max(1));
+        let local = processes == 1 && random.bool();
         let calm = random.u8(..4) == 0;
         let ttl = *pick(random, &[300 * MILLIS, 1_000 * MILLIS, 4_000 * MILLIS]);
         let mut maybe = |share: f64| random.f64() < share;
@@ -97,20 +100,26 @@ impl Setup {
         let revalidate = revalidate.then(|| window(random));
         let if_error = if_error.then(|| window(random));
         let near = near.then(|| NearTier {
-            bound: *pick(random, &[120 * MILLIS, 400 * MILLIS, 1_000 * MILLIS]),
+            bound: *pick(random, &[200 * MILLIS, 400 * MILLIS, 1_000 * MILLIS]),
             ttl: random.bool().then(|| random.u32(1..=20) * 100 * MILLIS),
             most: random.usize(1..=4),
         });
+        let load = *pick(random, &[2 * MILLIS, 20 * MILLIS, 150 * MILLIS, 1_000 * MILLIS]);
+        let trip = *pick(random, &[Duration::ZERO, MILLIS, 5 * MILLIS, 40 * MILLIS]);
+        // long enough for a load when nothing goes wrong; who waits for a dead process's lock waits longer
+        let patience = load + 6 * trip + random.u32(1..=10) * 50 * MILLIS;
+        let hard_timeout = (hard_timeout && !locked).then_some(patience);
         Self {
             seed,
             processes,
             keys: random.u64(1..=4),
+            local,
             ttl,
             negative_ttl: negative.then_some(ttl),
             revalidate,
             if_error,
             early: early.then(|| random.f64() * 0.8 + 0.1),
-            hard_timeout: hard_timeout.then(|| random.u32(1..=10) * 100 * MILLIS),
+            hard_timeout,
             near,
             locked,
             key_tags,
@@ -122,8 +131,8 @@ impl Setup {
             breaker,
             lease: *pick(random, &[300 * MILLIS, 1_000 * MILLIS, 10_000 * MILLIS]),
             load_timeout: 5_000 * MILLIS,
-            load: *pick(random, &[2 * MILLIS, 20 * MILLIS, 150 * MILLIS, 1_000 * MILLIS]),
-            trip: *pick(random, &[Duration::ZERO, MILLIS, 5 * MILLIS, 40 * MILLIS]),
+            load,
+            trip,
             ahead: (0..processes).map(|_| random.u32(..7_200_000) * MILLIS).collect(),
             calm,
             unsound_source,
@@ -174,7 +183,10 @@ impl Setup {
             max_age: self.life() + self.load_timeout + 2 * LONGEST_TRIP + 2 * Self::LONGEST_PAUSE,
             loads,
             answered_within: Duration::from_secs(90),
-            source_is_sound: !self.unsound_source && self.hard_timeout.is_none() && self.load < self.load_timeout,
+            // who has waited for a lock in vain is served stale: that may have ended in the very moment of the answer
+            source_is_sound: !self.unsound_source
+                && self.hard_timeout.is_none()
+                && !(self.locked && self.if_error.is_some()),
             tags: Arc::new(move |key, version| {
                 let of_key = key_tags.then_some(key_tag(key));
                 let of_value = version.filter(|_| value_tags).map(value_tag);

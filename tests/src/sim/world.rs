@@ -19,7 +19,7 @@ use super::network::{Link, Networked};
 use super::plan::{Action, Fate, Plan, Read, Write};
 use super::setup::{NearTier, Setup, Sourcing, key_tag, tag, value_tag};
 use super::source::{Rows, Truth};
-use super::store::{Store, Trouble, Versioned};
+use super::store::{LONGEST_TRIP, Store, Trouble, Versioned};
 use crate::check::{Answer, Ask, Failure, History, Scope, Seen, What};
 
 const NAMESPACE: &str = "simulated";
@@ -359,14 +359,24 @@ impl<S: Store> World<S> {
             _ = self.store.suffers(&Trouble::Mend(place.to_string()));
         }
         self.history.record(0, What::Note("faults have ended".to_owned()));
-        // invalidations that failed have been tried again by now; entries that nobody invalidated are still there
-        tokio::time::sleep(Duration::from_secs(7)).await;
+        // entries that nobody invalidated are still there
+        self.acknowledged().await;
         self.read_all().await;
         let bound = self.setup.near.map(|near| near.bound).unwrap_or_default();
-        tokio::time::sleep(self.setup.life() + bound + Duration::from_secs(3)).await;
+        tokio::time::sleep(self.setup.life() + bound + LONGEST_TRIP).await;
         self.history.record(0, What::Settled);
         self.read_all().await;
         self.end().await;
+    }
+
+    /// Waits until what failed has been tried again: the longest pause between two tries is 5 s.
+    async fn acknowledged(&self) {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if self.living().iter().all(|process| process.cache.unacknowledged() == 0) {
+                return;
+            }
+        }
     }
 
     async fn read_all(self: &Arc<Self>) {
@@ -421,6 +431,9 @@ fn with_backend<F>(
 where
     F: larder::IntoBackend<u64, Versioned> + Send + 'static,
 {
+    if setup.local {
+        return builder.backend(Local::new(Near::of(4)));
+    }
     let tiers = |NearTier { bound, ttl, most }| {
         move |far| {
             let tiers = Tiered::new(Local::new(Near::of(most)), far).bound(bound);

@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::generations::Generations;
 use crate::entry::Entry;
+use crate::mutation;
 use crate::tag::{Stamp, Tag};
 
 /// The tags that were invalidated, by the far ledger's count, as far as this process knows: near entries that carry one and
@@ -34,6 +35,9 @@ impl Ended {
 
     /// Notes an invalidation. When there are too many to remember, or another ledger's are, everything near goes first.
     pub(super) fn note(&self, tags: &[Tag], stamp: Stamp, near: &Generations) {
+        if mutation::on("a near tier does not follow tags") {
+            return;
+        }
         let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
         let same = ended.counts.is_empty() || ended.ledger == stamp.ledger();
         let remembered = same && ended.counts.len() + tags.len() <= Self::MOST;
@@ -46,6 +50,12 @@ impl Ended {
             *count = stamp.count().max(*count);
         }
         self.last.fetch_max(stamp.count(), Ordering::SeqCst);
+    }
+
+    /// Empties the near tier and forgets every invalidation: what is told from now on is all that counts.
+    pub(super) fn clear(&self, near: &Generations) {
+        let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
+        self.forget(&mut ended, near);
     }
 
     /// Empties the near tier and then forgets what it needs no longer: in the other order it would be served in between.

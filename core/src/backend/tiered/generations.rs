@@ -1,7 +1,7 @@
 //! Which near entries were placed before something changed.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::entry::Mark;
@@ -13,7 +13,8 @@ const _: () = assert!(SLOTS <= Mark::SLOTS);
 /// Counts the changes that this process knows of, for slots of keys.
 pub(super) struct Generations {
     slots: Box<[AtomicU32; SLOTS]>,
-    hasher: RandomState,
+    /// Drawn from what a test can seed: which keys end each other is then the same in each run.
+    seed: u64,
 }
 
 impl fmt::Debug for Generations {
@@ -24,16 +25,24 @@ impl fmt::Debug for Generations {
 
 impl Generations {
     pub(super) fn new() -> Self {
-        Self { slots: Box::new([const { AtomicU32::new(0) }; SLOTS]), hasher: RandomState::new() }
+        Self { slots: Box::new([const { AtomicU32::new(0) }; SLOTS]), seed: fastrand::u64(..) }
     }
 
     fn slot<N: Hash + ?Sized>(&self, name: &N) -> usize {
-        (self.hasher.hash_one(name) as usize) % SLOTS
+        let mut hasher = DefaultHasher::new();
+        (self.seed, name).hash(&mut hasher);
+        (hasher.finish() as usize) % SLOTS
     }
 
     /// The generation now; to be read *before* far is asked.
     pub(super) fn mark<N: Hash + ?Sized>(&self, name: &N) -> Mark {
         let slot = self.slot(name);
+        Mark::new(slot, self.slots[slot].load(Ordering::SeqCst))
+    }
+
+    /// The same slot's mark as it is now.
+    pub(super) fn now(&self, mark: Mark) -> Mark {
+        let slot = mark.slot() % SLOTS;
         Mark::new(slot, self.slots[slot].load(Ordering::SeqCst))
     }
 

@@ -15,6 +15,7 @@ pub use self::rule::{BothTiers, Place, PlaceRule};
 use self::view::View;
 use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope, Watcher};
 use crate::entry::{Entry, Mark};
+use crate::mutation;
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 use crate::{Error, Result};
@@ -397,6 +398,11 @@ where
     async fn remove(&self, key: &K) -> Result<()> {
         if self.rule.place(key) == Place::NearOnly {
             return self.near.remove(key).await;
+        }
+        if mutation::on("the near entry goes before the far one") {
+            self.raise(key);
+            self.near.remove(key).await?;
+            return self.far.remove(key).await;
         }
         let removed = self.far.remove(key).await;
         self.forget_near(key, removed).await

@@ -7,6 +7,7 @@ use super::ended::Ended;
 use super::generations::Generations;
 use crate::backend::{Scope, Watcher};
 use crate::entry::{Entry, Mark};
+use crate::mutation;
 use crate::observe::Event;
 use crate::tag::{Stamp, Tag};
 use crate::time::{CLOCK_LAG, Timestamp};
@@ -52,11 +53,13 @@ impl View {
     /// Whether all changes that were acknowledged a bound ago are known here.
     #[inline]
     pub(super) fn is_proven(&self, now: Timestamp) -> bool {
-        now.as_nanos() < self.unproven_from.load(Ordering::SeqCst)
+        mutation::on("a near tier is served without proof") || now.as_nanos() < self.unproven_from.load(Ordering::SeqCst)
     }
 
     /// The mark and the end of an entry that was asked for at `asked`, if it may be placed near at all.
     pub(super) fn placing(&self, mark: Mark, asked: Timestamp) -> Option<(Mark, Timestamp)> {
+        let late = mutation::on("a near entry is of the generation in which it arrives");
+        let mark = if late { self.generations.now(mark) } else { mark };
         if !self.generations.is_current(mark) {
             self.scope.record(&Event::NearRefused);
             return None;
@@ -64,6 +67,9 @@ impl View {
         Some(match self.is_proven(asked) {
             true => (mark, Timestamp::from_nanos(u64::MAX)),
             // nobody tells of changes: the entry's own age is its bound
+            false if mutation::on("what is placed unproven has no bound") => {
+                (mark.blind(), Timestamp::from_nanos(u64::MAX))
+            }
             false => (mark.blind(), asked.saturating_add(self.bound)),
         })
     }
@@ -95,7 +101,8 @@ impl Watcher for View {
     }
 
     fn lost(&self) {
-        self.generations.raise_all();
+        // the counts too: a server that went back to old data counts them again
+        self.ended.clear(&self.generations);
         self.scope.record(&Event::NearFlushed);
     }
 
