@@ -57,7 +57,9 @@ impl Teller {
     fn tell(&mut self, watcher: &Arc<dyn Watcher>, message: Message) {
         match message {
             Message::Beat { told, asked } if told == self.heard => watcher.proven(asked),
-            Message::Beat { asked, .. } if mutation::on("lost pushes are not noticed") => watcher.proven(asked),
+            Message::Beat { asked, .. } if mutation::on("lost pushes are not noticed") => {
+                watcher.proven(asked)
+            }
             Message::Beat { told, .. } => {
                 self.heard = told;
                 self.lost(watcher);

@@ -61,7 +61,11 @@ impl Store for Server {
             Trouble::RestartEmpty => server.restart_empty(),
             Trouble::Remember => kept.snapshot = Some(server.snapshot()),
             Trouble::Forget => match &kept.snapshot {
-                Some(snapshot) => server.restart_from(snapshot),
+                Some(snapshot) => {
+                    server.restart_from(snapshot);
+                    // what strict mode is with Redis: another server, or one that was restarted, is another ledger
+                    server.evict_ledger("simulated");
+                }
                 None => return false,
             },
             Trouble::Evict(count) => _ = server.evict_some(*count),
@@ -92,4 +96,3 @@ impl Store for Server {
         }
     }
 }
-

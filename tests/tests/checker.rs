@@ -157,7 +157,10 @@ fn absence_is_a_version() {
 
 #[test]
 fn tags_cover_what_carries_them() {
-    let tagged = Rules { tags: Arc::new(|_, version| version.into_iter().map(|version| version % 2).collect()), ..rules() };
+    let tagged = Rules {
+        tags: Arc::new(|_, version| version.into_iter().map(|version| version % 2).collect()),
+        ..rules()
+    };
     two().invalidate(1, Scope::Tag(1)).read(2, 7, 1).breaks(Rule::FreshAfterAck, &tagged);
     two().invalidate(1, Scope::Tag(0)).read(2, 7, 1).keeps(&tagged);
 }
@@ -172,7 +175,8 @@ fn what_nobody_invalidates_ends_with_its_life() {
 #[test]
 fn a_commit_under_a_guard_is_an_invalidation() {
     let guarded = |life: Duration| {
-        let story = Story::default().commit(7, 1).done(1, Ask::Guard { key: 7, life }, Answer::Acknowledged).at(2.0);
+        let story =
+            Story::default().commit(7, 1).done(1, Ask::Guard { key: 7, life }, Answer::Acknowledged).at(2.0);
         story.what(1, What::Committed { key: 7, version: 2, absent: false, guard: Some(1) })
     };
     guarded(3 * SECOND).what(1, What::Crashed).read(2, 7, 1).breaks(Rule::FreshAfterAck, &rules());

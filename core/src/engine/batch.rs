@@ -73,6 +73,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Absent<'a, K, V>> {
         let (blocked, open): (Vec<&K>, Vec<&K>) = keys.iter().partition(|key| self.pending.holds(key));
         let asked: Vec<K> = open.iter().map(|&key| key.clone()).collect();
+        let doubts = self.pending.doubts();
         let found = self.backend.get_many(&asked, self.clock.now()).await.and_then(|found| {
             let message = "get_many answered another number of entries than was asked for";
             let aligned = found.len() == asked.len();
@@ -91,7 +92,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         let mut found = found.into_iter();
         for key in open {
             let entry = found.next().flatten();
-            let Some(entry) = entry.filter(|entry| entry.is_alive(now) && self.stands(key, entry)) else {
+            let stands = |entry: &Entry<V>| self.stands(key, entry) && !doubts.end(entry);
+            let Some(entry) = entry.filter(|entry| entry.is_alive(now) && stands(entry)) else {
                 absent.keys.push(key);
                 continue;
             };

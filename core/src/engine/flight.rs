@@ -163,7 +163,9 @@ impl<K: Key, V> Landing<K, V> {
     }
 
     pub(super) fn land(self, outcome: Outcome<V>) {
-        if outcome.result.is_ok() || !mutation::on("a failed load stays in flight") {
+        // (a refresh that stays would be joined for ever)
+        let stays = outcome.result.is_err() && self.flight.patience.is_none();
+        if !(stays && mutation::on("a failed load stays in flight")) {
             self.flights.remove(&self.key, &self.flight);
         }
         // the first outcome is the only one
@@ -173,7 +175,7 @@ impl<K: Key, V> Landing<K, V> {
 
 impl<K: Key, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        if mutation::on("a failed load stays in flight") {
+        if mutation::on("a failed load stays in flight") && self.flight.outcome.initialized() {
             self.flights.airborne.fetch_sub(1, Ordering::SeqCst);
             return self.flights.landed.notify_waiters();
         }

@@ -243,14 +243,16 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let shared = Announce::shared(self.strategy.settings.lease);
         let announce = if approach == Approach::Refresh { shared.despite_hit() } else { shared };
+        let doubts = self.pending.doubts();
+        let is_news = |entry: &Entry<V>| self.is_news(key, entry, known) && !doubts.end(entry);
         let now = self.clock.now();
         let mut begun = self.backend.begin(key, announce, now).await;
         // what is there and not good enough is what is to be replaced
-        if matches!(&begun, Ok(Begun::Hit(entry)) if !self.is_news(key, entry, known)) {
+        if matches!(&begun, Ok(Begun::Hit(entry)) if !is_news(entry)) {
             begun = self.backend.begin(key, announce.despite_hit(), self.clock.now()).await;
         }
         match begun {
-            Ok(Begun::Hit(entry)) if self.is_news(key, &entry, known) => Announced::Hit(entry),
+            Ok(Begun::Hit(entry)) if is_news(&entry) => Announced::Hit(entry),
             Ok(Begun::Granted(fence)) => Announced::Load(Some(fence)),
             // somebody who locks uses this key too; theirs is the fill
             Ok(Begun::Hit(_) | Begun::Busy(_) | Begun::Guarded) => Announced::Load(None),

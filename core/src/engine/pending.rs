@@ -32,6 +32,18 @@ impl<K> Scope<K> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Epoch(u64);
 
+/// The tags that were in doubt when the backend was asked: what it answers may be older than their acknowledgement, even if
+/// that comes first.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(Vec<Tag>);
+
+impl Doubts {
+    /// Whether an entry carries one of them.
+    pub(super) fn end<V>(&self, entry: &Entry<V>) -> bool {
+        !self.0.is_empty() && entry.tags().iter().any(|tag| self.0.contains(tag))
+    }
+}
+
 /// Keys that are not served from the cache, because their invalidation may not have reached it.
 #[derive(Debug)]
 pub(super) struct Pending<K> {
@@ -82,6 +94,14 @@ impl<K: Key> Pending<K> {
         self.any() && !entry.tags().is_empty() && {
             let marks = self.marks();
             entry.tags().iter().any(|tag| marks.tags.contains_key(tag))
+        }
+    }
+
+    /// The tags in doubt: to be taken before the backend is asked.
+    pub(super) fn doubts(&self) -> Doubts {
+        match self.any() {
+            true => Doubts(self.marks().tags.keys().cloned().collect()),
+            false => Doubts::default(),
         }
     }
 

@@ -293,10 +293,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         if self.pending.holds(key) {
             return Ok(None);
         }
+        let doubts = self.pending.doubts();
         let found = self.backend.get(key, now).await?;
         let now = self.clock.recent().max(now);
-        // an invalidation of our own that failed meanwhile may have been meant for what was read
-        let found = found.filter(|entry| self.is_alive(entry, now) && self.stands(key, entry));
+        // an invalidation of our own that failed before or meanwhile may have been meant for what was read
+        let stands = |entry: &Entry<V>| self.stands(key, entry) && !doubts.end(entry);
+        let found = found.filter(|entry| self.is_alive(entry, now) && stands(entry));
         Ok(found.map(|entry| Answer { entry, origin: Origin::Far, now }))
     }
 

@@ -48,7 +48,11 @@ impl<K: Key, V: Value> Drop for Unacknowledged<'_, K, V> {
             self.engine.retry_pending();
         }
         // later callers do not join loads that began before
-        self.engine.detach(&self.scope);
+        match (&self.scope, self.acknowledged) {
+            // which loads will carry them nobody knows yet: fills are refused only if the backend knows
+            (Scope::Tags(_), false) => self.engine.detach(&Scope::All),
+            (scope, _) => self.engine.detach(scope),
+        }
     }
 }
 
@@ -163,7 +167,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         match scope {
             Scope::All => self.flights.detach_all(),
             Scope::Keys(keys) => keys.iter().for_each(|key| self.flights.detach(key)),
-            // which flights will carry them nobody knows yet; their fills will be refused
+            // their fills will be refused
             Scope::Tags(_) => {}
         }
     }

@@ -103,7 +103,9 @@ impl Checker<'_> {
                 self.open.values_mut().for_each(|open| open.void = true);
             }
             What::Settled => self.settled = true,
-            What::Left(what) => return broken(Rule::Leak, number, None, format!("at the end there is {what}")),
+            What::Left(what) => {
+                return broken(Rule::Leak, number, None, format!("at the end there is {what}"));
+            }
             What::Crashed | What::Note(_) => {}
         }
         Ok(())
@@ -113,10 +115,21 @@ impl Checker<'_> {
     fn lost(&mut self) {
         self.guards.clear();
         self.holders.clear();
-        self.open.values_mut().filter(|open| matches!(open.ask, Ask::Guard { .. })).for_each(|open| open.void = true);
+        self.open
+            .values_mut()
+            .filter(|open| matches!(open.ask, Ask::Guard { .. }))
+            .for_each(|open| open.void = true);
     }
 
-    fn commit(&mut self, key: u64, version: u64, absent: bool, guard: Option<u64>, process: u32, moment: Moment) {
+    fn commit(
+        &mut self,
+        key: u64,
+        version: u64,
+        absent: bool,
+        guard: Option<u64>,
+        process: u32,
+        moment: Moment,
+    ) {
         self.figures.commits += 1;
         self.rows.entry(key).or_default().commit(version, absent, moment);
         let guard = guard.and_then(|guard| self.guards.get(&guard));
@@ -167,7 +180,9 @@ impl Checker<'_> {
             Ask::Read { key } | Ask::Refresh { key } | Ask::Lookup { key } => {
                 return self.read(*key, &open, answer, end);
             }
-            Ask::Invalidate(scopes) => scopes.iter().for_each(|scope| self.invalidated(*scope, &open, answer, end)),
+            Ask::Invalidate(scopes) => {
+                scopes.iter().for_each(|scope| self.invalidated(*scope, &open, answer, end))
+            }
             Ask::Insert { key, version } => {
                 self.invalidated(Scope::Key(*key), &open, answer, end);
                 let row = self.rows.entry(*key).or_default();
@@ -207,7 +222,8 @@ impl Checker<'_> {
             }
             Answer::Failed(failure) if matches!(open.ask, Ask::Read { .. }) => {
                 let needless = *failure == Failure::Store || self.rules.source_is_sound;
-                let message = || format!("a read of key {key} by process {} failed: {failure:?}", open.process);
+                let message =
+                    || format!("a read of key {key} by process {} failed: {failure:?}", open.process);
                 if needless { broken(Rule::NeedlessError, end.0, Some(key), message()) } else { Ok(()) }
             }
             _ => Ok(()),
@@ -223,8 +239,7 @@ impl Checker<'_> {
             Seen::Absent => row.absence(),
         };
         let fail = |rule, why: &str| {
-            let message =
-                format!("process {} read {} ({from}), {why}", open.process, named(key, seen));
+            let message = format!("process {} read {} ({from}), {why}", open.process, named(key, seen));
             broken(rule, end.0, Some(key), message)
         };
         let Some(version) = found else {
@@ -266,7 +281,8 @@ impl Checker<'_> {
         let unanswered = self.open.iter().min_by_key(|(_, open)| open.start);
         match unanswered {
             Some((number, open)) => {
-                let message = format!("operation {number} of process {} never ended: {:?}", open.process, open.ask);
+                let message =
+                    format!("operation {number} of process {} never ended: {:?}", open.process, open.ask);
                 broken(Rule::Unanswered, events, key_of(&open.ask), message)
             }
             None => Ok(()),
@@ -284,9 +300,12 @@ fn key_of(ask: &Ask) -> Option<u64> {
 
 fn named(key: u64, seen: Seen) -> String {
     match seen {
-        Seen::Version { key: written, version } if written == key => format!("version {version} of key {key}"),
-        Seen::Version { key: written, version } => format!("version {version} of key {written} under key {key}"),
+        Seen::Version { key: written, version } if written == key => {
+            format!("version {version} of key {key}")
+        }
+        Seen::Version { key: written, version } => {
+            format!("version {version} of key {written} under key {key}")
+        }
         Seen::Absent => format!("that there is no row {key}"),
     }
 }
-

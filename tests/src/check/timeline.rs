@@ -25,7 +25,12 @@ pub fn timeline(history: &[Event], rules: &Rules, key: Option<u64>) -> String {
         if concerns {
             let at = event.at.as_secs_f64();
             // writing to a string does not fail
-            _ = writeln!(lines, "{number:>5} {at:>10.6} s  process {:<3} {}", event.process, told(&event.what));
+            _ = writeln!(
+                lines,
+                "{number:>5} {at:>10.6} s  process {:<3} {}",
+                event.process,
+                told(&event.what)
+            );
         }
     }
     lines

@@ -25,7 +25,14 @@ impl Running {
     }
 
     /// Notes a load; answers who is loading the key already and should be the only one.
-    pub(super) fn begin(&mut self, load: u64, key: u64, process: u32, now: Duration, rule: Loads) -> Option<u32> {
+    pub(super) fn begin(
+        &mut self,
+        load: u64,
+        key: u64,
+        process: u32,
+        now: Duration,
+        rule: Loads,
+    ) -> Option<u32> {
         let (one_per_process, calm_for) = match rule {
             Loads::Any => return None,
             Loads::OnePerProcess { calm_for } => (true, calm_for),
@@ -52,7 +59,14 @@ pub(super) struct Holders(HashMap<u64, (u128, u32, Duration)>);
 
 impl Holders {
     /// Notes that a lock was taken or renewed; answers who else has it.
-    pub(super) fn hold(&mut self, lock: u64, token: u128, process: u32, now: Duration, lease: Duration) -> Option<u32> {
+    pub(super) fn hold(
+        &mut self,
+        lock: u64,
+        token: u128,
+        process: u32,
+        now: Duration,
+        lease: Duration,
+    ) -> Option<u32> {
         let before = self.0.insert(lock, (token, process, now.saturating_add(lease)));
         // the server counts in milliseconds
         let stands = |until: Duration| until > now + Duration::from_millis(1);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -97,7 +98,8 @@ impl Link {
     pub(super) fn recover(&self) {
         let now = Instant::now();
         let mut state = self.state();
-        (state.faulty, state.paused_until, state.lossy_until, state.slow_pushes_until) = (false, now, now, now);
+        (state.faulty, state.paused_until, state.lossy_until, state.slow_pushes_until) =
+            (false, now, now, now);
     }
 
     /// Waits while the process is paused.
@@ -231,7 +233,10 @@ impl<B: CacheBackend<u64, Versioned>> Remote<B> {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.link.send(name, request(Arc::clone(&self.store))).await
+        // boxed: it is handed on several times
+        let request: Pin<Box<dyn Future<Output = Result<T>> + Send>> =
+            Box::pin(request(Arc::clone(&self.store)));
+        self.link.send(name, request).await
     }
 }
 
@@ -276,13 +281,7 @@ impl<B: CacheBackend<u64, Versioned>> CacheBackend<u64, Versioned> for Remote<B>
         self.ask("begin", move |store| async move { store.begin(&key, announce, now).await }).await
     }
 
-    async fn fill(
-        &self,
-        key: &u64,
-        fence: Fence,
-        entry: Entry<Versioned>,
-        now: Timestamp,
-    ) -> Result<Filled> {
+    async fn fill(&self, key: &u64, fence: Fence, entry: Entry<Versioned>, now: Timestamp) -> Result<Filled> {
         let key = *key;
         self.ask("fill", move |store| async move { store.fill(&key, fence, entry, now).await }).await
     }

@@ -172,7 +172,9 @@ impl Setup {
             8..16 => Write::InvalidateMany,
             16..20 => Write::Clear,
             20..32 => Write::Insert,
-            32..52 => Write::Guard(*super::setup::pick(random, &[200 * MILLIS, 800 * MILLIS, 3_000 * MILLIS])),
+            32..52 => {
+                Write::Guard(*super::setup::pick(random, &[200 * MILLIS, 800 * MILLIS, 3_000 * MILLIS]))
+            }
             52..67 if self.key_tags => Write::KeyTag,
             67..82 if self.value_tags => Write::ValueTags,
             _ => Write::Invalidate,
@@ -199,8 +201,8 @@ impl Setup {
             32..36 => Action::Suffer(Trouble::Forget),
             36..42 if self.tagged() => Action::Suffer(Trouble::EvictLedger),
             42..48 if self.tagged() => Action::Suffer(Trouble::PruneTags),
-            48..54 if self.near.is_some() => Action::Suffer(Trouble::LosePushes(true)),
-            54..62 if self.near.is_some() => Action::Suffer(Trouble::LosePushes(false)),
+            48..51 if self.near.is_some() => Action::Suffer(Trouble::LosePushes(true)),
+            51..62 if self.near.is_some() => Action::Suffer(Trouble::LosePushes(false)),
             62..68 if self.near.is_some() => Action::SlowPushes { process, time },
             68..73 => Action::Suffer(Trouble::Cut(name())),
             73..79 => Action::Suffer(Trouble::Mend(name())),

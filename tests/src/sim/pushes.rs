@@ -42,7 +42,11 @@ impl Delayed {
     }
 }
 
-async fn deliver(watcher: Weak<dyn Watcher>, mut arriving: mpsc::UnboundedReceiver<Message>, link: Arc<Link>) {
+async fn deliver(
+    watcher: Weak<dyn Watcher>,
+    mut arriving: mpsc::UnboundedReceiver<Message>,
+    link: Arc<Link>,
+) {
     let mut last = Instant::now();
     while let Some(message) = arriving.recv().await {
         let trip = link.push_trip();

@@ -178,7 +178,11 @@ impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, processes, steps, violation, plan, timeline } = self;
         writeln!(f, "{violation}")?;
-        writeln!(f, "seed {seed} with up to {processes} processes and {steps} steps; {} are enough:", plan.steps.len())?;
+        writeln!(
+            f,
+            "seed {seed} with up to {processes} processes and {steps} steps; {} are enough:",
+            plan.steps.len()
+        )?;
         writeln!(f, "{:#?}", plan.setup)?;
         for step in &plan.steps {
             writeln!(f, "{:>10.6} s  {:?}", step.at.as_secs_f64(), step.action)?;

@@ -100,7 +100,8 @@ fn shortest<S: Store>(plan: Plan, violation: Violation, options: &Options) -> Fa
     let rule = violation.rule;
     let fails = |plan: &Plan| matches!(replay::<S>(plan), Err(found) if found.rule == rule);
     let Plan { setup, steps } = plan;
-    let steps = shrink(steps, TRIES, |steps: &[Step]| fails(&Plan { setup: setup.clone(), steps: steps.to_vec() }));
+    let steps =
+        shrink(steps, TRIES, |steps: &[Step]| fails(&Plan { setup: setup.clone(), steps: steps.to_vec() }));
     let mut plan = Plan { setup, steps };
     for simpler in Setup::SIMPLER {
         let mut tried = plan.clone();
@@ -110,10 +111,19 @@ fn shortest<S: Store>(plan: Plan, violation: Violation, options: &Options) -> Fa
         }
     }
     let setup = plan.setup.clone();
-    plan.steps = shrink(plan.steps, TRIES, |steps: &[Step]| fails(&Plan { setup: setup.clone(), steps: steps.to_vec() }));
+    plan.steps = shrink(plan.steps, TRIES, |steps: &[Step]| {
+        fails(&Plan { setup: setup.clone(), steps: steps.to_vec() })
+    });
     let history = trace::<S>(&plan);
     let rules = plan.setup.rules();
     let violation = check(&history, &rules).err().unwrap_or(violation);
     let timeline = timeline(&history, &rules, violation.key);
-    Failed { seed: plan.setup.seed(), processes: options.processes, steps: options.steps, violation, plan, timeline }
+    Failed {
+        seed: plan.setup.seed(),
+        processes: options.processes,
+        steps: options.steps,
+        violation,
+        plan,
+        timeline,
+    }
 }

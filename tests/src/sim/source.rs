@@ -94,9 +94,8 @@ impl Truth {
             End::Panic => std::panic::resume_unwind(Box::new("the source panics")),
             End::Never => std::future::pending().await,
         }
-        let seen = |(key, row): (u64, Option<Row>)| {
-            row.filter(|row| !row.absent).map(|row| (key, row.version))
-        };
+        let seen =
+            |(key, row): (u64, Option<Row>)| row.filter(|row| !row.absent).map(|row| (key, row.version));
         Ok(rows.into_iter().map(seen).collect())
     }
 }

@@ -134,7 +134,8 @@ impl<S: Store> World<S> {
             }
             Action::Write { process: place, key, absent, how, between, fate } => {
                 let (world, place) = (Arc::clone(self), *place);
-                let writing = Writing { key: *key, absent: *absent, how: *how, between: *between, fate: *fate };
+                let writing =
+                    Writing { key: *key, absent: *absent, how: *how, between: *between, fate: *fate };
                 running.spawn(async move { world.write(place, writing).await });
             }
             Action::Suffer(trouble) => self.suffer(trouble),
@@ -206,15 +207,19 @@ impl<S: Store> World<S> {
         let operation = self.history.ask(process.number, ask);
         let cache = &process.cache;
         let answer = match how {
-            Read::Get => waited(cache.get(&key), fate).await.map(|got| answered(got.map(|value| value.as_deref().copied()), "get")),
+            Read::Get => waited(cache.get(&key), fate)
+                .await
+                .map(|got| answered(got.map(|value| value.as_deref().copied()), "get")),
             Read::Fetch => waited(cache.fetch(&key), fate).await.map(fetched),
-            Read::Refresh => {
-                waited(cache.refresh(&key), fate).await.map(|got| answered(got.map(|value| value.as_deref().copied()), "refresh"))
-            }
+            Read::Refresh => waited(cache.refresh(&key), fate)
+                .await
+                .map(|got| answered(got.map(|value| value.as_deref().copied()), "refresh")),
             Read::GetOrLoad => {
                 let rows = process.rows.clone();
                 let loaded = cache.get_or_load(&key, move || async move { rows.load(&key).await });
-                waited(loaded, fate).await.map(|got| answered(got.map(|value| value.as_deref().copied()), "get_or_load"))
+                waited(loaded, fate)
+                    .await
+                    .map(|got| answered(got.map(|value| value.as_deref().copied()), "get_or_load"))
             }
             Read::Lookup => waited(cache.lookup(&key), fate).await.map(|found| match found {
                 Ok(None) => Answer::NotCached,
@@ -242,7 +247,10 @@ impl<S: Store> World<S> {
         for (place, operation) in operations.into_iter().enumerate() {
             let answer = answers.as_ref().map(|answers| match answers {
                 Ok(answers) => {
-                    let got = answers.get(place).cloned().unwrap_or_else(|| Err(Error::backend("get_each", "too few")));
+                    let got = answers
+                        .get(place)
+                        .cloned()
+                        .unwrap_or_else(|| Err(Error::backend("get_each", "too few")));
                     answered(got.map(|value| value.as_deref().copied()), "get_each")
                 }
                 Err(error) => failed(error),
@@ -334,14 +342,20 @@ impl<S: Store> World<S> {
                 [Scope::Key(key)] => cache.invalidate(&key).await,
                 [Scope::Tag(number)] => cache.invalidate_tag(&tag(number)).await,
                 _ => {
-                    let keys: Vec<u64> = scopes.iter().filter_map(|scope| match scope {
-                        Scope::Key(key) => Some(*key),
-                        _ => None,
-                    }).collect();
-                    let tags: Vec<_> = scopes.iter().filter_map(|scope| match scope {
-                        Scope::Tag(number) => Some(tag(*number)),
-                        _ => None,
-                    }).collect();
+                    let keys: Vec<u64> = scopes
+                        .iter()
+                        .filter_map(|scope| match scope {
+                            Scope::Key(key) => Some(*key),
+                            _ => None,
+                        })
+                        .collect();
+                    let tags: Vec<_> = scopes
+                        .iter()
+                        .filter_map(|scope| match scope {
+                            Scope::Tag(number) => Some(tag(*number)),
+                            _ => None,
+                        })
+                        .collect();
                     cache.invalidate_many(&keys).await?;
                     cache.invalidate_tags(&tags).await
                 }
@@ -369,11 +383,12 @@ impl<S: Store> World<S> {
         self.end().await;
     }
 
-    /// Waits until what failed has been tried again: the longest pause between two tries is 5 s.
+    /// Waits until loads that hang have been given up, and what failed has been tried again: after 5 s either.
     async fn acknowledged(&self) {
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(400)).await;
-            if self.living().iter().all(|process| process.cache.unacknowledged() == 0) {
+            let is_idle = |cache: &Cache<u64, Versioned>| cache.unacknowledged() + cache.in_flight() == 0;
+            if self.living().iter().all(|process| is_idle(&process.cache)) {
                 return;
             }
         }
@@ -537,7 +552,9 @@ fn fetched(found: Result<Fetched<Versioned>>) -> Answer {
 
 fn failed(error: &Error) -> Answer {
     Answer::Failed(match error.kind() {
-        ErrorKind::Source | ErrorKind::Panicked | ErrorKind::Timeout | ErrorKind::Overloaded => Failure::Source,
+        ErrorKind::Source | ErrorKind::Panicked | ErrorKind::Timeout | ErrorKind::Overloaded => {
+            Failure::Source
+        }
         _ => Failure::Store,
     })
 }

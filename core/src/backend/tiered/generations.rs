@@ -25,7 +25,9 @@ impl fmt::Debug for Generations {
 
 impl Generations {
     pub(super) fn new() -> Self {
-        Self { slots: Box::new([const { AtomicU32::new(0) }; SLOTS]), seed: fastrand::u64(..) }
+        // on the heap at once: an array would be made on the stack
+        let slots: Box<[AtomicU32]> = (0..SLOTS).map(|_| AtomicU32::new(0)).collect();
+        Self { slots: slots.try_into().expect("there are as many"), seed: fastrand::u64(..) }
     }
 
     fn slot<N: Hash + ?Sized>(&self, name: &N) -> usize {

@@ -53,7 +53,8 @@ impl View {
     /// Whether all changes that were acknowledged a bound ago are known here.
     #[inline]
     pub(super) fn is_proven(&self, now: Timestamp) -> bool {
-        mutation::on("a near tier is served without proof") || now.as_nanos() < self.unproven_from.load(Ordering::SeqCst)
+        mutation::on("a near tier is served without proof")
+            || now.as_nanos() < self.unproven_from.load(Ordering::SeqCst)
     }
 
     /// The mark and the end of an entry that was asked for at `asked`, if it may be placed near at all.
