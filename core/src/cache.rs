@@ -86,7 +86,26 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(async { Ok(self.read(key).await?.entry.into_value()) }).await
     }
 
-    /// [`get`](Self::get), with where the value came from and how old it is.
+    /// What this process's memory has of `key`, at once: for code that is not async, or that wants to know whether a
+    /// [`get`](Self::get) would wait. Outer `None` when it has nothing that a `get` would serve without asking further; inner
+    /// `None` for a kept absence. Counted as a hit when there is something, else not at all. Allocates nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let squares = squares()?;
+    /// assert_eq!(squares.peek(&3), None);
+    /// squares.get(&3).await?;
+    /// assert_eq!(squares.peek(&3).flatten().as_deref(), Some(&9));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn peek(&self, key: &K) -> Option<Option<Arc<V>>> {
+        self.engine.hit(key).map(|Hit(value)| value)
+    }
+
+    /// [`get`](Self::get), with where the value came from, how old it is, and why it was not cached.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -237,12 +256,39 @@ impl<K: Key, V: Value> Cache<K, V> {
         if let Some(Hit(value)) = self.engine.hit(key) {
             return Ok(value);
         }
-        let loader = move || -> crate::engine::LoadFuture<V> {
-            let load = loader();
-            Box::pin(async move { load.await.map(Into::into).map_err(Error::from_source) })
-        };
-        let read = Box::pin(self.engine.read(key, || Load::Given(Box::new(loader))));
+        let read = Box::pin(self.engine.read(key, || given(loader)));
         Ok(read.await?.entry.into_value())
+    }
+
+    /// [`get_or_load`](Self::get_or_load), with where the value came from, how old it is, and why it was not cached.
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load).
+    ///
+    /// # Cancellation safety
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{doc::squares, Origin, Result};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let cache = squares()?;
+    /// let found = cache.fetch_or_load(&5, || async { Ok::<_, std::io::Error>(25) }).await?;
+    /// assert_eq!((found.origin, found.kept), (Origin::Loaded, true));
+    /// # Ok(()) }
+    /// ```
+    pub async fn fetch_or_load<F, Fut, T, E>(&self, key: &K, loader: F) -> Result<Fetched<V>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>>,
+        E: Into<BoxError>,
+    {
+        if let Some(entry) = self.engine.peek(key) {
+            return Ok(Fetched::new(self.engine.near_answer(entry)));
+        }
+        let read = Box::pin(self.engine.read(key, || given(loader)));
+        Ok(Fetched::new(read.await?))
     }
 
     /// What is cached of `key`, without loading. `None` when nothing is; a kept absence is a [`Fetched`] without value.
@@ -565,6 +611,20 @@ impl<K: Key, V> fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.engine.fmt(f)
     }
+}
+
+/// A loader that a caller brought, as the engine takes it.
+fn given<V, F, Fut, T, E>(loader: F) -> Load<V>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    T: Into<Loaded<V>>,
+    E: Into<BoxError>,
+{
+    Load::Given(Box::new(move || -> crate::engine::LoadFuture<V> {
+        let load = loader();
+        Box::pin(async move { load.await.map(Into::into).map_err(Error::from_source) })
+    }))
 }
 
 /// What a partial failure of many keys says.

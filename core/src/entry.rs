@@ -171,6 +171,10 @@ impl<V> Entry<V> {
         self.value
     }
 
+    pub(crate) fn into_parts(self) -> (Option<Arc<V>>, Option<Arc<Extra>>) {
+        (self.value, self.extra)
+    }
+
     /// When the value was stored, to the millisecond below.
     ///
     /// # Examples

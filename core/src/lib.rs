@@ -15,7 +15,7 @@
 //! | [`Strategy`] | how long entries live, who loads, what is served stale, what is tagged: the [`guide`] has a page on each |
 //! | [`Codec`] | values to bytes and back, for stores of bytes |
 //! | [`CacheKey`], [`StoreKey`] | keys in a shared store |
-//! | [`Error`], [`Stats`], [`Observer`] | what went wrong, what happened |
+//! | [`Error`], [`Stats`], [`Observer`], [`Traced`] | what went wrong, what happened |
 //!
 //! # What happens on a get
 //! 1. *Peek*: this process's memory is asked, synchronously. A live entry is the answer: no allocation, no await.
@@ -113,7 +113,7 @@ pub use fetched::{Fetched, Origin};
 pub use header::{Frame, FrameError};
 pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
 pub use lock::{Acquired, LockProvider, LockToken, Locking};
-pub use observe::{BreakerState, Event, Latency, Observer, Stats, Tier};
+pub use observe::{BreakerState, Event, Latency, MissCause, Observer, Stats, Tier, Traced};
 pub use source::{BatchSource, ConditionalSource, Each, Known, Loaded, Source, SourceFn, source_fn};
 pub use strategy::Strategy;
 pub use tag::{LedgerView, Stamp, Tag, TagLedger};

@@ -16,7 +16,7 @@ use super::read::{Answer, Arrival, Found, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
 use crate::backend::{CacheBackend, Fence};
 use crate::entry::Entry;
-use crate::observe::{Event, Tier};
+use crate::observe::{Event, MissCause, Tier};
 use crate::source::Loaded;
 use crate::strategy::Verdict;
 use crate::{Error, ErrorKind, Result};
@@ -27,9 +27,24 @@ const LOADS_AT_ONCE: usize = 32;
 /// The keys of a batch that have to be loaded.
 struct Absent<'a, K, V> {
     keys: Vec<&'a K>,
+    /// How many of them, at the head, were not asked for because an invalidation waits.
+    blocked: usize,
     /// What there is of them that is not good enough.
     known: HashMap<&'a K, Entry<V>>,
     approach: Approach,
+}
+
+impl<K: Key, V> Absent<'_, K, V> {
+    /// Why each of them is missing.
+    fn causes(&self) -> Vec<MissCause> {
+        let cause = |(at, key): (usize, &&K)| match at {
+            at if at < self.blocked => MissCause::Unacknowledged,
+            _ if self.approach == Approach::Alone => MissCause::Unreachable,
+            _ if self.known.contains_key(*key) => MissCause::Expired,
+            _ => MissCause::Absent,
+        };
+        self.keys.iter().enumerate().map(cause).collect()
+    }
 }
 
 /// A key of a batch that is to be loaded, and may be stored with its fence.
@@ -56,10 +71,10 @@ impl<K: Key, V: Value> Engine<K, V> {
             let began = self.clock.now();
             let start = self.sequence.now();
             let absent = self.read_far_many(&missing, &mut answers).await?;
-            let count = absent.keys.len();
+            let causes = absent.causes();
             self.load_many(start, absent, &mut answers).await?;
             let elapsed = began.until(self.clock.now());
-            (0..count).for_each(|_| self.recorder.record(&Event::Missed { elapsed }));
+            causes.into_iter().for_each(|cause| self.recorder.record(&Event::Missed { elapsed, cause }));
         }
         let unanswered = || Err(Error::new(ErrorKind::Closed, "the key was not read"));
         Ok(keys.iter().map(|key| answers.get(key).cloned().unwrap_or_else(unanswered)).collect())
@@ -87,7 +102,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
         };
         let now = self.clock.now();
-        let mut absent = Absent { keys: blocked, known: HashMap::new(), approach };
+        let mut absent = Absent { blocked: blocked.len(), keys: blocked, known: HashMap::new(), approach };
         let mut due = Vec::new();
         let mut found = found.into_iter();
         for key in open {
@@ -136,7 +151,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         absent: Absent<'a, K, V>,
         answers: &mut HashMap<&'a K, Result<Entry<V>>>,
     ) -> Result<()> {
-        let Absent { keys, mut known, approach } = absent;
+        let Absent { keys, mut known, approach, blocked: _ } = absent;
         let began = Instant::now();
         let batched = self.is_batched();
         let at_once = if batched { keys.len().max(1) } else { LOADS_AT_ONCE };

@@ -94,6 +94,7 @@ pub(crate) struct Engine<K: Key, V> {
     horizon: Horizon,
     tagging: Tagging<K>,
     sequence: Sequence,
+    born: Timestamp,
     closed: AtomicBool,
 }
 
@@ -111,6 +112,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let window = settings.stale.window().unwrap_or_default();
         let (holdoffs, gate) = (Holdoffs::new(settings.stale.backoff), Gate::new(settings.limit));
         let horizon = Horizon::new(settings.ttl.saturating_add(window));
+        let born = clock.now();
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             backend,
@@ -126,6 +128,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             horizon,
             tagging,
             sequence: Sequence::new(),
+            born,
             closed: AtomicBool::new(false),
         }
     }
@@ -177,7 +180,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.recorder.snapshot()
+        self.recorder.snapshot(self.born.until(self.clock.now()))
     }
 
     /// How many keys are being loaded.

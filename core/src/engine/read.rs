@@ -13,7 +13,7 @@ use crate::backend::CacheBackend;
 use crate::entry::Entry;
 use crate::fetched::Origin;
 use crate::mutation;
-use crate::observe::{Event, Tier};
+use crate::observe::{Event, MissCause, Tier};
 use crate::strategy::Verdict;
 use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Result};
@@ -27,6 +27,17 @@ pub(crate) struct Answer<V> {
     pub(crate) entry: Entry<V>,
     pub(crate) origin: Origin,
     pub(crate) now: Timestamp,
+    /// What the read found at first, if it missed.
+    pub(crate) missed: Option<MissCause>,
+    /// Whether the cache keeps the entry.
+    pub(crate) kept: bool,
+}
+
+impl<V> Answer<V> {
+    /// The answer of an entry that is cached.
+    fn cached(entry: Entry<V>, origin: Origin, now: Timestamp) -> Self {
+        Self { entry, origin, now, missed: None, kept: true }
+    }
 }
 
 /// An entry that was found, and what is to be done with it.
@@ -75,7 +86,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let began = self.clock.now();
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
         let start = self.sequence.now();
-        let (known, approach) = match self.find(key, began).await {
+        let (known, approach, cause) = match self.find(key, began).await {
             Ok(Some(found)) => match self.serve(key, found) {
                 Ok((answer, verdict)) => {
                     if verdict == Verdict::Due {
@@ -83,18 +94,23 @@ impl<K: Key, V: Value> Engine<K, V> {
                     }
                     return Ok(answer);
                 }
-                Err(expired) => (Some(expired), Approach::Missing),
+                Err(expired) => (Some(expired), Approach::Missing, MissCause::Expired),
             },
-            Ok(None) => (None, Approach::Missing),
+            Ok(None) => (None, Approach::Missing, self.absence(key)),
             Err(error) => {
                 self.degraded("get", &error);
-                (None, Approach::Alone)
+                (None, Approach::Alone, MissCause::Unreachable)
             }
         };
         // boxed, since a far hit need not carry the room for a load
         let answer = Box::pin(self.read_slowly(key, start, Plan::new(load(), approach).knowing(known))).await;
-        self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()) });
-        answer
+        self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()), cause });
+        answer.map(|answer| Answer { missed: Some(cause), ..answer })
+    }
+
+    /// Why nothing was found of a key by a store that did not fail.
+    fn absence(&self, key: &K) -> MissCause {
+        if self.pending.holds(key) { MissCause::Unacknowledged } else { MissCause::Absent }
     }
 
     /// Looks for an entry that is alive, good or not: first near, if it can be there and not good, then wherever it is.
@@ -128,7 +144,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Tier::Near => Origin::Near,
             Tier::Far => Origin::Far,
         };
-        Ok((Answer { entry, origin, now }, verdict))
+        Ok((Answer::cached(entry, origin, now), verdict))
     }
 
     pub(super) fn is_kept_for_errors(&self, entry: &Entry<V>) -> bool {
@@ -264,7 +280,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             (true, Some(_)) => Origin::Loaded,
             (true, None) => Origin::Far,
         };
-        Some(outcome.result.clone().map(|entry| self.answer(entry, origin)))
+        // what was loaded and is only known to be as good as its load's start was not stored
+        let kept = outcome.loaded_from != Some(outcome.as_of);
+        Some(outcome.result.clone().map(|entry| Answer { kept, ..self.answer(entry, origin) }))
     }
 
     /// The answer of the hit path.
@@ -273,7 +291,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     pub(super) fn answer(&self, entry: Entry<V>, origin: Origin) -> Answer<V> {
-        Answer { entry, origin, now: self.clock.now() }
+        Answer::cached(entry, origin, self.clock.now())
     }
 
     /// What the backend has, wherever it keeps it, stale or not. A failure is noted and counts as nothing found.
@@ -299,7 +317,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         // an invalidation of our own that failed before or meanwhile may have been meant for what was read
         let stands = |entry: &Entry<V>| self.stands(key, entry) && !doubts.end(entry);
         let found = found.filter(|entry| self.is_alive(entry, now) && stands(entry));
-        Ok(found.map(|entry| Answer { entry, origin: Origin::Far, now }))
+        Ok(found.map(|entry| Answer::cached(entry, Origin::Far, now)))
     }
 
     /// Whether no invalidation of our own that was not acknowledged may be meant for an entry.

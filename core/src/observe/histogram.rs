@@ -1,5 +1,6 @@
 //! A histogram of latencies: logarithmic buckets with four steps in each doubling, so within 25 % of the truth.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -92,6 +93,55 @@ impl Latency {
         Duration::from_micros(self.sum_us.checked_div(self.count).unwrap_or(0))
     }
 
+    /// Their sum.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// assert!(squares.stats().load_latency.total().is_zero());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.sum_us)
+    }
+
+    /// The buckets that counted any, in rising order: the upper edge of each (no latency in it is longer) and how many it
+    /// counted. A bucket is at most a quarter wide: for exporters.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// for (edge, count) in squares.stats().load_latency.buckets() {
+    ///     println!("{count} loads took up to {edge:?}");
+    /// }
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let counted = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(bucket, count)| (Duration::from_micros(edge(bucket)), *count))
+    }
+
+    /// What was recorded since an `earlier` reading of the same latencies.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = larder::doc::squares()?;
+    /// let earlier = squares.stats().load_latency;
+    /// squares.get(&2).await?;
+    /// assert_eq!(squares.stats().load_latency.since(&earlier).count(), 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let before = |bucket: usize| earlier.buckets.get(bucket).copied().unwrap_or(0);
+        let buckets: Vec<u64> = (self.buckets.iter().enumerate())
+            .map(|(bucket, count)| count.saturating_sub(before(bucket)))
+            .collect();
+        Self { count: buckets.iter().sum(), sum_us: self.sum_us.saturating_sub(earlier.sum_us), buckets }
+    }
+
     /// The latency that this share of all did not exceed (0.5: the median); zero when there is none.
     ///
     /// # Examples
@@ -112,6 +162,14 @@ impl Latency {
             }
         }
         Duration::ZERO
+    }
+}
+
+/// Mean and percentiles, as a report shows them.
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| self.percentile(share));
+        write!(f, "mean {:?}, p50 {p50:?}, p99 {p99:?}, p99.9 {p999:?}", self.mean())
     }
 }
 
@@ -138,5 +196,18 @@ mod tests {
         let median = latency.percentile(0.5).as_millis();
         assert!((50..=63).contains(&median), "{median}");
         assert!(latency.percentile(1.0) >= Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_later_reading_less_an_earlier_one_is_what_came_between() {
+        let histogram = Histogram::default();
+        (0..100).for_each(|_| histogram.record(Duration::from_secs(1)));
+        let earlier = histogram.snapshot();
+        (0..10).for_each(|_| histogram.record(Duration::from_millis(1)));
+        let lately = histogram.snapshot().since(&earlier);
+        assert_eq!((lately.count(), lately.total()), (10, Duration::from_millis(10)));
+        assert!(lately.percentile(1.0) < Duration::from_millis(2), "{lately}");
+        assert_eq!(lately.buckets().map(|(_, count)| count).collect::<Vec<_>>(), [10]);
+        assert_eq!(histogram.snapshot().since(&Latency::default()).count(), 110);
     }
 }

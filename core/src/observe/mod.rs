@@ -4,6 +4,7 @@ mod histogram;
 mod recorder;
 mod stats;
 mod striped;
+mod traced;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub use histogram::Latency;
 pub(crate) use recorder::Recorder;
 pub use stats::Stats;
+pub use traced::Traced;
 
 use crate::Error;
 
@@ -39,6 +41,43 @@ pub trait Observer: Debug + Send + Sync + 'static {
     fn on_event(&self, event: &Event<'_>);
 }
 
+/// Both are told, the first one first.
+///
+/// # Examples
+/// ```
+/// use larder::{Event, Observer, Traced};
+/// #[derive(Debug)]
+/// struct Console;
+/// impl Observer for Console {
+///     fn on_event(&self, event: &Event<'_>) {
+///         println!("{event:?}");
+///     }
+/// }
+/// let builder = larder::Cache::<u64, u64>::builder().observer((Traced::new("square"), Console));
+/// # let _ = builder;
+/// ```
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn on_event(&self, event: &Event<'_>) {
+        self.0.on_event(event);
+        self.1.on_event(event);
+    }
+}
+
+/// One observer for several caches, or one that is asked later what it has seen.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// let traced = Arc::new(larder::Traced::new("square"));
+/// let builder = larder::Cache::<u64, u64>::builder().observer(Arc::clone(&traced));
+/// # let _ = builder;
+/// ```
+impl<O: Observer> Observer for std::sync::Arc<O> {
+    fn on_event(&self, event: &Event<'_>) {
+        O::on_event(self, event);
+    }
+}
+
 /// What happened.
 ///
 /// # Examples
@@ -57,6 +96,8 @@ pub enum Event<'a> {
     Missed {
         /// From the start of the read to its answer.
         elapsed: Duration,
+        /// What the read found in place of a value.
+        cause: MissCause,
     },
     /// A caller waited for a load that another one had started.
     #[non_exhaustive]
@@ -182,6 +223,58 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What a read that missed found in place of a value: as much as the store can tell. Why an entry is not there (never
+/// loaded, evicted, removed, ended by a tag, past its hard expiry) no store remembers.
+///
+/// # Examples
+/// ```
+/// # use larder::{doc::squares, MissCause, Result};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # let squares = squares()?;
+/// assert_eq!(squares.fetch(&2).await?.missed, Some(MissCause::Absent));
+/// assert_eq!(squares.fetch(&2).await?.missed, None);
+/// assert_eq!(squares.stats().misses_by(MissCause::Absent), 1);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MissCause {
+    /// Nothing.
+    Absent,
+    /// An entry past its end.
+    Expired,
+    /// The store failed, and the source was asked instead.
+    Unreachable,
+    /// The store was not asked, because an invalidation of the key by this process waits for its acknowledgement.
+    Unacknowledged,
+}
+
+impl MissCause {
+    /// All causes.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(larder::MissCause::ALL.contains(&larder::MissCause::Expired));
+    /// ```
+    pub const ALL: [Self; 4] = [Self::Absent, Self::Expired, Self::Unreachable, Self::Unacknowledged];
+
+    /// One word, for logs and labels of metrics; stable.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::MissCause::Absent.as_str(), "absent");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Expired => "expired",
+            Self::Unreachable => "unreachable",
+            Self::Unacknowledged => "unacknowledged",
+        }
+    }
+}
+
 /// Which tier answered.
 ///
 /// # Examples
@@ -211,4 +304,21 @@ pub enum BreakerState {
     Open,
     /// One call is let through to see.
     HalfOpen,
+}
+
+impl BreakerState {
+    /// One word, for logs and labels of metrics; stable.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::BreakerState::HalfOpen.as_str(), "half_open");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::histogram::Histogram;
 use super::striped::Striped;
-use super::{BreakerState, Event, Observer, Stats, Tier};
+use super::{BreakerState, Event, MissCause, Observer, Stats, Tier};
 
 /// Counts every event, and passes it on to the user's observer.
 #[derive(Debug, Default)]
@@ -33,6 +33,7 @@ pub(crate) struct Recorder {
     blind_nanos: AtomicU64,
     breaker: AtomicU8,
     misses: Histogram,
+    causes: [AtomicU64; MissCause::ALL.len()],
     loads: Histogram,
 }
 
@@ -63,7 +64,10 @@ impl Recorder {
         match *event {
             Event::Hit { tier: Tier::Near } => self.near_hits.increment(),
             Event::Hit { tier: Tier::Far } => self.far_hits.increment(),
-            Event::Missed { elapsed } => self.misses.record(elapsed),
+            Event::Missed { elapsed, cause } => {
+                self.misses.record(elapsed);
+                _ = add(&self.causes[cause as usize], 1);
+            }
             Event::Joined => _ = add(&self.joins, 1),
             Event::Loaded { elapsed, error } => {
                 self.loads.record(elapsed);
@@ -89,13 +93,15 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> Stats {
+    pub(crate) fn snapshot(&self, elapsed: Duration) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (miss_latency, load_latency) = (self.misses.snapshot(), self.loads.snapshot());
         Stats {
+            elapsed,
             near_hits: self.near_hits.sum(),
             far_hits: self.far_hits.sum(),
             misses: miss_latency.count(),
+            causes: MissCause::ALL.map(|cause| read(&self.causes[cause as usize])),
             loads: load_latency.count(),
             load_errors: read(&self.load_errors),
             joins: read(&self.joins),

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{BreakerState, Latency};
+use super::{BreakerState, Latency, MissCause};
 
-/// What a cache has counted since it was built.
+/// What a cache has counted since it was built, or [`since`](Self::since) an earlier reading. Its `Display` is a short report.
+///
+/// Each counter is exact; they are read one after the other while others count on, so sums of several may be off by what
+/// happened meanwhile.
 ///
 /// # Examples
 /// ```
@@ -16,6 +19,8 @@ use super::{BreakerState, Latency};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Stats {
+    /// How long it was counted, by the cache's clock.
+    pub elapsed: Duration,
     /// Reads answered by this process's memory.
     pub near_hits: u64,
     /// Reads answered by the shared store.
@@ -62,6 +67,7 @@ pub struct Stats {
     pub miss_latency: Latency,
     /// How long the source took.
     pub load_latency: Latency,
+    pub(super) causes: [u64; MissCause::ALL.len()],
 }
 
 impl Stats {
@@ -93,6 +99,125 @@ impl Stats {
         self.hits() + self.misses
     }
 
+    /// The reads that missed because of `cause`.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::MissCause;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = larder::doc::squares()?;
+    /// squares.get_many(&[2, 3]).await?;
+    /// assert_eq!(squares.stats().misses_by(MissCause::Absent), 2);
+    /// assert_eq!(squares.stats().misses_by(MissCause::Unreachable), 0);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn misses_by(&self, cause: MissCause) -> u64 {
+        self.causes[cause as usize]
+    }
+
+    /// How many of something came to in a minute, over the time that was counted; 0 when that is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # let mut stats = larder::Stats::default();
+    /// stats.elapsed = std::time::Duration::from_secs(30);
+    /// stats.loads = 6;
+    /// assert_eq!(stats.per_minute(stats.loads), 12.0);
+    /// ```
+    #[must_use]
+    pub fn per_minute(&self, count: u64) -> f64 {
+        if self.elapsed.is_zero() { 0.0 } else { count as f64 * 60.0 / self.elapsed.as_secs_f64() }
+    }
+
+    /// Acknowledged invalidations in a minute.
+    ///
+    /// # Examples
+    /// ```
+    /// # let mut stats = larder::Stats::default();
+    /// stats.elapsed = std::time::Duration::from_secs(120);
+    /// stats.invalidations = 6;
+    /// assert_eq!(stats.invalidations_per_minute(), 3.0);
+    /// ```
+    #[must_use]
+    pub fn invalidations_per_minute(&self) -> f64 {
+        self.per_minute(self.invalidations)
+    }
+
+    /// What was counted since an `earlier` reading of the same cache: percentiles and rates of the last minute instead of
+    /// those of a whole life. The breaker is as it is now.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = larder::doc::squares()?;
+    /// squares.get(&2).await?;
+    /// let earlier = squares.stats();
+    /// squares.get(&2).await?;
+    /// let lately = squares.stats().since(&earlier);
+    /// assert_eq!((lately.hits(), lately.misses, lately.hit_rate()), (1, 0, 1.0));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        // a field that is forgotten here does not compile
+        let Self {
+            elapsed,
+            near_hits,
+            far_hits,
+            misses,
+            loads,
+            load_errors,
+            joins,
+            fills,
+            refused_fills,
+            stale_served,
+            overloaded,
+            locks_lost,
+            evictions,
+            invalidations,
+            unacknowledged_invalidations,
+            backend_errors,
+            undecodable,
+            pushes,
+            near_flushes,
+            near_refused,
+            blind,
+            breaker,
+            miss_latency,
+            load_latency,
+            causes,
+        } = self;
+        Self {
+            elapsed: elapsed.saturating_sub(earlier.elapsed),
+            near_hits: near_hits.saturating_sub(earlier.near_hits),
+            far_hits: far_hits.saturating_sub(earlier.far_hits),
+            misses: misses.saturating_sub(earlier.misses),
+            loads: loads.saturating_sub(earlier.loads),
+            load_errors: load_errors.saturating_sub(earlier.load_errors),
+            joins: joins.saturating_sub(earlier.joins),
+            fills: fills.saturating_sub(earlier.fills),
+            refused_fills: refused_fills.saturating_sub(earlier.refused_fills),
+            stale_served: stale_served.saturating_sub(earlier.stale_served),
+            overloaded: overloaded.saturating_sub(earlier.overloaded),
+            locks_lost: locks_lost.saturating_sub(earlier.locks_lost),
+            evictions: evictions.saturating_sub(earlier.evictions),
+            invalidations: invalidations.saturating_sub(earlier.invalidations),
+            unacknowledged_invalidations: unacknowledged_invalidations
+                .saturating_sub(earlier.unacknowledged_invalidations),
+            backend_errors: backend_errors.saturating_sub(earlier.backend_errors),
+            undecodable: undecodable.saturating_sub(earlier.undecodable),
+            pushes: pushes.saturating_sub(earlier.pushes),
+            near_flushes: near_flushes.saturating_sub(earlier.near_flushes),
+            near_refused: near_refused.saturating_sub(earlier.near_refused),
+            blind: blind.saturating_sub(earlier.blind),
+            breaker: *breaker,
+            miss_latency: miss_latency.since(&earlier.miss_latency),
+            load_latency: load_latency.since(&earlier.load_latency),
+            causes: std::array::from_fn(|cause| causes[cause].saturating_sub(earlier.causes[cause])),
+        }
+    }
+
     /// The share of reads answered without a load, from 0 to 1; 0 when there was none.
     ///
     /// # Examples
@@ -113,26 +238,27 @@ impl Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percentile = |latency: &Latency, share| latency.percentile(share);
         writeln!(
             f,
-            "reads         {} ({:.2} % hits: {} near, {} far; {} misses, {} joined)",
+            "reads         {} in {:.1?} ({:.2} % hits: {} near, {} far; {} misses, {} joined)",
             self.reads(),
+            self.elapsed,
             self.hit_rate() * 100.0,
             self.near_hits,
             self.far_hits,
             self.misses,
             self.joins
         )?;
+        if self.misses > 0 {
+            write!(f, "missed        ")?;
+            for (at, cause) in MissCause::ALL.into_iter().enumerate() {
+                let comma = if at > 0 { ", " } else { "" };
+                write!(f, "{comma}{} {}", self.misses_by(cause), cause.as_str())?;
+            }
+            writeln!(f)?;
+        }
         for (name, latency) in [("miss latency", &self.miss_latency), ("load latency", &self.load_latency)] {
-            writeln!(
-                f,
-                "{name}  mean {:?}, p50 {:?}, p99 {:?}, p99.9 {:?}",
-                latency.mean(),
-                percentile(latency, 0.5),
-                percentile(latency, 0.99),
-                percentile(latency, 0.999)
-            )?;
+            writeln!(f, "{name}  {latency}")?;
         }
         writeln!(
             f,
@@ -141,8 +267,11 @@ impl fmt::Display for Stats {
         )?;
         writeln!(
             f,
-            "invalidations {} ({} not acknowledged at once), evictions {}",
-            self.invalidations, self.unacknowledged_invalidations, self.evictions
+            "invalidations {} ({:.1} a minute; {} not acknowledged at once), evictions {}",
+            self.invalidations,
+            self.invalidations_per_minute(),
+            self.unacknowledged_invalidations,
+            self.evictions
         )?;
         if self.pushes + self.near_flushes > 0 {
             writeln!(
@@ -153,8 +282,13 @@ impl fmt::Display for Stats {
         }
         write!(
             f,
-            "trouble       {} backend errors, {} undecodable, {} stale served, {} overloaded, breaker {:?}",
-            self.backend_errors, self.undecodable, self.stale_served, self.overloaded, self.breaker
+            "trouble       {} backend errors, {} undecodable, {} stale served, {} overloaded, {} locks lost, breaker {}",
+            self.backend_errors,
+            self.undecodable,
+            self.stale_served,
+            self.overloaded,
+            self.locks_lost,
+            self.breaker.as_str()
         )
     }
 }
