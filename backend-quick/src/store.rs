@@ -103,7 +103,8 @@ struct Evictions(Scope);
 impl<K, V> Lifecycle<K, Entry<V>> for Evictions {
     type RequestState = ();
 
-    fn on_evict(&self, _state: &mut (), _key: K, _entry: Entry<V>) {
+    // not `on_evict`, which is called for entries that are replaced too
+    fn before_evict(&self, _state: &mut (), _key: &K, _entry: &mut Entry<V>) {
         self.0.record(&Event::evicted(1));
     }
 }

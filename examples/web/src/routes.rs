@@ -1,0 +1,125 @@
+//! What each request does.
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use larder::{ErrorKind, Tag};
+use larder_metrics::Scrape;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::App;
+use crate::headers::told;
+
+pub(crate) fn router(app: &App) -> Router {
+    Router::new()
+        .route("/products/{id}", get(product))
+        .route("/products/{id}", put(reprice))
+        .route("/categories/{id}/sale", post(sale))
+        .route("/metrics", get(metrics))
+        .with_state(app.clone())
+        .nest("/larder", app.board.router())
+}
+
+async fn product(State(app): State<App>, Path(id): Path<i64>) -> Result<Response, Failure> {
+    let found = app.products.fetch(&id).await?;
+    let headers = told(&found);
+    Ok(match &found.value {
+        Some(product) => (headers, Json(&**product)).into_response(),
+        None => (StatusCode::NOT_FOUND, headers, "there is no such product").into_response(),
+    })
+}
+
+#[derive(Deserialize)]
+struct Price {
+    cents: u32,
+}
+
+async fn reprice(
+    State(app): State<App>,
+    Path(id): Path<i64>,
+    Json(price): Json<Price>,
+) -> Result<Response, Failure> {
+    // on a task of its own: a client that leaves must not stop it between the commit and the invalidation
+    let work = tokio::spawn(async move {
+        let product = app.shop.reprice(id, price.cents.into()).await?;
+        Ok::<_, Failure>(match product {
+            None => (StatusCode::NOT_FOUND, "there is no such product").into_response(),
+            // after the commit, before the answer: who has the answer never reads the old price
+            Some(product) => {
+                (acknowledged(app.products.invalidate(&id).await), Json(product)).into_response()
+            }
+        })
+    });
+    work.await.map_err(|_| Failure(StatusCode::INTERNAL_SERVER_ERROR, "the write was given up".to_owned()))?
+}
+
+#[derive(Deserialize)]
+struct Sale {
+    percent: u8,
+}
+
+async fn sale(
+    State(app): State<App>,
+    Path(category): Path<i64>,
+    Json(sale): Json<Sale>,
+) -> Result<Response, Failure> {
+    if sale.percent > 100 {
+        return Err(Failure(StatusCode::BAD_REQUEST, "nothing is given away with money on top".to_owned()));
+    }
+    let work = tokio::spawn(async move {
+        let written = app.shop.sale(category, sale.percent.into()).await?;
+        // one tag for all of them, however many they are
+        let status = acknowledged(app.products.invalidate_tag(&Tag::new("category", category)).await);
+        let written: Vec<_> =
+            written.iter().map(|(id, version)| json!({"id": id, "version": version})).collect();
+        Ok::<_, Failure>((status, Json(json!({ "written": written }))).into_response())
+    });
+    work.await.map_err(|_| Failure(StatusCode::INTERNAL_SERVER_ERROR, "the write was given up".to_owned()))?
+}
+
+/// What a write answers that is committed. Not acknowledged by a shared store, it is accepted: this process does not serve the old
+/// value any more, others may until the cache got through.
+fn acknowledged(invalidated: larder::Result<()>) -> StatusCode {
+    match invalidated {
+        Ok(()) => StatusCode::OK,
+        Err(error) => {
+            tracing::warn!(%error, "committed, but other processes may serve the old value for a while");
+            StatusCode::ACCEPTED
+        }
+    }
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    ([(header::CONTENT_TYPE, Scrape::CONTENT_TYPE)], app.scrape.text()).into_response()
+}
+
+/// What a request fails with.
+struct Failure(StatusCode, String);
+
+impl From<larder::Error> for Failure {
+    fn from(error: larder::Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Closed | ErrorKind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        tracing::warn!(%error, "a read failed");
+        Self(status, "the product cannot be read now".to_owned())
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        tracing::warn!(%error, "a write failed");
+        Self(StatusCode::BAD_GATEWAY, "the product cannot be written now".to_owned())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, self.1).into_response()
+    }
+}

@@ -1,0 +1,569 @@
+//! A cache that is watched.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use larder::{BoxError, Cache, Clock, Fetched, Key, Loaded, Origin, Result, Stats, SystemClock, Tag, Value};
+
+use crate::diary::{Diary, Moment};
+use crate::hot::{HotKey, HotKeys};
+use crate::why::Miss;
+
+/// A cache whose reads are watched: which keys are read most, and why reads missed. A cheap handle; clones share everything.
+///
+/// Reads and invalidations go through it; all else is done on [`cache`](Self::cache), and is not seen. What a near hit costs
+/// more is one count on the thread: a sample of them (1 in 64, at random, see [`Watching::sampling`]) is noted in full, with
+/// its weight. Reads that go further are all noted, which costs about a microsecond, little beside what they do.
+///
+/// # Examples
+/// ```
+/// # use larder_metrics::doc::squares;
+/// use larder_metrics::Watched;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+/// # let squares = squares()?;
+/// let squares = Watched::new(squares);
+/// assert_eq!(squares.get(&3).await?.as_deref(), Some(&9));
+/// assert_eq!(squares.hot_keys(10)[0].key, 3);
+/// println!("{}", squares.misses()[0].why); // not read here before
+/// # Ok(()) }
+/// ```
+pub struct Watched<K: Key, V> {
+    cache: Cache<K, V>,
+    watch: Arc<Watch<K>>,
+}
+
+/// How a cache is watched.
+///
+/// # Examples
+/// ```
+/// # use larder_metrics::doc::squares;
+/// use larder_metrics::{Watched, Watching};
+/// # let squares = squares()?;
+/// let squares = Watched::with(squares, Watching::keys().sampling(16).hot_keys(1_000));
+/// # let _ = squares;
+/// # Ok::<(), larder::Error>(())
+/// ```
+pub struct Watching<K> {
+    show: Show<K>,
+    parse: Parse<K>,
+    sampling: u32,
+    hot_keys: usize,
+    misses: usize,
+    remembered: usize,
+    clock: Arc<dyn Clock>,
+}
+
+struct Watch<K> {
+    show: Show<K>,
+    parse: Parse<K>,
+    sampling: u32,
+    clock: Arc<dyn Clock>,
+    order: AtomicU64,
+    hot: Mutex<HotKeys<K>>,
+    diary: Mutex<Diary<K>>,
+}
+
+type Show<K> = Box<dyn Fn(&K) -> String + Send + Sync>;
+type Parse<K> = Box<dyn Fn(&str) -> Option<K> + Send + Sync>;
+
+thread_local! {
+    /// How many hits of this thread are let pass before the next one is noted, and how many that one stands for.
+    static PASS: Cell<u32> = const { Cell::new(0) };
+    static WEIGHT: Cell<u32> = const { Cell::new(1) };
+}
+
+impl<K> Watching<K>
+where
+    K: fmt::Display + FromStr + 'static,
+{
+    /// For keys that are shown and parsed as they are.
+    ///
+    /// # Examples
+    /// See [`Watching`].
+    #[must_use]
+    pub fn keys() -> Self {
+        Self::shown(K::to_string, |text| text.parse().ok())
+    }
+}
+
+impl<K> Watching<K> {
+    /// For keys that are shown by one function, and read back by another from what a user types.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_metrics::Watching;
+    /// let watching = Watching::<(u64, u64)>::shown(
+    ///     |(tenant, product)| format!("{tenant}/{product}"),
+    ///     |text| {
+    ///         let (tenant, product) = text.split_once('/')?;
+    ///         Some((tenant.parse().ok()?, product.parse().ok()?))
+    ///     },
+    /// );
+    /// # let _ = watching;
+    /// ```
+    pub fn shown(
+        show: impl Fn(&K) -> String + Send + Sync + 'static,
+        parse: impl Fn(&str) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            show: Box::new(show),
+            parse: Box::new(parse),
+            sampling: 64,
+            hot_keys: 256,
+            misses: 200,
+            remembered: 10_000,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// One hit in so many is noted, at random. Default 64; 1 notes all.
+    ///
+    /// # Examples
+    /// See [`Watching`].
+    #[must_use]
+    pub fn sampling(mut self, one_in: u32) -> Self {
+        self.sampling = one_in.clamp(1, 1 << 20);
+        self
+    }
+
+    /// How many keys are counted to find the hottest. A key that gets more than one in so many of all reads is always among
+    /// them. Default 256.
+    ///
+    /// # Examples
+    /// See [`Watching`].
+    #[must_use]
+    pub fn hot_keys(mut self, capacity: usize) -> Self {
+        self.hot_keys = capacity;
+        self
+    }
+
+    /// How many of the last misses are kept. Default 200.
+    ///
+    /// # Examples
+    /// ```
+    /// let watching = larder_metrics::Watching::<u64>::keys().misses(1_000);
+    /// # let _ = watching;
+    /// ```
+    #[must_use]
+    pub fn misses(mut self, capacity: usize) -> Self {
+        self.misses = capacity;
+        self
+    }
+
+    /// Of how many keys it is remembered what became of them, to tell why they miss. Default 10,000.
+    ///
+    /// # Examples
+    /// ```
+    /// let watching = larder_metrics::Watching::<u64>::keys().remembered(100_000);
+    /// # let _ = watching;
+    /// ```
+    #[must_use]
+    pub fn remembered(mut self, keys: usize) -> Self {
+        self.remembered = keys;
+        self
+    }
+
+    /// The clock, the same as the cache's. Default [`SystemClock`]; tests give a [`ManualClock`](larder::ManualClock).
+    ///
+    /// # Examples
+    /// ```
+    /// let watching = larder_metrics::Watching::<u64>::keys().clock(larder::ManualClock::new());
+    /// # let _ = watching;
+    /// ```
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
+
+impl<K: Key, V: Value> Watched<K, V> {
+    /// Watches `cache`, with the defaults of [`Watching`].
+    ///
+    /// # Examples
+    /// See [`Watched`].
+    #[must_use]
+    pub fn new(cache: Cache<K, V>) -> Self
+    where
+        K: fmt::Display + FromStr,
+    {
+        Self::with(cache, Watching::keys())
+    }
+
+    /// Watches `cache` in this way.
+    ///
+    /// # Examples
+    /// See [`Watching`].
+    #[must_use]
+    pub fn with(cache: Cache<K, V>, watching: Watching<K>) -> Self {
+        let Watching { show, parse, sampling, hot_keys, misses, remembered, clock } = watching;
+        let hot = Mutex::new(HotKeys::new(hot_keys, clock.now()));
+        let (diary, order) = (Mutex::new(Diary::new(remembered, misses)), AtomicU64::new(0));
+        Self { cache, watch: Arc::new(Watch { show, parse, sampling, clock, order, hot, diary }) }
+    }
+
+    /// The cache itself: what is done on it is not seen.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// assert_eq!(squares.cache().in_flight(), 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn cache(&self) -> &Cache<K, V> {
+        &self.cache
+    }
+
+    /// [`Cache::get`], watched. A near hit allocates nothing.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::get`]; a read that is given up is not noted.
+    ///
+    /// # Examples
+    /// See [`Watched`].
+    pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
+        if let Some(value) = self.cache.peek(key) {
+            self.watch.near_hit(key);
+            return Ok(value);
+        }
+        Box::pin(async { self.read(key, self.cache.fetch(key)).await.map(|found| found.value) }).await
+    }
+
+    /// [`Cache::fetch`], watched.
+    ///
+    /// # Errors
+    /// As [`Cache::fetch`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::fetch`]; a read that is given up is not noted.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// assert_eq!(squares.fetch(&3).await?.origin, larder::Origin::Loaded);
+    /// # Ok(()) }
+    /// ```
+    pub async fn fetch(&self, key: &K) -> Result<Fetched<V>> {
+        Box::pin(self.read(key, self.cache.fetch(key))).await
+    }
+
+    /// [`Cache::get_or_load`], watched. A near hit allocates nothing.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_load`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::get_or_load`]; a read that is given up is not noted.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// let value = squares.get_or_load(&5, || async { Ok::<_, std::io::Error>(25) }).await?;
+    /// assert_eq!(value.as_deref(), Some(&25));
+    /// # Ok(()) }
+    /// ```
+    pub async fn get_or_load<F, Fut, T, E>(&self, key: &K, loader: F) -> Result<Option<Arc<V>>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>>,
+        E: Into<BoxError>,
+    {
+        if let Some(value) = self.cache.peek(key) {
+            self.watch.near_hit(key);
+            return Ok(value);
+        }
+        let fetch = self.cache.fetch_or_load(key, loader);
+        Box::pin(async { self.read(key, fetch).await.map(|found| found.value) }).await
+    }
+
+    /// A read that this process's memory did not answer at once, or that tells where its answer came from.
+    async fn read(&self, key: &K, fetch: impl Future<Output = Result<Fetched<V>>>) -> Result<Fetched<V>> {
+        let began = self.watch.moment();
+        let found = fetch.await;
+        match &found {
+            Ok(Fetched { origin: Origin::Near, missed: None, .. }) => self.watch.near_hit(key),
+            found => self.watch.read(key, found, began),
+        }
+        found
+    }
+
+    /// [`Cache::invalidate`], watched.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::invalidate`].
+    ///
+    /// # Examples
+    /// See [`Why`](crate::Why).
+    pub async fn invalidate(&self, key: &K) -> Result<()> {
+        self.watch
+            .around(self.cache.invalidate(key), |diary, moment| {
+                diary.invalidated(std::slice::from_ref(key), moment);
+            })
+            .await
+    }
+
+    /// [`Cache::invalidate_many`], watched.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate_many`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::invalidate_many`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// squares.invalidate_many(&[2, 3]).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn invalidate_many(&self, keys: &[K]) -> Result<()> {
+        self.watch
+            .around(self.cache.invalidate_many(keys), |diary, moment| {
+                diary.invalidated(keys, moment);
+            })
+            .await
+    }
+
+    /// [`Cache::invalidate_tag`], watched.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate_tag`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::invalidate_tag`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// squares.invalidate_tag(&larder::Tag::new("parity", 1)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn invalidate_tag(&self, tag: &Tag) -> Result<()> {
+        self.invalidate_tags(std::slice::from_ref(tag)).await
+    }
+
+    /// [`Cache::invalidate_tags`], watched.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate_tags`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::invalidate_tags`].
+    ///
+    /// # Examples
+    /// See [`invalidate_tag`](Self::invalidate_tag).
+    pub async fn invalidate_tags(&self, tags: &[Tag]) -> Result<()> {
+        self.watch
+            .around(self.cache.invalidate_tags(tags), |diary, moment| {
+                diary.tags_ended(tags, moment);
+            })
+            .await
+    }
+
+    /// [`Cache::clear`], watched.
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    ///
+    /// # Cancellation safety
+    /// As [`Cache::clear`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = squares()?;
+    /// larder_metrics::Watched::new(squares).clear().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn clear(&self) -> Result<()> {
+        self.watch.around(self.cache.clear(), Diary::cleared).await
+    }
+
+    /// [`Cache::stats`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # let squares = squares()?;
+    /// assert_eq!(larder_metrics::Watched::new(squares).stats().reads(), 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.cache.stats()
+    }
+
+    /// The keys that are read most, about the last minute; the first first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// for hot in squares.hot_keys(10) {
+    ///     println!("{}: {:.1} a second, {:.0} % hits", hot.key, hot.per_second, hot.hit_rate * 100.0);
+    /// }
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn hot_keys(&self, count: usize) -> Vec<HotKey<K>> {
+        self.watch.hot().top(count, self.watch.clock.now())
+    }
+
+    /// The last reads that missed, the oldest first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// for miss in squares.misses() {
+    ///     println!("{}: {}; {} in {:?}", miss.key, miss.why, miss.outcome.as_str(), miss.took);
+    /// }
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn misses(&self) -> Vec<Miss<K>> {
+        self.misses_after(0)
+    }
+
+    pub(crate) fn misses_after(&self, number: u64) -> Vec<Miss<K>> {
+        self.watch.diary().misses_after(number, self.watch.clock.now())
+    }
+
+    /// How many reads missed for which reason ([`Why::as_str`](crate::Why::as_str)), the most first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_metrics::doc::squares;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// # let squares = squares()?;
+    /// let squares = larder_metrics::Watched::new(squares);
+    /// squares.get(&3).await?;
+    /// assert_eq!(squares.whys(), [("first_read", 1)]);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn whys(&self) -> Vec<(&'static str, u64)> {
+        self.watch.diary().whys()
+    }
+
+    pub(crate) fn show(&self, key: &K) -> String {
+        (self.watch.show)(key)
+    }
+
+    pub(crate) fn parse(&self, text: &str) -> Option<K> {
+        (self.watch.parse)(text)
+    }
+}
+
+impl<K: Key> Watch<K> {
+    fn hot(&self) -> MutexGuard<'_, HotKeys<K>> {
+        self.hot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn diary(&self) -> MutexGuard<'_, Diary<K>> {
+        self.diary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { order: self.order.fetch_add(1, Ordering::SeqCst), at: self.clock.now() }
+    }
+
+    /// Notes an invalidation before and after it is done: reads meanwhile may see it already, or fill once more before it.
+    async fn around(
+        &self,
+        invalidation: impl Future<Output = Result<()>>,
+        note: impl Fn(&mut Diary<K>, Moment),
+    ) -> Result<()> {
+        note(&mut self.diary(), self.moment());
+        let done = invalidation.await;
+        note(&mut self.diary(), self.moment());
+        done
+    }
+
+    /// Counts down on the thread; the few that are noted are somebody else's business.
+    #[inline]
+    fn near_hit(&self, key: &K) {
+        let pass = PASS.get();
+        if pass > 0 {
+            PASS.set(pass - 1);
+        } else {
+            self.note_hit(key);
+        }
+    }
+
+    #[cold]
+    fn note_hit(&self, key: &K) {
+        // at random, or a loop over a multiple of as many keys would always note the same ones
+        let pass = fastrand::u32(0..2 * self.sampling - 1);
+        PASS.set(pass);
+        let weight = WEIGHT.replace(pass + 1);
+        let mut hot = match self.hot.try_lock() {
+            Ok(hot) => hot,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // a hit does not wait; one sample fewer
+            Err(TryLockError::WouldBlock) => return,
+        };
+        hot.note(key, f64::from(weight), 0.0, self.clock.now());
+    }
+
+    fn read<V>(&self, key: &K, found: &Result<Fetched<V>>, began: Moment) {
+        let now = self.clock.now();
+        let hit = matches!(found, Ok(Fetched { missed: None, .. }));
+        let (hits, misses) = if hit { (1.0, 0.0) } else { (0.0, 1.0) };
+        self.hot().note(key, hits, misses, now);
+        self.diary().read(key, found, began, now);
+    }
+}
+
+impl<K: Key, V> Clone for Watched<K, V> {
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone(), watch: Arc::clone(&self.watch) }
+    }
+}
+
+impl<K: Key, V> fmt::Debug for Watched<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+impl<K> fmt::Debug for Watching<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sampling, hot_keys, misses, remembered, .. } = self;
+        f.debug_struct("Watching")
+            .field("sampling", sampling)
+            .field("hot_keys", hot_keys)
+            .field("misses", misses)
+            .field("remembered", remembered)
+            .finish_non_exhaustive()
+    }
+}
