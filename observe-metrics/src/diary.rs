@@ -196,7 +196,7 @@ impl<K: Key> Diary<K> {
 
 fn outcome<V>(found: &Result<Fetched<V>, larder::Error>) -> Outcome {
     match found {
-        Err(error) => Outcome::Failed(error.to_string()),
+        Err(error) => Outcome::Failed(with_causes(error)),
         Ok(found) if found.value.is_none() => Outcome::None,
         Ok(found) => match found.origin {
             Origin::Joined => Outcome::Joined,
@@ -205,6 +205,17 @@ fn outcome<V>(found: &Result<Fetched<V>, larder::Error>) -> Outcome {
             _ => Outcome::Loaded,
         },
     }
+}
+
+/// An error in its own words and those of its causes.
+fn with_causes(error: &larder::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(because) = cause {
+        text += &format!(": {because}");
+        cause = because.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn a_watched_hit_allocates_nothing() {
     runtime.block_on(cache.insert(&1, "bread".to_owned())).unwrap();
     let cache = Watched::new(cache);
     let load = || async { Ok::<_, std::io::Error>("another".to_owned()) };
-    let mut read = || {
+    let read = || {
         assert!(now(cache.get(&1)).unwrap().is_some());
         assert!(now(cache.get_or_load(&1, load)).unwrap().is_some());
     };

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{BreakerState, Event, Observer, Tier};
+use crate::Error;
 
 // Each event has its own call site, as `tracing` wants it; the target is that of `Traced`.
 macro_rules! tell {
@@ -78,7 +79,7 @@ impl Observer for Traced {
                 tell!(DEBUG, cache, "loaded", elapsed_us = micros(elapsed));
             }
             Event::Loaded { elapsed, error: Some(error) } => {
-                let error = tracing::field::display(error);
+                let error = words(error);
                 tell!(WARN, cache, "load_failed", elapsed_us = micros(elapsed), error = error);
             }
             Event::Filled => tell!(TRACE, cache, "filled"),
@@ -86,17 +87,17 @@ impl Observer for Traced {
             Event::Evicted { count } => tell!(TRACE, cache, "evicted", count = count),
             Event::Invalidated { count } => tell!(DEBUG, cache, "invalidated", count = count),
             Event::InvalidationPending { error } => {
-                tell!(WARN, cache, "invalidation_pending", error = tracing::field::display(error));
+                tell!(WARN, cache, "invalidation_pending", error = words(error));
             }
             Event::LockLost => tell!(WARN, cache, "lock_lost"),
             Event::StaleServed => tell!(DEBUG, cache, "stale_served"),
             Event::Overloaded => tell!(WARN, cache, "overloaded"),
             Event::BackendFailed { operation, error } => {
-                let error = tracing::field::display(error);
+                let error = words(error);
                 tell!(WARN, cache, "backend_failed", operation = operation, error = error);
             }
             Event::Undecodable { error } => {
-                tell!(WARN, cache, "undecodable", error = tracing::field::display(error));
+                tell!(WARN, cache, "undecodable", error = words(error));
             }
             Event::Pushed { count } => tell!(TRACE, cache, "pushed", count = count),
             Event::NearFlushed => tell!(DEBUG, cache, "near_flushed"),
@@ -110,8 +111,145 @@ impl Observer for Traced {
     }
 }
 
+/// An error in its own words and those of its causes.
+fn words(error: &Error) -> tracing::field::DisplayValue<Words<'_>> {
+    tracing::field::display(Words(error))
+}
+
+struct Words<'a>(&'a Error);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(because) = cause {
+            write!(f, ": {because}")?;
+            cause = because.source();
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for Traced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Traced").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use tracing::field::{Field, Visit};
+    use tracing::{Level, Metadata, Subscriber, span};
+
+    use super::*;
+    use crate::MissCause;
+
+    /// Keeps every event: its level, and its fields as text.
+    #[derive(Clone, Default)]
+    struct Record(Arc<Mutex<Vec<(Level, BTreeMap<&'static str, String>)>>>);
+
+    #[derive(Default)]
+    struct Fields(BTreeMap<&'static str, String>);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+            self.0.insert(field.name(), format!("{value:?}"));
+        }
+        fn record_str(&mut self, field: &Field, value: &str) {
+            self.0.insert(field.name(), value.to_owned());
+        }
+    }
+
+    impl Subscriber for Record {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "larder::event"
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            self.0.lock().unwrap().push((*event.metadata().level(), fields.0));
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    /// The rows of the table in the documentation: word, level, and all fields.
+    fn documented() -> Vec<(String, String, Vec<String>)> {
+        let rows = include_str!("traced.rs").lines().filter_map(|line| line.strip_prefix("/// | `"));
+        rows.map(|row| {
+            let cells: Vec<&str> = row.trim_end_matches('|').split('|').collect();
+            let further = cells[2]
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|name| name.contains('_') || FIELDS.contains(name));
+            let further = further.filter(|name| *name != "half_open").map(str::to_owned);
+            (cells[0].trim_end_matches("` ").to_owned(), cells[1].trim().to_owned(), further.collect())
+        })
+        .filter(|(word, ..)| word != "event")
+        .collect()
+    }
+
+    const FIELDS: [&str; 6] = ["tier", "cause", "error", "count", "operation", "state"];
+
+    #[test]
+    fn every_event_is_told_as_the_table_says() {
+        let error = &Error::backend("get", "down").because(std::io::Error::other("the wire is cut"));
+        let elapsed = Duration::from_micros(7);
+        let events = [
+            Event::Hit { tier: Tier::Far },
+            Event::Missed { elapsed, cause: MissCause::Expired },
+            Event::Joined,
+            Event::Loaded { elapsed, error: None },
+            Event::Loaded { elapsed, error: Some(error) },
+            Event::Filled,
+            Event::FillRefused,
+            Event::Evicted { count: 3 },
+            Event::Invalidated { count: 3 },
+            Event::InvalidationPending { error },
+            Event::LockLost,
+            Event::StaleServed,
+            Event::Overloaded,
+            Event::BackendFailed { operation: "get", error },
+            Event::Undecodable { error },
+            Event::Pushed { count: 3 },
+            Event::NearFlushed,
+            Event::NearRefused,
+            Event::Blind { elapsed },
+            Event::BreakerTurned { state: BreakerState::Open },
+        ];
+        let record = Record::default();
+        tracing::subscriber::with_default(record.clone(), || {
+            let traced = Traced::new("bread");
+            traced.on_event(&Event::Hit { tier: Tier::Near });
+            events.iter().for_each(|event| traced.on_event(event));
+        });
+        let told = record.0.lock().unwrap();
+        let documented = documented();
+        assert_eq!((told.len(), documented.len()), (events.len(), events.len()), "a near hit is not told");
+        for ((level, fields), (word, wanted, further)) in told.iter().zip(&documented) {
+            assert_eq!((&fields["event"], fields["cache"].as_str()), (word, "bread"));
+            assert_eq!(&level.to_string().to_lowercase(), wanted, "{word}");
+            let names: Vec<String> = fields
+                .keys()
+                .filter(|name| !["event", "cache"].contains(name))
+                .map(|name| (*name).to_owned())
+                .collect();
+            let mut further = further.clone();
+            further.sort();
+            assert_eq!(names, further, "{word}");
+        }
+        assert!(told.iter().any(|(_, fields)| {
+            fields.get("error").is_some_and(|error| error.contains("the wire is cut"))
+        }));
     }
 }

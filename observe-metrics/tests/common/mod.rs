@@ -1,4 +1,5 @@
 //! A service with the board, on a port of its own.
+#![allow(unreachable_pub, reason = "shared by test files")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
