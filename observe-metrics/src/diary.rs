@@ -1,6 +1,7 @@
 //! What is remembered of keys, to tell why one missed; and the last misses.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use larder::{Fetched, Key, MissCause, Origin, Tag, Timestamp};
@@ -13,7 +14,7 @@ const TAGS: usize = 1_000;
 /// The last that was seen of a key.
 #[derive(Debug, Clone)]
 enum Last {
-    Kept { until: Timestamp, tags: Box<[Tag]> },
+    Kept { until: Timestamp, tags: Arc<[Tag]> },
     NotKept,
     Failed,
     Invalidated,
@@ -23,6 +24,14 @@ enum Last {
 struct Note {
     last: Last,
     at: Moment,
+}
+
+/// What was known of a key when a read of it began. Its reason is among that: who waits for another's load finds the notes of
+/// that one at the end.
+#[derive(Debug)]
+pub(crate) struct Before {
+    note: Option<Note>,
+    began: Moment,
 }
 
 /// A moment, and which came first of those that a clock cannot tell apart.
@@ -91,12 +100,17 @@ impl<K: Key> Diary<K> {
         }
     }
 
-    /// A read of `key` that began at `began` came to an end that was no near hit.
+    /// A read of `key` begins.
+    pub(crate) fn begin(&self, key: &K, began: Moment) -> Before {
+        Before { note: self.notes.get(key).cloned(), began }
+    }
+
+    /// A read of `key` came to an end that was no near hit.
     pub(crate) fn read<V>(
         &mut self,
         key: &K,
         found: &Result<Fetched<V>, larder::Error>,
-        began: Moment,
+        before: &Before,
         now: Timestamp,
     ) {
         let missed = match found {
@@ -104,7 +118,7 @@ impl<K: Key> Diary<K> {
             Err(_) => Some(MissCause::Absent),
         };
         if let Some(cause) = missed {
-            let why = self.why(key, cause, now);
+            let why = self.why(key, before.note.as_ref(), cause, now);
             *self.whys.entry(why.as_str()).or_default() += 1;
             self.missed += 1;
             let miss = Miss {
@@ -113,7 +127,7 @@ impl<K: Key> Diary<K> {
                 why,
                 outcome: outcome(found),
                 tags: found.as_ref().map(|found| found.tags().to_vec()).unwrap_or_default(),
-                took: began.until(now),
+                took: before.began.until(now),
                 ago: Duration::ZERO,
             };
             if self.misses.len() == self.most {
@@ -128,7 +142,7 @@ impl<K: Key> Diary<K> {
             Ok(_) => Last::NotKept,
             Err(_) => Last::Failed,
         };
-        self.note(key, last, began);
+        self.note(key, last, before.began);
     }
 
     /// Notes what was seen at `at`, unless something later is known.
@@ -138,29 +152,40 @@ impl<K: Key> Diary<K> {
         }
     }
 
-    fn why(&self, key: &K, cause: MissCause, now: Timestamp) -> Why {
-        let note = self.notes.get(key);
-        match (cause, note) {
+    /// Why a read missed that began when this was known of its key.
+    fn why(&self, key: &K, before: Option<&Note>, cause: MissCause, now: Timestamp) -> Why {
+        match (cause, before) {
             (MissCause::Unacknowledged, _) => Why::Unacknowledged,
             (MissCause::Unreachable, _) => Why::StoreFailed,
             (_, Some(Note { last: Last::Invalidated, at })) => Why::Invalidated(at.until(now)),
-            (_, Some(Note { last: Last::Kept { until, tags }, at })) => {
-                if let Some(cleared) = self.cleared.filter(|cleared| cleared.order > at.order) {
-                    return Why::Cleared(cleared.until(now));
-                }
-                let ended = tags
-                    .iter()
-                    .find_map(|tag| Some((tag, *self.tags.get(tag).filter(|ended| ended.order > at.order)?)));
-                match ended {
-                    Some((tag, ended)) => Why::TagEnded(tag.clone(), ended.until(now)),
-                    None if cause == MissCause::Expired || *until <= now => Why::Expired(until.until(now)),
-                    None => Why::Gone,
-                }
-            }
+            (_, Some(Note { last: Last::Kept { until, tags }, at })) => match self.ended(tags, *at, now) {
+                Some(why) => why,
+                None if cause == MissCause::Expired || *until <= now => Why::Expired(until.until(now)),
+                None => self.gone(key, now),
+            },
             (MissCause::Expired, _) => Why::Expired(Duration::ZERO),
             (_, Some(Note { last: Last::NotKept, .. })) => Why::NotKept,
             (_, Some(Note { last: Last::Failed, .. })) => Why::LoadFailed,
             (_, None) => Why::FirstRead,
+        }
+    }
+
+    /// What ended, after `at`, more than one key.
+    fn ended(&self, tags: &[Tag], at: Moment, now: Timestamp) -> Option<Why> {
+        if let Some(cleared) = self.cleared.filter(|cleared| cleared.order > at.order) {
+            return Some(Why::Cleared(cleared.until(now)));
+        }
+        tags.iter().find_map(|tag| {
+            let ended = self.tags.get(tag).filter(|ended| ended.order > at.order)?;
+            Some(Why::TagEnded(tag.clone(), ended.until(now)))
+        })
+    }
+
+    /// It was there when the read began, as far as was known: invalidated just then, or gone for an unknown reason.
+    fn gone(&self, key: &K, now: Timestamp) -> Why {
+        match self.notes.get(key) {
+            Some(Note { last: Last::Invalidated, at }) => Why::Invalidated(at.until(now)),
+            _ => Why::Gone,
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use larder::{BoxError, Cache, Clock, Fetched, Key, Loaded, Origin, Result, Stats, SystemClock, Tag, Value};
 
-use crate::diary::{Diary, Moment};
+use crate::diary::{Before, Diary, Moment};
 use crate::hot::{HotKey, HotKeys};
 use crate::why::Miss;
 
@@ -295,11 +295,11 @@ impl<K: Key, V: Value> Watched<K, V> {
 
     /// A read that this process's memory did not answer at once, or that tells where its answer came from.
     async fn read(&self, key: &K, fetch: impl Future<Output = Result<Fetched<V>>>) -> Result<Fetched<V>> {
-        let began = self.watch.moment();
+        let before = self.watch.begin(key);
         let found = fetch.await;
         match &found {
             Ok(Fetched { origin: Origin::Near, missed: None, .. }) => self.watch.near_hit(key),
-            found => self.watch.read(key, found, began),
+            found => self.watch.read(key, found, &before),
         }
         found
     }
@@ -493,6 +493,11 @@ impl<K: Key> Watch<K> {
         self.diary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn begin(&self, key: &K) -> Before {
+        let began = self.moment();
+        self.diary().begin(key, began)
+    }
+
     fn moment(&self) -> Moment {
         Moment { order: self.order.fetch_add(1, Ordering::SeqCst), at: self.clock.now() }
     }
@@ -535,12 +540,12 @@ impl<K: Key> Watch<K> {
         hot.note(key, f64::from(weight), 0.0, self.clock.now());
     }
 
-    fn read<V>(&self, key: &K, found: &Result<Fetched<V>>, began: Moment) {
+    fn read<V>(&self, key: &K, found: &Result<Fetched<V>>, before: &Before) {
         let now = self.clock.now();
         let hit = matches!(found, Ok(Fetched { missed: None, .. }));
         let (hits, misses) = if hit { (1.0, 0.0) } else { (0.0, 1.0) };
         self.hot().note(key, hits, misses, now);
-        self.diary().read(key, found, began, now);
+        self.diary().read(key, found, before, now);
     }
 }
 

@@ -115,6 +115,11 @@ async fn a_miss_that_another_load_answers_says_so() {
     assert_eq!((first.unwrap().as_deref(), second.unwrap().as_deref()), (Some(&1), Some(&1)));
     let outcomes: Vec<Outcome> = cache.misses().into_iter().map(|miss| miss.outcome).collect();
     assert!(outcomes.contains(&Outcome::Loaded) && outcomes.contains(&Outcome::Joined), "{outcomes:?}");
+    assert_eq!(
+        cache.whys(),
+        [("first_read", 2)],
+        "the note of the load is not the reason of who waited for it"
+    );
 }
 
 #[tokio::test]
@@ -154,4 +159,55 @@ async fn what_is_remembered_is_bounded() {
         [996, 997, 998, 999, 1_000]
     );
     assert_eq!(cache.hot_keys(100).len(), 7);
+}
+
+/// Readers that wait for each other's loads, and writers between them: nothing is evicted and nobody else writes, so no entry may
+/// be told to have gone for an unknown reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_reason_is_made_up_under_load() {
+    for (by_key, by_tag) in [(false, false), (true, false), (false, true)] {
+        let load = |id: u64| async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok::<_, std::io::Error>(Some(id))
+        };
+        let strategy = Strategy::aside(MINUTE * 10).tagged(|value: &u64| [Tag::new("tenth", value % 10)]);
+        let cache: Cache<u64, u64> = Cache::builder()
+            .backend(Quick::new(1_000))
+            .source(source_fn(load))
+            .strategy(strategy)
+            .build()
+            .unwrap();
+        let cache = Watched::new(cache);
+        let mut tasks = tokio::task::JoinSet::new();
+        for reader in 0..8 {
+            let cache = cache.clone();
+            tasks.spawn(async move {
+                for step in 0..400 {
+                    cache.get(&((step * 7 + reader * 13) % 100)).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        let writer = cache.clone();
+        tasks.spawn(async move {
+            for step in 0..100u64 {
+                if by_key {
+                    writer.invalidate(&(step * 11 % 100)).await.unwrap();
+                }
+                if by_tag {
+                    writer.invalidate_tag(&Tag::new("tenth", step % 10)).await.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        tasks.join_all().await;
+        let possible: &[&str] = match (by_key, by_tag) {
+            (true, _) => &["first_read", "invalidated", "not_kept"],
+            (_, true) => &["first_read", "tag_ended", "not_kept"],
+            _ => &["first_read"],
+        };
+        for (why, count) in cache.whys() {
+            assert!(possible.contains(&why), "{count} times {why}: {:?}", cache.whys());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{MINUTE, Table, over};
 use larder::codec::Json;
-use larder::{Cache, ManualClock, MissCause, Origin, Tag};
+use larder::{Cache, CacheBuilder, ManualClock, MissCause, Origin, Tag};
 use larder_memory::{Memory, MemoryServer};
 use larder_quick::Quick;
 
@@ -85,15 +85,15 @@ async fn what_an_invalidation_overlapped_is_not_kept_and_says_so() {
     assert_eq!((hit.kept, hit.missed, hit.origin), (true, None, Origin::Near));
 }
 
+type Backend = fn(CacheBuilder<u64, u64>) -> CacheBuilder<u64, u64>;
+
 /// A store that tells of each entry it replaces is not told of as one that is full.
 #[tokio::test]
 async fn replaced_entries_are_no_evictions() {
     let clock = ManualClock::new();
-    let backends: [fn(larder::CacheBuilder<u64, u64>) -> larder::CacheBuilder<u64, u64>; 2] = [
-        |builder| builder.backend(Quick::new(1_000)),
-        |builder| builder.backend(larder_moka::Moka::new(1_000)),
-    ];
-    for backend in backends {
+    let quick: Backend = |builder| builder.backend(Quick::new(1_000));
+    let moka: Backend = |builder| builder.backend(larder_moka::Moka::new(1_000));
+    for backend in [quick, moka] {
         let strategy = larder::Strategy::aside(MINUTE).tagged(|value: &u64| [Tag::new("parity", value % 2)]);
         let table = Table::with((0..100).map(|key| (key, key)));
         let cache = backend(over(&table, &clock).strategy(strategy)).build().unwrap();
