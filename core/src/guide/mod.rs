@@ -15,6 +15,7 @@
 //! | [`overload`] | a limit on loads | [`Strategy::limit_loads`](crate::Strategy::limit_loads) |
 //! | [`warm`] | keys loaded before they are asked for | [`Cache::warm`](crate::Cache::warm) |
 //! | [`tiers`] | this process's memory before a shared store | [`Tiered`](crate::Tiered) |
+//! | [`numbers`] | what a cache tells of itself | [`Cache::stats`](crate::Cache::stats), [`CacheBuilder::observer`](crate::CacheBuilder::observer) |
 //! | [`writes`] | invalidate, insert, and writers that may die | [`Cache::invalidate`](crate::Cache::invalidate), [`Cache::write_guard`](crate::Cache::write_guard) |
 
 macro_rules! pages {
@@ -35,5 +36,6 @@ pages! {
     overload: "overload.md";
     warm: "warm.md";
     tiers: "tiers.md";
+    numbers: "numbers.md";
     writes: "writes.md";
 }

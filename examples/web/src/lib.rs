@@ -7,9 +7,10 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /products/{id}` | the product, cached; `Age`, `Cache-Status` ([RFC 9211]), `X-Cache` |
-//! | `PUT /products/{id}` with `{"cents": 300}` | the product as it is committed; it is invalidated before the answer |
-//! | `POST /categories/{id}/sale` with `{"percent": 10}` | how many products it made cheaper; their tag is invalidated |
-//! | `GET /metrics` | the numbers of the cache, for a Prometheus server |
+//! | `GET /categories/{id}` | what the category comes to, cached likewise |
+//! | `PUT /products/{id}` with `{"cents": 300}` | the product as it is committed; it and its category are invalidated before the answer |
+//! | `POST /categories/{id}/sale` with `{"percent": 10}` | which products it made cheaper; their tag and the category are invalidated |
+//! | `GET /metrics` | the numbers of both caches, for a Prometheus server |
 //! | `/larder` | the live page |
 //!
 //! [RFC 9211]: https://www.rfc-editor.org/rfc/rfc9211
@@ -23,12 +24,12 @@ mod shop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Cache, Strategy, Tag, Traced};
+use larder::{Cache, CacheBuilder, Strategy, Tag, Traced, Value};
 use larder_metrics::{Board, Scrape, Watched};
 use larder_quick::Quick;
 
 pub use self::serve::serve;
-pub use self::shop::{Product, Shop};
+pub use self::shop::{Product, Shop, Summary};
 
 /// What the requests share.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct App {
     pub shop: Arc<Shop>,
     /// Its products by id.
     pub products: Watched<i64, Product>,
+    /// Its categories by number.
+    pub summaries: Watched<i64, Summary>,
     board: Board,
     scrape: Arc<Scrape>,
 }
@@ -48,31 +51,34 @@ impl App {
     /// A token that can be guessed.
     pub fn new(shop: Shop, token: Option<String>) -> larder::Result<Self> {
         let shop = Arc::new(shop);
-        let cache: Cache<i64, Product> = Cache::builder()
-            .namespace("product")
-            .backend(Quick::new(10_000))
-            .source(Arc::clone(&shop).source())
-            .strategy(
-                Strategy::aside(Duration::from_secs(60))
-                    .jitter(0.1)
-                    .negative_ttl(Duration::from_secs(5))
-                    .tagged(|product: &Product| [Tag::new("category", product.category)]),
-            )
-            .observer(Traced::new("product"))
-            .build()?;
+        let by_category = |product: &Product| [Tag::new("category", product.category)];
+        let products =
+            cache("product").source(shop.products()).strategy(strategy().tagged(by_category)).build()?;
+        let summaries = cache("summary").source(shop.summaries()).strategy(strategy()).build()?;
         let scrape = Scrape::new();
-        scrape.add("product", &cache);
-        let products = Watched::new(cache);
+        scrape.add("product", &products);
+        scrape.add("summary", &summaries);
         let board = match token {
             Some(token) => Board::new().token(token)?,
             None => Board::new(),
         };
+        let (products, summaries) = (Watched::new(products), Watched::new(summaries));
         board.add("product", &products);
-        Ok(Self { shop, products, board, scrape: Arc::new(scrape) })
+        board.add("summary", &summaries);
+        Ok(Self { shop, products, summaries, board, scrape: Arc::new(scrape) })
     }
 
     /// All routes.
     pub fn router(&self) -> axum::Router {
         routes::router(self)
     }
+}
+
+/// What the caches have in common.
+fn cache<V: Value>(name: &str) -> CacheBuilder<i64, V> {
+    Cache::builder().namespace(name).backend(Quick::new(10_000)).observer(Traced::new(name))
+}
+
+fn strategy<V: Value>() -> Strategy<V> {
+    Strategy::aside(Duration::from_secs(60)).jitter(0.1).negative_ttl(Duration::from_secs(5))
 }

@@ -14,6 +14,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
+const CATEGORIES: i64 = 10;
+
 /// What goes wrong with a request.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -59,7 +61,7 @@ impl Client {
 pub struct Load {
     /// How many products are read and written.
     pub products: i64,
-    /// How many tasks read.
+    /// How many tasks read; one read in ten is of a category.
     pub readers: u64,
     /// How many tasks write; one write in ten is of a whole category.
     pub writers: u64,
@@ -82,8 +84,8 @@ pub struct Report {
     pub stale: AtomicU64,
 }
 
-/// Puts the service under load. Each reader notes, before it asks, the version that the last acknowledged write of the product left;
-/// an answer below it is stale.
+/// Puts the service under load. Each reader notes, before it asks, the version that the last acknowledged write left; an answer below
+/// it is stale.
 ///
 /// # Errors
 /// The first request that failed.
@@ -133,24 +135,39 @@ impl Shared {
 
     async fn read(&self, mut random: SmallRng) -> Result<(), BoxError> {
         while self.goes_on() {
-            let id = self.product(&mut random);
-            let floor = self.floors[id as usize].load(Ordering::SeqCst);
-            let (status, headers, body) =
-                self.client.ask(Method::GET, &format!("/products/{id}"), "").await?;
-            let product: Value = expect(StatusCode::OK, status, &body)?;
-            let version = product["version"].as_i64().ok_or("a product without version")?;
-            self.report.reads.fetch_add(1, Ordering::Relaxed);
-            let hit = headers.get("x-cache").is_some_and(|told| told == "HIT");
-            self.report.hits.fetch_add(u64::from(hit), Ordering::Relaxed);
-            self.report.stale.fetch_add(u64::from(version < floor), Ordering::Relaxed);
+            if random.random_ratio(1, 10) {
+                let category = random.random_range(0..CATEGORIES);
+                // what is committed is at least what was acknowledged, product by product
+                let floor = (0..=self.load.products)
+                    .filter(|id| *id > 0 && id % CATEGORIES == category)
+                    .map(|id| self.floors[id as usize].load(Ordering::SeqCst))
+                    .sum();
+                self.check(&format!("/categories/{category}"), "versions", floor).await?;
+            } else {
+                let id = self.product(&mut random);
+                let floor = self.floors[id as usize].load(Ordering::SeqCst);
+                self.check(&format!("/products/{id}"), "version", floor).await?;
+            }
         }
+        Ok(())
+    }
+
+    /// Reads, and counts what is older than it may be.
+    async fn check(&self, path: &str, name: &str, floor: i64) -> Result<(), BoxError> {
+        let (status, headers, body) = self.client.ask(Method::GET, path, "").await?;
+        let found = expect(StatusCode::OK, status, &body)?;
+        let version = found[name].as_i64().ok_or("an answer without version")?;
+        let hit = headers.get("x-cache").is_some_and(|told| told == "HIT");
+        self.report.reads.fetch_add(1, Ordering::Relaxed);
+        self.report.hits.fetch_add(u64::from(hit), Ordering::Relaxed);
+        self.report.stale.fetch_add(u64::from(version < floor), Ordering::Relaxed);
         Ok(())
     }
 
     async fn write(&self, mut random: SmallRng) -> Result<(), BoxError> {
         while self.goes_on() {
             if random.random_ratio(1, 10) {
-                let path = format!("/categories/{}/sale", random.random_range(0..10));
+                let path = format!("/categories/{}/sale", random.random_range(0..CATEGORIES));
                 let (status, _, body) = self.client.ask(Method::POST, &path, r#"{"percent": 1}"#).await?;
                 let sale = expect(StatusCode::OK, status, &body)?;
                 for written in sale["written"].as_array().ok_or("a sale of nothing")? {

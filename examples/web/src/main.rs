@@ -87,7 +87,7 @@ async fn main() -> Result<(), BoxError> {
     drop(stop);
     serving.await??;
     println!("\n{}", app.products.stats());
-    println!("all requests ended, the cache is closed");
+    println!("all requests ended, the caches are closed");
     checked
 }
 

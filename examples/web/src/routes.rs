@@ -5,9 +5,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use larder::{ErrorKind, Tag};
+use larder::{ErrorKind, Fetched, Tag};
 use larder_metrics::Scrape;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::App;
@@ -17,6 +17,7 @@ pub(crate) fn router(app: &App) -> Router {
     Router::new()
         .route("/products/{id}", get(product))
         .route("/products/{id}", put(reprice))
+        .route("/categories/{id}", get(category))
         .route("/categories/{id}/sale", post(sale))
         .route("/metrics", get(metrics))
         .with_state(app.clone())
@@ -24,12 +25,18 @@ pub(crate) fn router(app: &App) -> Router {
 }
 
 async fn product(State(app): State<App>, Path(id): Path<i64>) -> Result<Response, Failure> {
-    let found = app.products.fetch(&id).await?;
-    let headers = told(&found);
-    Ok(match &found.value {
-        Some(product) => (headers, Json(&**product)).into_response(),
-        None => (StatusCode::NOT_FOUND, headers, "there is no such product").into_response(),
-    })
+    Ok(answer(&app.products.fetch(&id).await?))
+}
+
+async fn category(State(app): State<App>, Path(id): Path<i64>) -> Result<Response, Failure> {
+    Ok(answer(&app.summaries.fetch(&id).await?))
+}
+
+fn answer<V: Serialize>(found: &Fetched<V>) -> Response {
+    match &found.value {
+        Some(value) => (told(found), Json(&**value)).into_response(),
+        None => (StatusCode::NOT_FOUND, told(found), "there is no such thing").into_response(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -49,7 +56,10 @@ async fn reprice(
             None => (StatusCode::NOT_FOUND, "there is no such product").into_response(),
             // after the commit, before the answer: who has the answer never reads the old price
             Some(product) => {
-                (acknowledged(app.products.invalidate(&id).await), Json(product)).into_response()
+                // what was written, and what is made from it
+                let done =
+                    tokio::join!(app.products.invalidate(&id), app.summaries.invalidate(&product.category));
+                (acknowledged([done.0, done.1]), Json(product)).into_response()
             }
         })
     });
@@ -72,7 +82,9 @@ async fn sale(
     let work = tokio::spawn(async move {
         let written = app.shop.sale(category, sale.percent.into()).await?;
         // one tag for all of them, however many they are
-        let status = acknowledged(app.products.invalidate_tag(&Tag::new("category", category)).await);
+        let tag = Tag::new("category", category);
+        let done = tokio::join!(app.products.invalidate_tag(&tag), app.summaries.invalidate(&category));
+        let status = acknowledged([done.0, done.1]);
         let written: Vec<_> =
             written.iter().map(|(id, version)| json!({"id": id, "version": version})).collect();
         Ok::<_, Failure>((status, Json(json!({ "written": written }))).into_response())
@@ -82,8 +94,8 @@ async fn sale(
 
 /// What a write answers that is committed. Not acknowledged by a shared store, it is accepted: this process does not serve the old
 /// value any more, others may until the cache got through.
-fn acknowledged(invalidated: larder::Result<()>) -> StatusCode {
-    match invalidated {
+fn acknowledged(invalidated: [larder::Result<()>; 2]) -> StatusCode {
+    match invalidated.into_iter().collect::<larder::Result<()>>() {
         Ok(()) => StatusCode::OK,
         Err(error) => {
             tracing::warn!(%error, "committed, but other processes may serve the old value for a while");
@@ -107,14 +119,14 @@ impl From<larder::Error> for Failure {
             _ => StatusCode::BAD_GATEWAY,
         };
         tracing::warn!(%error, "a read failed");
-        Self(status, "the product cannot be read now".to_owned())
+        Self(status, "it cannot be read now".to_owned())
     }
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         tracing::warn!(%error, "a write failed");
-        Self(StatusCode::BAD_GATEWAY, "the product cannot be written now".to_owned())
+        Self(StatusCode::BAD_GATEWAY, "it cannot be written now".to_owned())
     }
 }
 

@@ -11,8 +11,8 @@ use crate::App;
 /// How long requests under way may take once the service is to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Serves until `stop` is ready; then takes no new connection, lets the requests under way end, lets the cache end its loads and
-/// deliver what invalidations it owes, and closes the database. In this order: each may need the next.
+/// Serves until `stop` is ready; then takes no new connection, lets the requests under way end, lets the caches end their loads and
+/// deliver what invalidations they owe, and closes the database. In this order: each may need the next.
 ///
 /// # Errors
 /// The listener's; requests that did not end within 10 s; invalidations that were never acknowledged.
@@ -35,8 +35,9 @@ pub async fn serve(
         served = async { serving.await } => served.map_err(Into::into),
         () = late => Err(format!("requests were still under way after {DRAIN:?}").into()),
     };
-    let settled = app.products.cache().shutdown().await;
+    let settled = tokio::join!(app.products.cache().shutdown(), app.summaries.cache().shutdown());
     app.shop.close().await;
     drained?;
-    Ok(settled?)
+    settled.0?;
+    Ok(settled.1?)
 }

@@ -28,6 +28,19 @@ pub struct Product {
     pub version: i64,
 }
 
+/// What a category comes to.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, Serialize, Deserialize)]
+pub struct Summary {
+    /// The number of the category.
+    pub category: i64,
+    /// How many products it has.
+    pub products: i64,
+    /// The price of the cheapest.
+    pub cheapest: i64,
+    /// How often its products were written, all together.
+    pub versions: i64,
+}
+
 /// A database in a folder of its own, which goes with it.
 #[derive(Debug)]
 pub struct Shop {
@@ -71,12 +84,28 @@ impl Shop {
         Ok(Self { pool, delay, _folder: folder })
     }
 
-    /// The source of its products. It reads what is committed: no transaction is open around it.
-    pub(crate) fn source(self: Arc<Self>) -> impl Source<i64, Value = Product> {
-        let query = "SELECT id, name, category, cents, version FROM products WHERE id = ?";
-        let source = Arc::new(QuerySource::<Product, _>::new(self.pool.clone(), query));
+    /// The source of its products.
+    pub(crate) fn products(&self) -> impl Source<i64, Value = Product> {
+        self.source("SELECT id, name, category, cents, version FROM products WHERE id = ?")
+    }
+
+    /// The source of its categories.
+    pub(crate) fn summaries(&self) -> impl Source<i64, Value = Summary> {
+        self.source(
+            "SELECT category, count(*) AS products, min(cents) AS cheapest, sum(version) AS versions
+             FROM products WHERE category = ? GROUP BY category",
+        )
+    }
+
+    /// A query by number. It reads what is committed: no transaction is open around it.
+    fn source<T>(&self, query: &'static str) -> impl Source<i64, Value = T> + use<T>
+    where
+        T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + Send + Sync + Unpin + 'static,
+    {
+        let source = Arc::new(QuerySource::<T, _>::new(self.pool.clone(), query));
+        let delay = self.delay;
         source_fn(move |id: i64| {
-            let (source, delay) = (Arc::clone(&source), self.delay);
+            let source = Arc::clone(&source);
             async move {
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;

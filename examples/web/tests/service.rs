@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, StatusCode};
 use larder_web_example::load::{BoxError, Client, Load, run};
-use larder_web_example::{App, Product, Shop, serve};
+use larder_web_example::{App, Product, Shop, Summary, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -53,11 +53,12 @@ async fn under_load_no_read_is_older_than_an_acknowledged_write() {
     let report = run(service.address, load).await.unwrap();
     let [reads, hits, writes, stale] = [&report.reads, &report.hits, &report.writes, &report.stale]
         .map(|count| count.load(Ordering::Relaxed));
-    let stats = service.app.products.stats();
-    println!("{reads} reads, {hits} hits, {writes} writes\n{stats}");
+    let stats = [service.app.products.stats(), service.app.summaries.stats()];
+    println!("{reads} reads, {hits} hits, {writes} writes\n{}\n{}", stats[0], stats[1]);
     assert_eq!(stale, 0, "of {reads} reads, with {writes} writes");
     assert!(reads >= 200 && hits > 0 && writes >= 20, "too little to tell: {reads} reads, {writes} writes");
-    assert_eq!((stats.hits(), stats.reads()), (hits, reads), "the headers tell what the cache counted");
+    let counted = stats.iter().fold((0, 0), |sum, of| (sum.0 + of.hits(), sum.1 + of.reads()));
+    assert_eq!(counted, (hits, reads), "the headers tell what the caches counted");
     service.end().await;
 }
 
@@ -78,7 +79,9 @@ async fn answers_tell_what_the_cache_did() {
     let status = told(&headers, "cache-status");
     assert!(status.starts_with("larder; hit; ttl=") && status.ends_with("; detail=near"), "{status}");
 
-    // a write is read back at once; a sale reaches what it did not name
+    // a write is read back at once, by itself and in what is made from it; a sale reaches what it did not name
+    let summary: Summary = serde_json::from_str(&service.get("/categories/7").await.2).unwrap();
+    assert_eq!((summary.products, summary.cheapest, summary.versions), (2, 1_007, 2));
     let client = Client::new(service.address);
     let (status, _, body) = client.ask(Method::PUT, "/products/7", r#"{"cents": 42}"#).await.unwrap();
     assert_eq!((status, serde_json::from_str::<Product>(&body).unwrap().cents), (StatusCode::OK, 42));
@@ -87,6 +90,9 @@ async fn answers_tell_what_the_cache_did() {
         (told(&headers, "x-cache"), serde_json::from_str::<Product>(&body).unwrap().cents),
         ("MISS", 42)
     );
+    let (_, headers, body) = service.get("/categories/7").await;
+    let summary: Summary = serde_json::from_str(&body).unwrap();
+    assert_eq!((told(&headers, "x-cache"), summary.cheapest, summary.versions), ("MISS", 42, 3));
     service.get("/products/17").await;
     let (status, _, body) =
         client.ask(Method::POST, "/categories/7/sale", r#"{"percent": 50}"#).await.unwrap();
@@ -97,6 +103,7 @@ async fn answers_tell_what_the_cache_did() {
         ("MISS", 21)
     );
     assert_eq!(told(&service.get("/products/17").await.1, "x-cache"), "MISS");
+    assert_eq!(serde_json::from_str::<Summary>(&service.get("/categories/7").await.2).unwrap().versions, 5);
 
     // what does not exist is cached too, and cannot be written
     assert_eq!(service.get("/products/999").await.0, StatusCode::NOT_FOUND);
@@ -154,7 +161,7 @@ fn the_example_tests_itself_and_ends() {
     let output = Command::new(env!("CARGO_BIN_EXE_larder-web-example")).arg("--self-test").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains(" 0 stale reads") && text.contains("the cache is closed"), "{text}");
+    assert!(text.contains(" 0 stale reads") && text.contains("the caches are closed"), "{text}");
     let options = ["--port", "0", "--seconds", "1", "--busy"];
     let busy = Command::new(env!("CARGO_BIN_EXE_larder-web-example")).args(options).output().unwrap();
     assert!(busy.status.success(), "{}", String::from_utf8_lossy(&busy.stderr));
