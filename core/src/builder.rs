@@ -298,6 +298,9 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
                 "`gather` loads many keys at once: give the source with `.batch_source(..)`, or leave `gather` out",
             ));
         }
+        if let Some(source) = &source {
+            source.check_dyn()?;
+        }
         let recorder = Arc::new(Recorder::new(observer));
         let scope = match &namespace {
             Some(name) => Scope::new(name)?,

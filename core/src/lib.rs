@@ -12,6 +12,7 @@
 //! | [`CacheBackend`], [`IntoBackend`] | where entries are kept: `larder-quick`, `larder-moka`, `larder-memory`, your own |
 //! | [`Tiered`], [`Encoded`], [`Timeout`], [`Breaker`], [`Prefix`] | decorators of backends |
 //! | [`Source`], [`BatchSource`], [`ConditionalSource`], [`source_fn`] | where values come from: `larder-sqlx`, your own |
+//! | [`Fallback`], [`Retry`], [`SourceTimeout`], [`SourceLimit`] | sources made of others |
 //! | [`Strategy`] | how long entries live, who loads, what is served stale, what is tagged: the [`guide`] has a page on each |
 //! | [`Codec`] | values to bytes and back, for stores of bytes |
 //! | [`CacheKey`], [`StoreKey`] | keys in a shared store |
@@ -114,7 +115,10 @@ pub use header::{Frame, FrameError};
 pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
 pub use lock::{Acquired, LockProvider, LockToken, Locking};
 pub use observe::{BreakerState, Event, Latency, MissCause, Observer, Stats, Tier, Traced};
-pub use source::{BatchSource, ConditionalSource, Each, Known, Loaded, Source, SourceFn, source_fn};
+pub use source::{
+    Always, BatchSource, BothFailed, ConditionalSource, Each, Fallback, Known, Loaded, Retry, Source, SourceFn,
+    SourceLimit, SourceTimeout, SourceTimeoutError, Worth, source_fn,
+};
 pub use strategy::Strategy;
 pub use tag::{LedgerView, Stamp, Tag, TagLedger};
 pub use tag_index::TagIndex;

@@ -9,6 +9,8 @@ use crate::{Error, ErrorKind, Result};
 
 #[async_trait]
 pub(crate) trait DynSource<K, V>: Send + Sync + 'static {
+    /// What is wrong with it, as far as it can be known before the first load.
+    fn check_dyn(&self) -> Result<()>;
     /// Loads one key; `known` is what is cached of it, fresh or not.
     async fn load_dyn(&self, key: &K, known: Option<Entry<V>>) -> Result<Loaded<V>>;
     /// Whether many keys can be loaded at once.
@@ -24,6 +26,10 @@ pub(crate) struct Single<S>(pub(crate) S);
 
 #[async_trait]
 impl<K: Key, V: Value, S: Source<K, Value = V>> DynSource<K, V> for Single<S> {
+    fn check_dyn(&self) -> Result<()> {
+        self.0.check()
+    }
+
     async fn load_dyn(&self, key: &K, _known: Option<Entry<V>>) -> Result<Loaded<V>> {
         Ok(self.0.load(key).await.map_err(Error::from_source)?.into())
     }
@@ -46,6 +52,10 @@ pub(crate) struct Conditional<S>(pub(crate) S);
 
 #[async_trait]
 impl<K: Key, V: Value, S: ConditionalSource<K, Value = V>> DynSource<K, V> for Conditional<S> {
+    fn check_dyn(&self) -> Result<()> {
+        self.0.check()
+    }
+
     async fn load_dyn(&self, key: &K, known: Option<Entry<V>>) -> Result<Loaded<V>> {
         let known = known.as_ref().and_then(Known::of);
         self.0.load_if_modified(key, known).await.map_err(Error::from_source)
@@ -80,6 +90,10 @@ pub(crate) struct Batched<S>(pub(crate) S);
 
 #[async_trait]
 impl<K: Key, V: Value, S: BatchSource<K, Value = V>> DynSource<K, V> for Batched<S> {
+    fn check_dyn(&self) -> Result<()> {
+        self.0.check()
+    }
+
     async fn load_dyn(&self, key: &K, _known: Option<Entry<V>>) -> Result<Loaded<V>> {
         Ok(self.0.load(key).await.map_err(Error::from_source)?.into())
     }

@@ -1,5 +1,15 @@
 //! Where values come from when the cache does not have them.
 
+mod fallback;
+mod limit;
+mod retry;
+mod timeout;
+
+pub use fallback::{BothFailed, Fallback};
+pub use limit::SourceLimit;
+pub use retry::{Always, Retry, Worth};
+pub use timeout::{SourceTimeout, SourceTimeoutError};
+
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -14,6 +24,8 @@ use crate::tag::Tag;
 ///
 /// `Ok(None)` means that there is no such thing, which is not an error. A load must read state at least as new as the
 /// moment it starts (no lagging replica, no transaction opened before), or the cache cannot promise freshness.
+///
+/// Sources can be made of others: [`Fallback`], [`Retry`], [`SourceTimeout`], [`SourceLimit`].
 ///
 /// # Examples
 /// ```
@@ -49,6 +61,16 @@ pub trait Source<K>: Send + Sync + 'static {
     /// # Cancellation safety
     /// The load runs on its own task: it is dropped only when it exceeds the load budget or the runtime ends.
     fn load(&self, key: &K) -> impl Future<Output = Result<Option<Self::Value>, Self::Error>> + Send;
+
+    /// Looks for what is wrong with this source and can be known before the first load;
+    /// [`CacheBuilder::build`](crate::CacheBuilder::build) asks. Unless implemented, nothing. A source that stands before
+    /// another passes the question on.
+    ///
+    /// # Errors
+    /// [`Error::config`](crate::Error::config), with the mend in the message.
+    fn check(&self) -> crate::Result<()> {
+        Ok(())
+    }
 }
 
 /// The answers of a [`BatchSource`] to many keys, each with an error of its own.
@@ -151,6 +173,14 @@ pub struct Known<'a, V> {
     /// By what the source recognizes that version: what it gave to [`Loaded::validator`].
     pub validator: Option<&'a str>,
 }
+
+impl<V> Clone for Known<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Known<'_, V> {}
 
 impl<'a, V> Known<'a, V> {
     pub(crate) fn of(entry: &'a Entry<V>) -> Option<Self> {

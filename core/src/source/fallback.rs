@@ -1,0 +1,174 @@
+//! Another source when the first fails.
+
+use std::fmt;
+
+use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use crate::Result;
+use crate::error::BoxError;
+
+/// A source with another behind it that is asked when the first *fails*; `Ok(None)` is an answer.
+///
+/// **What a fallback that lags does to the promise.** A replica, a copy, a second region may not have what was already
+/// committed and invalidated. The value it gives is as old as its lag, and what is worse, it is kept for a whole TTL: the
+/// invalidation that would have ended it has passed. So either the fallback is as current as the first source (another
+/// server of one synchronous cluster), or it is not to be kept: give this to
+/// [`CacheBuilder::conditional_source`](crate::CacheBuilder::conditional_source), and values of the fallback are returned to
+/// those who wait for them and stored nowhere. A read may then be as old as the lag while the first source fails, and no
+/// longer. (For that the first source is asked by [`load`](Source::load), even if it is a conditional one.)
+///
+/// Often [`stale_if_error`](crate::Strategy::stale_if_error) is the better answer to a source that fails: it never serves
+/// what was invalidated.
+///
+/// # Examples
+/// ```
+/// use larder::{Fallback, Source, source_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let primary = source_fn(|_id: u64| async { Err::<Option<u64>, _>(std::io::Error::other("down")) });
+/// let replica = source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(id * 2)) });
+/// assert_eq!(Fallback::new(primary, replica).load(&7).await.unwrap(), Some(14));
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Fallback<F, S> {
+    first: F,
+    second: S,
+}
+
+impl<F, S> Fallback<F, S> {
+    /// Asks `first`, and `second` when that fails. For a first source that hangs, put a
+    /// [`SourceTimeout`](crate::SourceTimeout) around it.
+    ///
+    /// # Examples
+    /// See [`Fallback`].
+    pub fn new(first: F, second: S) -> Self {
+        Self { first, second }
+    }
+}
+
+/// The error of a [`Fallback`] when both failed: displays the second's and has the first's as its source.
+///
+/// # Examples
+/// ```
+/// use larder::{Error, Fallback, Source, source_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let primary = source_fn(|_id: u64| async { Err::<Option<u64>, _>(std::io::Error::other("down")) });
+/// let replica = source_fn(|_id: u64| async { Err::<Option<u64>, _>("down too") });
+/// let error = Error::from_source(Fallback::new(primary, replica).load(&7).await.unwrap_err());
+/// assert_eq!(error.source_as::<std::io::Error>().unwrap().to_string(), "down");
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct BothFailed {
+    first: BoxError,
+    second: BoxError,
+}
+
+impl BothFailed {
+    fn boxed(first: impl Into<BoxError>, second: impl Into<BoxError>) -> BoxError {
+        Self { first: first.into(), second: second.into() }.into()
+    }
+}
+
+impl fmt::Display for BothFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the source failed, and its fallback: {}", self.second)
+    }
+}
+
+impl std::error::Error for BothFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.first)
+    }
+}
+
+impl<K, F, S> Source<K> for Fallback<F, S>
+where
+    K: Sync,
+    F: Source<K>,
+    S: Source<K, Value = F::Value>,
+{
+    type Value = F::Value;
+    type Error = BoxError;
+
+    async fn load(&self, key: &K) -> Result<Option<F::Value>, BoxError> {
+        match self.first.load(key).await {
+            Ok(value) => Ok(value),
+            Err(first) => self.second.load(key).await.map_err(|second| BothFailed::boxed(first, second)),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.first.check()?;
+        self.second.check()
+    }
+}
+
+impl<K, F, S> BatchSource<K> for Fallback<F, S>
+where
+    K: Clone + Send + Sync,
+    F: BatchSource<K>,
+    S: BatchSource<K, Value = F::Value>,
+{
+    async fn load_many(&self, keys: &[K]) -> Result<Vec<Option<F::Value>>, BoxError> {
+        match self.first.load_many(keys).await {
+            Ok(values) => Ok(values),
+            Err(first) => {
+                self.second.load_many(keys).await.map_err(|second| BothFailed::boxed(first, second))
+            }
+        }
+    }
+
+    /// Of a batch whose keys failed one by one, the fallback is asked for those.
+    async fn load_each(&self, keys: &[K]) -> Result<Each<F::Value, BoxError>, BoxError> {
+        let each = match self.first.load_each(keys).await {
+            Ok(each) => each,
+            Err(first) => {
+                let second = self.second.load_each(keys).await;
+                let each = second.map_err(|second| BothFailed::boxed(first, second))?;
+                return Ok(each.into_iter().map(|answer| answer.map_err(Into::into)).collect());
+            }
+        };
+        let mut answers: Each<F::Value, BoxError> =
+            each.into_iter().map(|answer| answer.map_err(Into::into)).collect();
+        let failed: Vec<usize> = (0..answers.len()).filter(|&at| answers[at].is_err()).collect();
+        let again: Vec<K> = failed.iter().filter_map(|&at| keys.get(at).cloned()).collect();
+        if again.is_empty() {
+            return Ok(answers);
+        }
+        // an error of them all leaves each with the one it had
+        if let Ok(each) = self.second.load_each(&again).await {
+            for (at, answer) in failed.into_iter().zip(each) {
+                let first = std::mem::replace(&mut answers[at], Ok(None));
+                answers[at] = match (first, answer) {
+                    (_, Ok(value)) => Ok(value),
+                    (Err(first), Err(second)) => Err(BothFailed::boxed(first, second)),
+                    (first, Err(_)) => first,
+                };
+            }
+        }
+        Ok(answers)
+    }
+}
+
+impl<K, F, S> ConditionalSource<K> for Fallback<F, S>
+where
+    K: Sync,
+    F: Source<K>,
+    S: Source<K, Value = F::Value>,
+{
+    /// What the fallback gives is not kept.
+    async fn load_if_modified(
+        &self,
+        key: &K,
+        _known: Option<Known<'_, F::Value>>,
+    ) -> Result<Loaded<F::Value>, BoxError> {
+        match self.first.load(key).await {
+            Ok(value) => Ok(value.into()),
+            Err(first) => match self.second.load(key).await {
+                Ok(value) => Ok(Loaded::from(value).no_store()),
+                Err(second) => Err(BothFailed::boxed(first, second)),
+            },
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A limit on how many calls a source gets at once.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use crate::{Error, Result};
+
+/// A source that answers so many calls at once, and lets the others wait their turn. A batch is one call.
+///
+/// [`Strategy::limit_loads`](crate::Strategy::limit_loads) limits the loads of one cache and refuses what is too much; this
+/// is the limit of one database or service that several caches share. Waiting counts against the budget of the load.
+///
+/// # Examples
+/// ```
+/// use larder::{SourceLimit, source_fn};
+///
+/// let users = SourceLimit::new(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(id)) }), 16);
+/// // another source on the same database: 16 calls at once for both together
+/// let orders = users.beside(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(id)) }));
+/// # let _ = orders;
+/// ```
+#[derive(Debug, Clone)]
+pub struct SourceLimit<S> {
+    inner: S,
+    turns: Arc<Semaphore>,
+    most: usize,
+}
+
+impl<S> SourceLimit<S> {
+    /// At most `most` calls to `inner` at once. Zero is refused by `build()`.
+    ///
+    /// # Examples
+    /// See [`SourceLimit`].
+    pub fn new(inner: S, most: usize) -> Self {
+        Self { inner, turns: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))), most }
+    }
+
+    /// Another source under the same limit.
+    ///
+    /// # Examples
+    /// See [`SourceLimit`].
+    pub fn beside<T>(&self, inner: T) -> SourceLimit<T> {
+        SourceLimit { inner, turns: Arc::clone(&self.turns), most: self.most }
+    }
+
+    async fn turn(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("nobody closes the semaphore")
+    }
+}
+
+impl<K: Sync, S: Source<K>> Source<K> for SourceLimit<S> {
+    type Value = S::Value;
+    type Error = S::Error;
+
+    async fn load(&self, key: &K) -> Result<Option<S::Value>, S::Error> {
+        let _turn = self.turn().await;
+        self.inner.load(key).await
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.most == 0 {
+            return Err(Error::config("a source limit of zero lets no load begin: give at least 1"));
+        }
+        self.inner.check()
+    }
+}
+
+impl<K: Sync, S: BatchSource<K>> BatchSource<K> for SourceLimit<S> {
+    async fn load_many(&self, keys: &[K]) -> Result<Vec<Option<S::Value>>, S::Error> {
+        let _turn = self.turn().await;
+        self.inner.load_many(keys).await
+    }
+
+    async fn load_each(&self, keys: &[K]) -> Result<Each<S::Value, S::Error>, S::Error> {
+        let _turn = self.turn().await;
+        self.inner.load_each(keys).await
+    }
+}
+
+impl<K: Sync, S: ConditionalSource<K>> ConditionalSource<K> for SourceLimit<S> {
+    async fn load_if_modified(
+        &self,
+        key: &K,
+        known: Option<Known<'_, S::Value>>,
+    ) -> Result<Loaded<S::Value>, S::Error> {
+        let _turn = self.turn().await;
+        self.inner.load_if_modified(key, known).await
+    }
+}

@@ -1,0 +1,199 @@
+//! Trying again.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use crate::{Error, Result};
+
+/// Unless said otherwise: the pause after the first failure, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A source that is asked again when it fails, with pauses that double and are shortened at random by up to a half, so that
+/// those who failed together do not come back together.
+///
+/// All attempts and pauses are within the one budget of the load
+/// ([`Strategy::load_timeout`](crate::Strategy::load_timeout)). Of a batch whose keys failed one by one, only those are
+/// asked for again. `Ok(None)` is an answer.
+///
+/// # Examples
+/// ```
+/// use larder::{Retry, Source, source_fn};
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// static CALLS: AtomicU32 = AtomicU32::new(0);
+/// let shaky = source_fn(|id: u64| async move {
+///     match CALLS.fetch_add(1, Ordering::Relaxed) {
+///         0 => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+///         _ => Ok(Some(id * 2)),
+///     }
+/// });
+/// let patient = Retry::new(shaky, 3).when(|error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset);
+/// assert_eq!(patient.load(&7).await?, Some(14));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Retry<S, W = Always> {
+    inner: S,
+    attempts: u32,
+    worth: W,
+    first: Duration,
+    longest: Duration,
+}
+
+/// Which errors are worth another attempt: a closure over the error, or [`Always`].
+///
+/// # Examples
+/// ```
+/// use larder::{Always, Worth};
+/// assert!(Always.worth(&"whatever"));
+/// assert!((|error: &&str| error.starts_with("busy")).worth(&"busy now"));
+/// ```
+pub trait Worth<E>: Send + Sync + 'static {
+    /// Whether the same call may succeed when it is made again.
+    fn worth(&self, error: &E) -> bool;
+}
+
+/// Every error is worth another attempt.
+///
+/// # Examples
+/// See [`Worth`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Always;
+
+impl<E> Worth<E> for Always {
+    fn worth(&self, _error: &E) -> bool {
+        true
+    }
+}
+
+impl<E, F: Fn(&E) -> bool + Send + Sync + 'static> Worth<E> for F {
+    fn worth(&self, error: &E) -> bool {
+        self(error)
+    }
+}
+
+impl<S> Retry<S> {
+    /// Asks `inner` up to `attempts` times in all; zero is refused by `build()`. The pauses begin at 50 ms and double up to 1 s.
+    ///
+    /// # Examples
+    /// See [`Retry`].
+    pub fn new(inner: S, attempts: u32) -> Self {
+        Self { inner, attempts, worth: Always, first: FIRST_PAUSE, longest: LONGEST_PAUSE }
+    }
+}
+
+impl<S, W> Retry<S, W> {
+    /// Only errors for which `worth` says so are followed by another attempt. Default all.
+    ///
+    /// # Examples
+    /// See [`Retry`].
+    #[must_use]
+    pub fn when<E, F: Fn(&E) -> bool>(self, worth: F) -> Retry<S, F> {
+        let Self { inner, attempts, worth: _, first, longest } = self;
+        Retry { inner, attempts, worth, first, longest }
+    }
+
+    /// The pause after the first failure, doubled after each further one up to `longest`. Default 50 ms and 1 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{Retry, source_fn};
+    /// # let source = source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(id)) });
+    /// use std::time::Duration;
+    /// let eager = Retry::new(source, 5).pauses(Duration::from_millis(5), Duration::from_millis(100));
+    /// # let _ = eager;
+    /// ```
+    #[must_use]
+    pub fn pauses(self, first: Duration, longest: Duration) -> Self {
+        Self { first, longest, ..self }
+    }
+
+    /// Waits after the failure of attempt `failed` (from 1); `false` when it was the last.
+    async fn pause(&self, failed: u32) -> bool {
+        if failed >= self.attempts {
+            return false;
+        }
+        let doubled = self.first.saturating_mul(2u32.saturating_pow(failed - 1)).min(self.longest);
+        tokio::time::sleep(doubled.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        true
+    }
+
+    async fn repeat<T, E, Fut>(&self, mut call: impl FnMut() -> Fut) -> Result<T, E>
+    where
+        W: Worth<E>,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let mut attempt = 1;
+        loop {
+            match call().await {
+                Err(error) if attempt < self.attempts && self.worth.worth(&error) => {}
+                answer => return answer,
+            }
+            self.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+}
+
+impl<S: fmt::Debug, W> fmt::Debug for Retry<S, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("inner", &self.inner)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Sync, S: Source<K>, W: Worth<S::Error>> Source<K> for Retry<S, W> {
+    type Value = S::Value;
+    type Error = S::Error;
+
+    async fn load(&self, key: &K) -> Result<Option<S::Value>, S::Error> {
+        self.repeat(|| self.inner.load(key)).await
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.attempts == 0 {
+            return Err(Error::config("a source that is asked zero times loads nothing: give at least 1 attempt"));
+        }
+        self.inner.check()
+    }
+}
+
+impl<K: Clone + Send + Sync, S: BatchSource<K>, W: Worth<S::Error>> BatchSource<K> for Retry<S, W> {
+    async fn load_many(&self, keys: &[K]) -> Result<Vec<Option<S::Value>>, S::Error> {
+        self.repeat(|| self.inner.load_many(keys)).await
+    }
+
+    async fn load_each(&self, keys: &[K]) -> Result<Each<S::Value, S::Error>, S::Error> {
+        let mut answers = self.repeat(|| self.inner.load_each(keys)).await?;
+        let mut attempt = 1;
+        loop {
+            let worth = |answer: &Result<_, _>| answer.as_ref().err().is_some_and(|error| self.worth.worth(error));
+            let failed: Vec<usize> = (0..answers.len()).filter(|&at| worth(&answers[at])).collect();
+            let again: Vec<K> = failed.iter().filter_map(|&at| keys.get(at).cloned()).collect();
+            if again.is_empty() || !self.pause(attempt).await {
+                return Ok(answers);
+            }
+            // an error of them all leaves each with the one it had
+            if let Ok(each) = self.inner.load_each(&again).await {
+                failed.into_iter().zip(each).for_each(|(at, answer)| answers[at] = answer);
+            }
+            attempt += 1;
+        }
+    }
+}
+
+impl<K: Sync, S: ConditionalSource<K>, W: Worth<S::Error>> ConditionalSource<K> for Retry<S, W> {
+    async fn load_if_modified(
+        &self,
+        key: &K,
+        known: Option<Known<'_, S::Value>>,
+    ) -> Result<Loaded<S::Value>, S::Error> {
+        self.repeat(|| self.inner.load_if_modified(key, known)).await
+    }
+}
