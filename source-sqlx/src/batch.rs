@@ -9,7 +9,7 @@ use larder::{BatchSource, Source};
 use sqlx::{AssertSqlSafe, Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
 
 use crate::placeholder::{Placeholders, places};
-use crate::{BindKey, Dialect, QuerySource, SourceError};
+use crate::{BindTo, Dialect, QuerySource, SourceError};
 
 /// Where the keys go in a batch query.
 const KEYS: &str = "{keys}";
@@ -19,11 +19,17 @@ const MOST_KEYS: usize = 512;
 /// A source that loads many keys with one query, and one key with the same.
 ///
 /// The query says where the keys go by `{keys}`, and `key_of` says which key a row belongs to: exactly the key that was
-/// asked for, so beware of columns that compare without case. Of several rows of a key the first counts; rows of other
-/// keys do not. More than 512 keys (SQLite: or 999 values) are loaded with several queries.
+/// asked for, so beware of columns that compare without case, as MySQL's do unless told. Of several rows of a key the first
+/// counts; rows of other keys do not. More than 512 keys (SQLite: or 999 values) are loaded with several queries.
 ///
-/// The list is filled up to a power of two by repeating its last key, so that the database prepares ten statements and
-/// not five hundred.
+/// | database | `IN ({keys})` is sent as | statements prepared |
+/// |---|---|---|
+/// | SQLite | `IN (?, ?)`, `IN (VALUES (?, ?), (?, ?))` | ten: the list is filled up to a power of two by repeating its last key |
+/// | MySQL, MariaDB | `IN (?, ?)`, `IN ((?, ?), (?, ?))` | ten, likewise |
+/// | PostgreSQL | `IN (SELECT * FROM unnest($1, $2))` | one: an array is bound for each part of the key |
+///
+/// For PostgreSQL the arrays may also be used as they are: `WHERE id = ANY($1)`,
+/// `FROM prices JOIN unnest($1, $2) AS k (shop, id) USING (shop, id)`.
 ///
 /// # Examples
 /// ```
@@ -55,12 +61,13 @@ pub struct BatchQuerySource<K, T, DB: Database, F> {
     row: PhantomData<fn(K) -> T>,
 }
 
-impl<T, DB: Database> QuerySource<T, DB> {
+impl<T, DB: Dialect> QuerySource<T, DB> {
     /// The source that loads many keys with one query; for [`CacheBuilder::batch_source`](larder::CacheBuilder::batch_source).
     /// The query may be what [`new`](Self::new) takes.
     ///
-    /// A query without one `{keys}` fails each load with [`SourceError::Keys`], one with placeholders of its own with
-    /// [`SourceError::OwnPlaceholders`].
+    /// A query without one `{keys}`, or with placeholders of its own beside it, is refused by
+    /// [`CacheBuilder::build`](larder::CacheBuilder::build), with what to write instead ([`SourceError::Keys`],
+    /// [`SourceError::OwnPlaceholders`]).
     ///
     /// # Examples
     /// See [`BatchQuerySource`].
@@ -70,7 +77,7 @@ impl<T, DB: Database> QuerySource<T, DB> {
         key_of: F,
     ) -> BatchQuerySource<K, T, DB, F> {
         let sql = sql.into_sql_str();
-        let (keys, own) = (places(sql.as_str(), KEYS), Placeholders::of(sql.as_str()));
+        let (keys, own) = (places(DB::LEXIS, sql.as_str(), KEYS), Placeholders::of(DB::LEXIS, sql.as_str()));
         BatchQuerySource { pool, sql, keys, own, key_of, row: PhantomData }
     }
 }
@@ -83,7 +90,7 @@ impl<K, T, DB: Database, F> fmt::Debug for BatchQuerySource<K, T, DB, F> {
 
 impl<K, T, DB, F> BatchQuerySource<K, T, DB, F>
 where
-    K: BindKey<DB> + Hash + Eq + Clone + Send + Sync + 'static,
+    K: BindTo<DB> + Hash + Eq + Clone + Send + Sync + 'static,
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
@@ -91,31 +98,40 @@ where
     F: Fn(&T) -> K + Send + Sync + 'static,
 {
     fn most_keys() -> usize {
+        if DB::ARRAYS {
+            return MOST_KEYS;
+        }
         // a power of two, so that filling up does not pass the limit
         let most = (DB::MOST_BINDS / K::BINDS.max(1)).clamp(1, MOST_KEYS);
         1 << most.ilog2()
     }
 
-    fn query(&self, keys: usize) -> Result<SqlStr, SourceError> {
-        let [place] = self.keys[..] else { return Err(SourceError::Keys { found: self.keys.len() }) };
-        if self.own.count() > 0 {
-            return Err(SourceError::OwnPlaceholders { found: self.own.count() });
+    /// Where the keys go; `None` in a query that takes them as arrays.
+    fn place(&self) -> Result<Option<usize>, SourceError> {
+        match (&self.keys[..], self.own.count()) {
+            (&[place], 0) => Ok(Some(place)),
+            ([_], found) => Err(SourceError::OwnPlaceholders { found }),
+            ([], found) if DB::ARRAYS && found > 0 => self.own.check(K::BINDS).map(|()| None),
+            (places, _) => Err(SourceError::Keys { found: places.len() }),
         }
+    }
+
+    fn query(&self, keys: usize) -> Result<SqlStr, SourceError> {
+        let Some(place) = self.place()? else { return Ok(self.sql.clone()) };
         let mut sql = self.sql.as_str().to_owned();
         sql.replace_range(place..place + KEYS.len(), &DB::key_list(keys, K::BINDS));
-        // only the user's own text and generated `?` are in it; the keys are bound
+        // only the user's own text and generated placeholders are in it; the keys are bound
         Ok(AssertSqlSafe(sql).into_sql_str())
     }
 
     /// The rows of up to [`most_keys`](Self::most_keys) keys.
     async fn rows(&self, keys: &[K]) -> Result<HashMap<K, T>, SourceError> {
         let Some(last) = keys.last() else { return Ok(HashMap::new()) };
-        let filled = keys.len().next_power_of_two();
+        let filled = if DB::ARRAYS { keys.len() } else { keys.len().next_power_of_two() };
         let sql = self.query(filled)?;
         let mut arguments = DB::Arguments::default();
-        for key in keys.iter().chain(std::iter::repeat_n(last, filled - keys.len())) {
-            key.bind(&mut arguments).map_err(SourceError::Bind)?;
-        }
+        let listed = keys.iter().chain(std::iter::repeat_n(last, filled - keys.len()));
+        K::bind_all_to(listed, &mut arguments).map_err(SourceError::Bind)?;
         let rows: Vec<T> = sqlx::query_as_with(sql, arguments).fetch_all(&self.pool).await?;
         let mut by_key = HashMap::with_capacity(rows.len());
         for row in rows {
@@ -127,7 +143,7 @@ where
 
 impl<K, T, DB, F> Source<K> for BatchQuerySource<K, T, DB, F>
 where
-    K: BindKey<DB> + Hash + Eq + Clone + Send + Sync + 'static,
+    K: BindTo<DB> + Hash + Eq + Clone + Send + Sync + 'static,
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
@@ -140,11 +156,15 @@ where
     async fn load(&self, key: &K) -> Result<Option<T>, SourceError> {
         Ok(self.rows(std::slice::from_ref(key)).await?.remove(key))
     }
+
+    fn check(&self) -> larder::Result<()> {
+        self.place().map(|_| ()).map_err(SourceError::into_config)
+    }
 }
 
 impl<K, T, DB, F> BatchSource<K> for BatchQuerySource<K, T, DB, F>
 where
-    K: BindKey<DB> + Hash + Eq + Clone + Send + Sync + 'static,
+    K: BindTo<DB> + Hash + Eq + Clone + Send + Sync + 'static,
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,

@@ -21,13 +21,15 @@ pub enum SourceError {
     /// The query has another number of placeholders than the key has parts.
     #[error(
         "the query has {placeholders} placeholders and the key binds {binds}: \
-         write one `?` for each part of the key, in their order"
+         write one for each part of the key, in their order, as {write}"
     )]
     Placeholders {
         /// How many the query has.
         placeholders: usize,
         /// How many the key needs.
         binds: usize,
+        /// How this database writes them.
+        write: &'static str,
     },
     /// The query has placeholders of both kinds, `?` and `?1`, which SQLite and sqlx number differently.
     #[error("the query mixes `?` with `?1`: write all of its placeholders in one way")]
@@ -47,4 +49,45 @@ pub enum SourceError {
         /// How many it has.
         found: usize,
     },
+}
+
+impl SourceError {
+    /// As what `build()` answers.
+    pub(crate) fn into_config(self) -> larder::Error {
+        larder::Error::config(self.to_string()).because(self)
+    }
+
+    /// Whether the same load may succeed when it is tried again: connections that were refused, cut or not to be had in
+    /// time, deadlocks, serialization failures, a database that starts or is busy. For
+    /// [`Retry::when`](larder::Retry::when).
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Retry;
+    /// use larder_sqlx::{QuerySource, SourceError};
+    ///
+    /// # fn with(pool: sqlx::SqlitePool) {
+    /// let source = QuerySource::<(String,), _>::new(pool, "SELECT name FROM users WHERE id = ?");
+    /// let patient = Retry::new(source, 3).when(SourceError::is_transient);
+    /// # let _ = patient;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed) => true,
+            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| is_transient(&code)),
+            _ => false,
+        }
+    }
+}
+
+/// SQLSTATE classes 08 (connection), 40 (rollback: deadlock, serialization), 53 (resources), 57P (shutdown, starting up);
+/// 55P03 (a lock was not to be had); SQLite's BUSY and LOCKED in all their forms.
+fn is_transient(code: &str) -> bool {
+    let sqlite = || code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6) && code < 10_000);
+    match code.len() {
+        5 => ["08", "40", "53", "57P", "55P03"].iter().any(|class| code.starts_with(class)),
+        _ => sqlite(),
+    }
 }

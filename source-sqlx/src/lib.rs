@@ -42,7 +42,7 @@ mod placeholder;
 mod single;
 
 pub use batch::BatchQuerySource;
-pub use bind::BindKey;
+pub use bind::{BindKey, BindParts, BindTo, Native};
 pub use dialect::Dialect;
 pub use error::SourceError;
 pub use single::QuerySource;

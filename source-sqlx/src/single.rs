@@ -7,7 +7,7 @@ use larder::Source;
 use sqlx::{Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
 
 use crate::placeholder::Placeholders;
-use crate::{BindKey, SourceError};
+use crate::{BindTo, Dialect, SourceError};
 
 /// A source that loads a key with a query of the user's. No row is an absent value; further rows are not looked at.
 ///
@@ -31,19 +31,19 @@ pub struct QuerySource<T, DB: Database> {
     row: PhantomData<fn() -> T>,
 }
 
-impl<T, DB: Database> QuerySource<T, DB> {
-    /// The source that runs `sql` with the parts of the key bound to its placeholders: `?` in their order, or `?1`, `?2`.
-    /// The query is a `&'static str`, or [`sqlx::AssertSqlSafe`] around one made at run time, which must hold no user
+impl<T, DB: Dialect> QuerySource<T, DB> {
+    /// The source that runs `sql` with the parts of the key bound to its placeholders: `?` in their order (SQLite also `?1`,
+    /// `?2`), and `$1`, `$2` for PostgreSQL. The query is a `&'static str`, or [`sqlx::AssertSqlSafe`] around one made at run time, which must hold no user
     /// input.
     ///
-    /// A query that does not fit the key fails each load with [`SourceError::Placeholders`], one that
-    /// mixes `?` with `?1` with [`SourceError::MixedPlaceholders`].
+    /// A query that does not fit the key is refused by [`CacheBuilder::build`](larder::CacheBuilder::build), with what to
+    /// write instead ([`SourceError::Placeholders`], [`SourceError::MixedPlaceholders`]).
     ///
     /// # Examples
     /// See [`QuerySource`].
     pub fn new(pool: Pool<DB>, sql: impl SqlSafeStr) -> Self {
         let sql = sql.into_sql_str();
-        let placeholders = Placeholders::of(sql.as_str());
+        let placeholders = Placeholders::of(DB::LEXIS, sql.as_str());
         Self { pool, sql, placeholders, row: PhantomData }
     }
 }
@@ -56,9 +56,9 @@ impl<T, DB: Database> fmt::Debug for QuerySource<T, DB> {
 
 impl<K, T, DB> Source<K> for QuerySource<T, DB>
 where
-    K: BindKey<DB> + Sync,
+    K: BindTo<DB> + Sync,
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
-    DB: Database,
+    DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
 {
@@ -68,7 +68,11 @@ where
     async fn load(&self, key: &K) -> Result<Option<T>, SourceError> {
         self.placeholders.check(K::BINDS)?;
         let mut arguments = DB::Arguments::default();
-        key.bind(&mut arguments).map_err(SourceError::Bind)?;
+        key.bind_to(&mut arguments).map_err(SourceError::Bind)?;
         Ok(sqlx::query_as_with(self.sql.clone(), arguments).fetch_optional(&self.pool).await?)
+    }
+
+    fn check(&self) -> larder::Result<()> {
+        self.placeholders.check(K::BINDS).map_err(SourceError::into_config)
     }
 }

@@ -4,10 +4,14 @@
 //! the test skips; with `CI=true` that is a failure.
 
 mod folder;
+mod mariadb;
+mod postgres;
 mod process;
 mod redis;
 mod resp;
 
 pub use folder::Folder;
+pub use mariadb::MariadbServer;
+pub use postgres::PostgresServer;
 pub use process::{Binary, Process, free_port};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer, Shared};

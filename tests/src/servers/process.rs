@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 pub struct Binary(PathBuf);
 
 impl Binary {
-    /// Looks for a program; says so when there is none.
+    /// Looks for a program, also where database servers are kept; says so when there is none.
     ///
     /// # Panics
     /// When there is none and `CI=true`: there, nothing is skipped.
@@ -23,7 +23,8 @@ impl Binary {
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+        let folders = std::env::split_paths(&path).chain(beside_the_path());
+        let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
         if found.is_none() {
             let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
             assert!(!ci, "{name} is not installed, and with CI=true no test is skipped");
@@ -39,6 +40,14 @@ impl Binary {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
+}
+
+/// Where Debian keeps what is not for everybody's hands: servers, each version of PostgreSQL.
+fn beside_the_path() -> impl Iterator<Item = PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    versions.sort();
+    versions.into_iter().rev().chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
 }
 
 /// A port of the loopback that nobody listens on now.
@@ -96,6 +105,25 @@ impl Process {
     /// Lets it go on (`SIGCONT`).
     pub fn thaw(&self) {
         self.signal("-CONT");
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.child().id()
+    }
+
+    /// Asks it to end by a signal, and waits; kills it when it does not.
+    pub(super) fn end(&self, signal: &str) {
+        if self.is_running() {
+            self.signal(signal);
+        }
+        for _ in 0..250 {
+            if !self.is_running() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        self.kill();
     }
 
     fn signal(&self, signal: &str) {

@@ -9,7 +9,7 @@ use super::{Binary, Folder, Process, free_port};
 /// How long a server or a group may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn until(what: &str, mut ready: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let began = Instant::now();
     while !ready() {
         assert!(began.elapsed() < PATIENCE, "{what} took longer than {PATIENCE:?}");

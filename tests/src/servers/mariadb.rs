@@ -1,0 +1,126 @@
+//! `mariadbd`.
+
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+
+use super::redis::until;
+use super::{Binary, Folder, Process, free_port};
+
+/// A MariaDB server with an empty database `shop`; everybody on the loopback is its `root`.
+///
+/// # Examples
+/// ```no_run
+/// use larder_testkit::servers::MariadbServer;
+/// if let Some(server) = MariadbServer::start(&[]) {
+///     assert_eq!(server.sql("SELECT 6 * 7"), "42");
+/// }
+/// ```
+#[derive(Debug)]
+pub struct MariadbServer {
+    binary: Binary,
+    client: Binary,
+    port: u16,
+    options: Vec<String>,
+    process: Mutex<Process>,
+    folder: Folder,
+}
+
+impl MariadbServer {
+    /// Starts a server with further options, as in `["--max-connections=20"]`; `None` when there is no `mariadbd`.
+    ///
+    /// # Panics
+    /// When the server does not come up.
+    #[must_use]
+    pub fn start(options: &[&str]) -> Option<Self> {
+        let (binary, install) = (Binary::find("mariadbd")?, Binary::find("mariadb-install-db")?);
+        let client = Binary::find("mariadb")?;
+        let folder = Folder::new("mariadb");
+        let mut create = install.command();
+        create.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        let created = create.arg(format!("--datadir={}", folder.path().join("data").display())).status();
+        assert!(created.is_ok_and(|status| status.success()), "mariadb-install-db failed");
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        let port = free_port();
+        let process = Mutex::new(run(&binary, port, &folder, &options));
+        let server = Self { binary, client, port, options, process, folder };
+        until("mariadbd", || server.try_sql_in("mysql", "CREATE DATABASE IF NOT EXISTS shop").is_ok());
+        Some(server)
+    }
+
+    fn wait(&self) {
+        until("mariadbd", || self.try_sql("SELECT 1").is_ok());
+    }
+
+    /// Its URL, of the database `shop`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("mysql://root@127.0.0.1:{}/shop", self.port)
+    }
+
+    /// Runs SQL with the command-line client, and answers what it prints: rows as lines, columns between tabs.
+    ///
+    /// # Panics
+    /// When the client reports an error.
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// [`sql`](Self::sql), with what the client says of an error.
+    ///
+    /// # Errors
+    /// What the client says.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        self.try_sql_in("shop", sql)
+    }
+
+    fn try_sql_in(&self, database: &str, sql: &str) -> Result<String, String> {
+        let mut command = self.client.command();
+        command.args(["--no-defaults", "--batch", "--skip-column-names", "-uroot", "-h127.0.0.1"]);
+        command.args(["-P", &self.port.to_string(), "-e", sql, database]);
+        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("the client runs");
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()),
+        }
+    }
+
+    fn process<T>(&self, with: impl FnOnce(&Process) -> T) -> T {
+        with(&self.process.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends it at once (`SIGKILL`): it recovers when it is started again.
+    pub fn kill(&self) {
+        self.process(Process::kill);
+    }
+
+    /// Starts it again after [`kill`](Self::kill), and waits until it is ready.
+    pub fn start_again(&self) {
+        self.kill();
+        let process = run(&self.binary, self.port, &self.folder, &self.options);
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = process;
+        self.wait();
+    }
+
+    /// Stops it in its tracks (`SIGSTOP`): connections stay open, nothing is answered.
+    pub fn freeze(&self) {
+        self.process(Process::freeze);
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    pub fn thaw(&self) {
+        self.process(Process::thaw);
+    }
+}
+
+fn run(binary: &Binary, port: u16, folder: &Folder, options: &[String]) -> Process {
+    let mut command = binary.command();
+    let within = |name: &str| folder.path().join(name).display().to_string();
+    command.current_dir(folder.path()).args(["--no-defaults", "--bind-address=127.0.0.1"]);
+    command.args([format!("--port={port}"), format!("--datadir={}", within("data"))]);
+    command.args([format!("--socket={}", within("socket")), format!("--pid-file={}", within("pid"))]);
+    // root is refused unless it is asked for; small, and as durable as a killed process needs
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(folder.path()).expect("the folder was made"));
+    command.args((own == 0).then_some("--user=root"));
+    command.args(["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve"]);
+    Process::start(command.args(options))
+}
