@@ -534,6 +534,19 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.clear()).await
     }
 
+    /// Whether both are handles of one cache.
+    ///
+    /// # Examples
+    /// ```
+    /// # let squares = larder::doc::squares()?;
+    /// assert!(squares.ptr_eq(&squares.clone()) && !squares.ptr_eq(&larder::doc::squares()?));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.engine, &other.engine)
+    }
+
     /// What the cache has counted since it was built.
     ///
     /// # Examples

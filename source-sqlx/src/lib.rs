@@ -38,11 +38,14 @@ mod batch;
 mod bind;
 mod dialect;
 mod error;
+mod noted;
 mod placeholder;
 mod single;
+mod transaction;
 
 pub use batch::BatchQuerySource;
 pub use bind::{BindKey, BindParts, BindTo, Native};
 pub use dialect::Dialect;
 pub use error::SourceError;
 pub use single::QuerySource;
+pub use transaction::{CommitError, Savepoint, WriteTransaction};

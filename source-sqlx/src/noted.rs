@@ -1,0 +1,160 @@
+//! What is to be invalidated in which caches, noted until it is done.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use larder::{Cache, Key, Result, Tag, Value, WriteGuard};
+
+/// Keys, tags and whole caches whose invalidation is due.
+#[derive(Default)]
+pub(crate) struct Noted(Vec<Box<dyn Notes>>);
+
+impl Noted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn keys<K: Key, V: Value>(&mut self, cache: &Cache<K, V>, keys: impl IntoIterator<Item = K>) {
+        self.of(cache).keys.extend(keys);
+    }
+
+    pub(crate) fn tag<K: Key, V: Value>(&mut self, cache: &Cache<K, V>, tag: Tag) {
+        self.of(cache).tags.insert(tag);
+    }
+
+    pub(crate) fn all<K: Key, V: Value>(&mut self, cache: &Cache<K, V>) {
+        self.of(cache).all = true;
+    }
+
+    fn of<K: Key, V: Value>(&mut self, cache: &Cache<K, V>) -> &mut CacheNotes<K, V> {
+        let known = self.0.iter_mut().position(|notes| {
+            notes.as_any().downcast_ref::<CacheNotes<K, V>>().is_some_and(|notes| notes.cache.ptr_eq(cache))
+        });
+        let at = known.unwrap_or_else(|| {
+            self.0.push(Box::new(CacheNotes::of(cache.clone())));
+            self.0.len() - 1
+        });
+        let notes = self.0[at].as_any().downcast_mut().expect("it was found or made with this type");
+        notes
+    }
+
+    /// Takes a write guard of `life` for the noted keys, until they are settled.
+    pub(crate) async fn guard(&mut self, life: Duration) -> Result<()> {
+        for notes in &mut self.0 {
+            notes.guard(life).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the guards standing until their life ends.
+    pub(crate) fn leave_guards(&mut self) {
+        self.0.iter_mut().for_each(|notes| notes.leave_guard());
+    }
+
+    /// Invalidates everything that is noted. What was acknowledged is forgotten, what was not stays noted; one cache that
+    /// fails does not keep the others waiting. Answers the first error.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        let (mut left, mut first) = (vec![], Ok(()));
+        for mut notes in std::mem::take(&mut self.0) {
+            if let Err(error) = notes.settle().await {
+                left.push(notes);
+                first = first.and(Err(error));
+            }
+        }
+        self.0 = left;
+        first
+    }
+}
+
+impl fmt::Debug for Noted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Noted").field("caches", &self.0.len()).finish()
+    }
+}
+
+/// What is noted for one cache, whatever its types.
+#[async_trait]
+trait Notes: Send {
+    fn as_any(&mut self) -> &mut dyn Any;
+    async fn guard(&mut self, life: Duration) -> Result<()>;
+    fn leave_guard(&mut self);
+    async fn settle(&mut self) -> Result<()>;
+}
+
+/// How many keys of a cache are noted before all of it counts as noted: a bound on memory when nothing is acknowledged.
+const MOST_KEYS: usize = 100_000;
+
+struct CacheNotes<K: Key, V: Value> {
+    cache: Cache<K, V>,
+    keys: HashSet<K>,
+    tags: HashSet<Tag>,
+    all: bool,
+    guard: Option<WriteGuard<K, V>>,
+}
+
+impl<K: Key, V: Value> CacheNotes<K, V> {
+    fn of(cache: Cache<K, V>) -> Self {
+        Self { cache, keys: HashSet::new(), tags: HashSet::new(), all: false, guard: None }
+    }
+
+    async fn settle_keys(&mut self) -> Result<()> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<K> = self.keys.iter().cloned().collect();
+        match self.guard.take() {
+            // which invalidates them
+            Some(guard) => guard.finish().await?,
+            None => self.cache.invalidate_many(&keys).await?,
+        }
+        self.keys.clear();
+        Ok(())
+    }
+
+    async fn settle_tags(&mut self) -> Result<()> {
+        if self.tags.is_empty() {
+            return Ok(());
+        }
+        let tags: Vec<Tag> = self.tags.iter().cloned().collect();
+        self.cache.invalidate_tags(&tags).await?;
+        self.tags.clear();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<K: Key, V: Value> Notes for CacheNotes<K, V> {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    async fn guard(&mut self, life: Duration) -> Result<()> {
+        if !self.keys.is_empty() {
+            let keys: Vec<K> = self.keys.iter().cloned().collect();
+            self.guard = Some(self.cache.write_guard(&keys, life).await?);
+        }
+        Ok(())
+    }
+
+    fn leave_guard(&mut self) {
+        self.guard = None;
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        if self.all || self.keys.len() > MOST_KEYS {
+            self.all = true;
+            self.cache.clear().await?;
+            self.all = false;
+            self.tags.clear();
+            if self.guard.is_none() {
+                self.keys.clear();
+            }
+        }
+        let keys = self.settle_keys().await;
+        let tags = self.settle_tags().await;
+        keys.and(tags)
+    }
+}
