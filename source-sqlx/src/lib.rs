@@ -36,6 +36,7 @@
 
 mod batch;
 mod bind;
+mod changes;
 mod dialect;
 mod error;
 mod noted;
@@ -45,6 +46,9 @@ mod transaction;
 
 pub use batch::BatchQuerySource;
 pub use bind::{BindKey, BindParts, BindTo, Native};
+pub use changes::{
+    Changes, Column, ColumnValue, Feed, FollowStats, Following, FromColumns, Unreadable, Watched,
+};
 pub use dialect::Dialect;
 pub use error::SourceError;
 pub use single::QuerySource;

@@ -13,10 +13,6 @@ use larder::{Cache, Key, Result, Tag, Value, WriteGuard};
 pub(crate) struct Noted(Vec<Box<dyn Notes>>);
 
 impl Noted {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn keys<K: Key, V: Value>(&mut self, cache: &Cache<K, V>, keys: impl IntoIterator<Item = K>) {
         self.of(cache).keys.extend(keys);
     }

@@ -1,6 +1,15 @@
 //! MySQL and MariaDB.
 
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use sqlx::{MySqlConnection, Pool, Row as _};
+
 use super::{Backslash, Dialect, Lexis, Style, question_marks, quoted};
+use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, full, safe, within};
+use crate::changes::{Column, Name};
 
 impl Dialect for sqlx::MySql {
     const MOST_BINDS: usize = 65_535;
@@ -22,5 +31,354 @@ impl Dialect for sqlx::MySql {
 
     fn quote(name: &str) -> String {
         quoted(name, '`')
+    }
+}
+
+/// How long the database may take for a row, or for an answer without one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to connect. A pool that waits longer also pauses longer between its attempts.
+const CONNECTING: Duration = Duration::from_secs(3);
+/// How much the server's start, reckoned from its uptime in whole seconds, may seem to move.
+const ROUNDING: f64 = 2.5;
+/// More gaps than this are joined; what lies between them is then read twice.
+const MOST_GAPS: usize = 64;
+
+/// A text, whatever it consists of and however the session takes a backslash.
+fn literal(text: &str) -> String {
+    if !text.contains('\\') {
+        return quoted(text, '\'');
+    }
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("_utf8mb4 x'{hex}'")
+}
+
+/// ``JSON_OBJECT('id', CAST(NEW.`id` AS CHAR))``.
+fn image(table: &Table, row: &str) -> String {
+    let column = |column: &Column| {
+        let value = format!("{row}.{}", sqlx::MySql::quote(&column.name));
+        let text = if column.binary { format!("HEX({value})") } else { format!("CAST({value} AS CHAR)") };
+        format!("{}, {text}", literal(&column.name))
+    };
+    format!("JSON_OBJECT({})", table.columns.iter().map(column).collect::<Vec<_>>().join(", "))
+}
+
+/// What is written down of an event.
+fn event_body(outbox: &Outbox, table: &Table, event: &str) -> String {
+    let (source, into) = (literal(&table.name.source()), full::<sqlx::MySql>(&outbox.table, None));
+    let insert = |row: &str| format!("INSERT INTO {into} (source, image) VALUES ({source}, {})", image(table, row));
+    match event {
+        "INSERT" => insert("NEW"),
+        "DELETE" => insert("OLD"),
+        _ => {
+            let (old, new) = (image(table, "OLD"), image(table, "NEW"));
+            // byte by byte: keys that differ in case only are two
+            format!(
+                "BEGIN {}; IF CAST({old} AS BINARY) <> CAST({new} AS BINARY) THEN {}; END IF; END",
+                insert("OLD"),
+                insert("NEW")
+            )
+        }
+    }
+}
+
+/// The three triggers of a table: name, event, and what makes them. A name says what its trigger does.
+fn triggers(outbox: &Outbox, table: &Table) -> [(String, String); 3] {
+    let on = full::<sqlx::MySql>(&table.name, None);
+    ["INSERT", "UPDATE", "DELETE"].map(|event| {
+        let body = event_body(outbox, table, event);
+        let name = outbox.own(&format!("{} {event} {body}", table.name.source()));
+        let full = full::<sqlx::MySql>(&Name { schema: table.name.schema.clone(), name: name.clone() }, None);
+        let sql = format!("CREATE TRIGGER IF NOT EXISTS {full} AFTER {event} ON {on} FOR EACH ROW {body}");
+        (name, sql)
+    })
+}
+
+/// The highest number that was read, and the lower ones that were missing: transactions that had not committed, or were
+/// rolled back.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Numbers {
+    highest: u64,
+    gaps: Vec<Gap>,
+    /// When the server was started, by its clock.
+    started: f64,
+    server: String,
+}
+
+/// Numbers that are missing, since when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Gap {
+    first: u64,
+    last: u64,
+    since: f64,
+}
+
+impl Numbers {
+    /// Below this everything was read, or will never be.
+    fn settled(&self) -> u64 {
+        self.gaps.iter().map(|gap| gap.first - 1).min().unwrap_or(self.highest)
+    }
+
+    /// Notes that a number was read.
+    fn note(&mut self, id: u64, at: f64) {
+        if id > self.highest {
+            if id > self.highest + 1 {
+                self.gaps.push(Gap { first: self.highest + 1, last: id - 1, since: at });
+            }
+            self.highest = id;
+            return;
+        }
+        let Some(found) = self.gaps.iter().position(|gap| (gap.first..=gap.last).contains(&id)) else { return };
+        let Gap { first, last, since } = self.gaps.remove(found);
+        let parts = [Gap { first, last: id - 1, since }, Gap { first: id + 1, last, since }];
+        self.gaps.extend(parts.into_iter().filter(|gap| gap.first <= gap.last));
+    }
+
+    /// Gives up gaps that are older than any transaction, and joins the nearest when there are too many.
+    fn tidy(&mut self, at: f64, longest: Duration) {
+        self.gaps.retain(|gap| at - gap.since <= longest.as_secs_f64());
+        self.gaps.sort_by_key(|gap| gap.first);
+        while self.gaps.len() > MOST_GAPS {
+            let nearest = (1..self.gaps.len()).min_by_key(|&at| self.gaps[at].first - self.gaps[at - 1].last);
+            let Some(second) = nearest else { return };
+            let Gap { last, since, .. } = self.gaps.remove(second);
+            self.gaps[second - 1].last = last;
+            self.gaps[second - 1].since = self.gaps[second - 1].since.max(since);
+        }
+    }
+
+    /// What is to be read: whatever is new, and whatever was missing.
+    fn condition(&self) -> String {
+        let gaps = self.gaps.iter().map(|gap| format!(" OR id BETWEEN {} AND {}", gap.first, gap.last));
+        format!("id > {}{}", self.highest, gaps.collect::<String>())
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // what was missing is read again by whoever goes on from here, and what followed it too
+        write!(f, "{}|{}|{}", self.settled(), self.started, self.server)
+    }
+}
+
+impl FromStr for Numbers {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(3, '|');
+        let mut next = || parts.next().ok_or(());
+        let (highest, started, server) = (next()?, next()?, next()?);
+        Ok(Self {
+            highest: highest.parse().map_err(|_| ())?,
+            gaps: vec![],
+            started: started.parse().map_err(|_| ())?,
+            server: server.to_owned(),
+        })
+    }
+}
+
+/// The server's name, its start and its time.
+async fn server(connection: &mut MySqlConnection) -> Result<(String, f64, f64), sqlx::Error> {
+    let sql = "SELECT CONCAT(@@hostname, ':', @@port), UNIX_TIMESTAMP(NOW(6)) + 0.0e0";
+    let (name, at): (String, f64) = within(PATIENCE, sqlx::query_as(sql).fetch_one(&mut *connection)).await?;
+    // by the protocol of texts: in the other one its types differ between servers
+    let uptime = within(PATIENCE, sqlx::raw_sql("SHOW GLOBAL STATUS LIKE 'Uptime'").fetch_one(connection)).await?;
+    let uptime: String = uptime.try_get(1)?;
+    let uptime: f64 = uptime.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok((name, at - uptime, at))
+}
+
+impl Feed for sqlx::MySql {
+    type Position = Numbers;
+
+    const OWN_POOL: bool = true;
+
+    fn own_pool(pool: &Pool<Self>) -> Pool<Self> {
+        // the user's pool may be used up by those who wait for their loads
+        let options = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).acquire_timeout(CONNECTING).test_before_acquire(false);
+        options.connect_lazy_with((*pool.connect_options()).clone())
+    }
+
+    fn outbox_sql(outbox: &Outbox) -> Vec<String> {
+        let (table, positions) = (full::<Self>(&outbox.table, None), full::<Self>(&outbox.positions(), None));
+        vec![
+            format!(
+                "CREATE TABLE IF NOT EXISTS {table} (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, \
+                 source VARCHAR(200) NOT NULL, image LONGTEXT) \
+                 ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {positions} \
+                 (name VARCHAR(100) NOT NULL PRIMARY KEY, position TEXT NOT NULL, at DOUBLE NOT NULL) \
+                 ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+            ),
+        ]
+    }
+
+    fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
+        triggers(outbox, table).into_iter().map(|(_, sql)| sql).collect()
+    }
+
+    /// New triggers are made before old ones are dropped, so that no write passes between them: MySQL has no transactions
+    /// for this.
+    async fn install(
+        connection: &mut MySqlConnection,
+        outbox: &Outbox,
+        tables: &[Table],
+    ) -> Result<(), sqlx::Error> {
+        for statement in Self::outbox_sql(outbox) {
+            sqlx::raw_sql(safe(statement)).execute(&mut *connection).await?;
+        }
+        for table in tables {
+            let current = triggers(outbox, table);
+            for (_, statement) in &current {
+                sqlx::raw_sql(safe(statement.clone())).execute(&mut *connection).await?;
+            }
+            let sql = "SELECT CAST(trigger_name AS CHAR) FROM information_schema.triggers \
+                       WHERE event_object_table = ? AND event_object_schema = coalesce(?, database())";
+            let found: Vec<(String,)> = sqlx::query_as(sql)
+                .bind(&table.name.name)
+                .bind(&table.name.schema)
+                .fetch_all(&mut *connection)
+                .await?;
+            let own = format!("{}_", outbox.table.name);
+            let is_old = |name: &str| {
+                name.strip_prefix(&own).is_some_and(|rest| rest.len() == 16)
+                    && current.iter().all(|(current, _)| current != name)
+            };
+            for (name,) in found.into_iter().filter(|(name,)| is_old(name)) {
+                let name = full::<Self>(&Name { schema: table.name.schema.clone(), name }, None);
+                sqlx::raw_sql(safe(format!("DROP TRIGGER IF EXISTS {name}"))).execute(&mut *connection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(connection: &mut MySqlConnection, outbox: &Outbox) -> Result<Seen<Numbers>, sqlx::Error> {
+        let (server, started, at) = server(connection).await?;
+        let mut position = Numbers { started, server, ..Numbers::default() };
+        // numbers that are missing among those that are there may belong to transactions that are under way
+        let sql = format!("SELECT id FROM {} ORDER BY id", full::<Self>(&outbox.table, None));
+        let mut ids = sqlx::query_as::<_, (u64,)>(safe(sql)).fetch(connection);
+        while let Some((id,)) = within(PATIENCE, ids.try_next()).await? {
+            position.note(id, at);
+        }
+        position.tidy(at, outbox.longest_transaction);
+        Ok(Seen { position, at, restarted: false })
+    }
+
+    async fn read(
+        connection: &mut MySqlConnection,
+        outbox: &Outbox,
+        from: &Numbers,
+        each: &mut Each<'_>,
+    ) -> Result<Seen<Numbers>, sqlx::Error> {
+        let (server, started, at) = server(connection).await?;
+        let restarted = server != from.server || (started - from.started).abs() > ROUNDING;
+        let mut position = from.clone();
+        (position.server, position.started) = (server, started);
+        let table = full::<Self>(&outbox.table, None);
+        let sql = format!("SELECT id, source, image FROM {table} WHERE {} ORDER BY id", from.condition());
+        // by the protocol of texts, since the condition is another each time
+        let mut rows = sqlx::raw_sql(safe(sql)).fetch(connection);
+        while let Some(row) = within(PATIENCE, rows.try_next()).await? {
+            let (id, source): (u64, String) = (row.try_get(0)?, row.try_get(1)?);
+            let image: Option<String> = row.try_get(2)?;
+            each(&source, image.as_deref());
+            position.note(id, at);
+        }
+        position.tidy(at, outbox.longest_transaction);
+        Ok(Seen { position, at, restarted })
+    }
+
+    async fn prune(
+        connection: &mut MySqlConnection,
+        outbox: &Outbox,
+        position: &Numbers,
+    ) -> Result<(), sqlx::Error> {
+        let sql = format!("DELETE FROM {} WHERE id <= ?", full::<Self>(&outbox.table, None));
+        within(PATIENCE, sqlx::query(safe(sql)).bind(position.settled()).execute(connection)).await.map(|_| ())
+    }
+
+    async fn kept(
+        connection: &mut MySqlConnection,
+        outbox: &Outbox,
+        name: &str,
+    ) -> Result<Option<(String, f64)>, sqlx::Error> {
+        let sql = format!("SELECT position, at FROM {} WHERE name = ?", full::<Self>(&outbox.positions(), None));
+        within(PATIENCE, sqlx::query_as(safe(sql)).bind(name).fetch_optional(connection)).await
+    }
+
+    async fn keep(
+        connection: &mut MySqlConnection,
+        outbox: &Outbox,
+        name: &str,
+        position: &str,
+        at: f64,
+    ) -> Result<(), sqlx::Error> {
+        let sql = format!("REPLACE INTO {} VALUES (?, ?, ?)", full::<Self>(&outbox.positions(), None));
+        let keep = sqlx::query(safe(sql)).bind(name).bind(position).bind(at).execute(connection);
+        within(PATIENCE, keep).await.map(|_| ())
+    }
+
+    /// MySQL tells nobody.
+    async fn wakes(
+        _pool: &Pool<Self>,
+        _outbox: &Outbox,
+        _wake: &(dyn Fn() + Send + Sync),
+    ) -> Result<(), sqlx::Error> {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(ids: &[u64]) -> Numbers {
+        let mut numbers = Numbers::default();
+        ids.iter().for_each(|&id| numbers.note(id, 10.0));
+        numbers
+    }
+
+    #[test]
+    fn what_is_missing_is_read_again_until_it_comes() {
+        let mut numbers = after(&[1, 2, 5, 9]);
+        assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 3 AND 4 OR id BETWEEN 6 AND 8");
+        assert_eq!(numbers.settled(), 2);
+        numbers.note(7, 11.0);
+        numbers.note(3, 11.0);
+        numbers.note(9, 11.0);
+        assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 4 AND 4 OR id BETWEEN 6 AND 6 OR id BETWEEN 8 AND 8");
+        for id in [4, 6, 8] {
+            numbers.note(id, 12.0);
+        }
+        assert_eq!((numbers.condition().as_str(), numbers.settled()), ("id > 9", 9));
+    }
+
+    #[test]
+    fn what_never_comes_is_given_up_and_many_gaps_are_few() {
+        let mut numbers = after(&[1, 5]);
+        numbers.note(9, 500.0);
+        numbers.tidy(609.0, Duration::from_secs(600));
+        assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 2 AND 4 OR id BETWEEN 6 AND 8");
+        numbers.tidy(611.0, Duration::from_secs(600));
+        assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 6 AND 8");
+
+        let ids: Vec<u64> = (1..500).map(|at| at * 2).collect();
+        let mut numbers = after(&ids);
+        numbers.tidy(10.0, Duration::from_secs(600));
+        assert_eq!(numbers.gaps.len(), MOST_GAPS);
+        let covered = |id| numbers.gaps.iter().any(|gap| (gap.first..=gap.last).contains(&id));
+        assert!((1..998).step_by(2).all(covered), "no missing number is forgotten");
+    }
+
+    #[test]
+    fn a_kept_position_is_before_what_was_missing() {
+        let mut numbers = after(&[1, 2, 5]);
+        numbers.server = "a|b:3306".into();
+        let kept: Numbers = numbers.to_string().parse().unwrap();
+        assert_eq!((kept.condition().as_str(), kept.server.as_str()), ("id > 2", "a|b:3306"));
+        assert!("".parse::<Numbers>().is_err() && "x|1|y".parse::<Numbers>().is_err());
     }
 }
