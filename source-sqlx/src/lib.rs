@@ -1,14 +1,33 @@
-//! Sources over SQL databases with [sqlx](https://docs.rs/sqlx): a query that loads one key, or one that loads many.
+//! Sources over SQL databases with [sqlx](https://docs.rs/sqlx), and invalidations that come from them: SQLite, PostgreSQL,
+//! MySQL and MariaDB.
 //!
 //! | type | what it is |
 //! |---|---|
 //! | [`QuerySource`] | `SELECT .. WHERE id = ?`: one query a key |
 //! | [`BatchQuerySource`] | `SELECT .. WHERE id IN ({keys})`: one query for many keys |
-//! | [`BindKey`] | how a key is bound: integers, strings, bytes, tuples, one's own types |
+//! | [`query_fn`] | a closure that gets the pool: several queries a key |
+//! | [`BindKey`] | how a key is bound: integers, strings, bytes, tuples, your own types |
+//! | [`WriteTransaction`] | a transaction whose invalidations happen when it commits |
+//! | [`Changes`] | invalidation by triggers: whoever writes, also `psql`, invalidates |
 //! | [`SourceError`] | sqlx's error, or a query that does not fit its key |
 //!
-//! Values are bound, never written into the query. The pool is the user's, and so are sqlx's runtime and TLS: enable
-//! `runtime-tokio` on your own dependency on sqlx.
+//! Values are bound, never written into the query. A query that does not fit its key is refused when the cache is built.
+//! The pool is the user's, and so are sqlx's runtime and TLS: enable `runtime-tokio` and what you need on your own
+//! dependency on sqlx.
+//!
+//! # Which way to invalidate
+//! | who writes | what to use | when reads are fresh |
+//! |---|---|---|
+//! | this service, in one place | [`Cache::invalidate`](larder::Cache::invalidate) after the commit | when it returned |
+//! | this service, in transactions of several steps | [`WriteTransaction`] | when `commit` returned |
+//! | the same, and it may die between commit and invalidation | [`WriteTransaction::guarded`] | from the commit on |
+//! | others too: programs, migrations, people | [`Changes`], beside the above | some milliseconds later, or up to 200 without PostgreSQL |
+//!
+//! sqlx keeps prepared statements, and with them the types of the bound values, by the query's text: with PostgreSQL, do not
+//! use one text with two types of keys on one pool.
+//!
+//! # Features
+//! `sqlite` (default), `postgres`, `mysql`: the databases. `uuid`: UUIDs as keys.
 //!
 //! # Examples
 //! ```
@@ -39,6 +58,7 @@ mod bind;
 mod changes;
 mod dialect;
 mod error;
+mod function;
 mod noted;
 mod placeholder;
 mod single;
@@ -51,5 +71,6 @@ pub use changes::{
 };
 pub use dialect::Dialect;
 pub use error::SourceError;
+pub use function::{QueryFn, query_fn};
 pub use single::QuerySource;
 pub use transaction::{CommitError, Savepoint, WriteTransaction};

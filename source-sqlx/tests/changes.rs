@@ -470,7 +470,11 @@ impl Faults<'_> {
         for turn in 0..50 {
             let name = format!("{what} {turn}");
             self.set(&name);
-            delays.push(until(self.cache, 1, &name).await);
+            let delay = until(self.cache, 1, &name).await;
+            if delay > SECOND / 2 {
+                println!("{what}, turn {turn}: {delay:?}, {:?}", self.following);
+            }
+            delays.push(delay);
         }
         delays.sort();
         println!("{what}: noticed after {:?} in the middle, {:?} at most", delays[25], delays[49]);

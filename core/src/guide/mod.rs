@@ -13,6 +13,7 @@
 //! | [`conditional`] | a source that says "not modified" | [`conditional_source`](crate::CacheBuilder::conditional_source) |
 //! | [`batch`] | many keys in one query | [`batch_source`](crate::CacheBuilder::batch_source), [`Strategy::gather`](crate::Strategy::gather) |
 //! | [`overload`] | a limit on loads | [`Strategy::limit_loads`](crate::Strategy::limit_loads) |
+//! | [`sources`] | sources made of others: fallback, retry, timeout, limit | [`Fallback`](crate::Fallback), [`Retry`](crate::Retry), [`SourceTimeout`](crate::SourceTimeout), [`SourceLimit`](crate::SourceLimit) |
 //! | [`warm`] | keys loaded before they are asked for | [`Cache::warm`](crate::Cache::warm) |
 //! | [`tiers`] | this process's memory before a shared store | [`Tiered`](crate::Tiered) |
 //! | [`numbers`] | what a cache tells of itself | [`Cache::stats`](crate::Cache::stats), [`CacheBuilder::observer`](crate::CacheBuilder::observer) |
@@ -34,6 +35,7 @@ pages! {
     conditional: "conditional.md";
     batch: "batch.md";
     overload: "overload.md";
+    sources: "sources.md";
     warm: "warm.md";
     tiers: "tiers.md";
     numbers: "numbers.md";
