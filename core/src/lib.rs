@@ -116,8 +116,8 @@ pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
 pub use lock::{Acquired, LockProvider, LockToken, Locking};
 pub use observe::{BreakerState, Event, Latency, MissCause, Observer, Stats, Tier, Traced};
 pub use source::{
-    Always, BatchSource, BothFailed, ConditionalSource, Each, Fallback, Known, Loaded, Retry, Source, SourceFn,
-    SourceLimit, SourceTimeout, SourceTimeoutError, Worth, source_fn,
+    Always, BatchSource, BothFailed, ConditionalSource, Each, Fallback, Known, Loaded, Retry, Source,
+    SourceFn, SourceLimit, SourceTimeout, SourceTimeoutError, Worth, source_fn,
 };
 pub use strategy::Strategy;
 pub use tag::{LedgerView, Stamp, Tag, TagLedger};

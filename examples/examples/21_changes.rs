@@ -36,9 +36,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
 
     let changes = Changes::new(pool.clone()).watch(
-        Watched::table("products")
-            .key(&products, ["id"], |id: i64| id)
-            .tag(&products, ["category"], |category: i64| Tag::new("category", category)),
+        Watched::table("products").key(&products, ["id"], |id: i64| id).tag(
+            &products,
+            ["category"],
+            |category: i64| Tag::new("category", category),
+        ),
     );
     println!("a migration would run:");
     for statement in changes.sql() {

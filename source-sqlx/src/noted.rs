@@ -9,12 +9,31 @@ use async_trait::async_trait;
 use larder::{Cache, Key, Result, Tag, Value, WriteGuard};
 
 /// Keys, tags and whole caches whose invalidation is due.
-#[derive(Default)]
-pub(crate) struct Noted(Vec<Box<dyn Notes>>);
+pub(crate) struct Noted {
+    caches: Vec<Box<dyn Notes>>,
+    /// How many keys of a cache are noted before all of it is.
+    most_keys: usize,
+}
 
 impl Noted {
+    /// However many keys.
+    pub(crate) fn unbounded() -> Self {
+        Self { caches: vec![], most_keys: usize::MAX }
+    }
+
+    /// With a bound on the memory that a burst of changes takes.
+    pub(crate) fn bounded() -> Self {
+        Self { caches: vec![], most_keys: MOST_KEYS }
+    }
+
     pub(crate) fn keys<K: Key, V: Value>(&mut self, cache: &Cache<K, V>, keys: impl IntoIterator<Item = K>) {
-        self.of(cache).keys.extend(keys);
+        let most = self.most_keys;
+        let notes = self.of(cache);
+        notes.keys.extend(keys);
+        if notes.keys.len() > most {
+            notes.keys.clear();
+            notes.all = true;
+        }
     }
 
     pub(crate) fn tag<K: Key, V: Value>(&mut self, cache: &Cache<K, V>, tag: Tag) {
@@ -26,20 +45,19 @@ impl Noted {
     }
 
     fn of<K: Key, V: Value>(&mut self, cache: &Cache<K, V>) -> &mut CacheNotes<K, V> {
-        let known = self.0.iter_mut().position(|notes| {
+        let known = self.caches.iter_mut().position(|notes| {
             notes.as_any().downcast_ref::<CacheNotes<K, V>>().is_some_and(|notes| notes.cache.ptr_eq(cache))
         });
         let at = known.unwrap_or_else(|| {
-            self.0.push(Box::new(CacheNotes::of(cache.clone())));
-            self.0.len() - 1
+            self.caches.push(Box::new(CacheNotes::of(cache.clone())));
+            self.caches.len() - 1
         });
-        let notes = self.0[at].as_any().downcast_mut().expect("it was found or made with this type");
-        notes
+        self.caches[at].as_any().downcast_mut().expect("it was found or made with this type")
     }
 
     /// Takes a write guard of `life` for the noted keys, until they are settled.
     pub(crate) async fn guard(&mut self, life: Duration) -> Result<()> {
-        for notes in &mut self.0 {
+        for notes in &mut self.caches {
             notes.guard(life).await?;
         }
         Ok(())
@@ -47,27 +65,27 @@ impl Noted {
 
     /// Leaves the guards standing until their life ends.
     pub(crate) fn leave_guards(&mut self) {
-        self.0.iter_mut().for_each(|notes| notes.leave_guard());
+        self.caches.iter_mut().for_each(|notes| notes.leave_guard());
     }
 
     /// Invalidates everything that is noted. What was acknowledged is forgotten, what was not stays noted; one cache that
     /// fails does not keep the others waiting. Answers the first error.
     pub(crate) async fn settle(&mut self) -> Result<()> {
         let (mut left, mut first) = (vec![], Ok(()));
-        for mut notes in std::mem::take(&mut self.0) {
+        for mut notes in std::mem::take(&mut self.caches) {
             if let Err(error) = notes.settle().await {
                 left.push(notes);
                 first = first.and(Err(error));
             }
         }
-        self.0 = left;
+        self.caches = left;
         first
     }
 }
 
 impl fmt::Debug for Noted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Noted").field("caches", &self.0.len()).finish()
+        f.debug_struct("Noted").field("caches", &self.caches.len()).finish()
     }
 }
 
@@ -80,7 +98,7 @@ trait Notes: Send {
     async fn settle(&mut self) -> Result<()>;
 }
 
-/// How many keys of a cache are noted before all of it counts as noted: a bound on memory when nothing is acknowledged.
+/// More keys than this cost more to remember than to load anew.
 const MOST_KEYS: usize = 100_000;
 
 struct CacheNotes<K: Key, V: Value> {
@@ -140,8 +158,7 @@ impl<K: Key, V: Value> Notes for CacheNotes<K, V> {
     }
 
     async fn settle(&mut self) -> Result<()> {
-        if self.all || self.keys.len() > MOST_KEYS {
-            self.all = true;
+        if self.all {
             self.cache.clear().await?;
             self.all = false;
             self.tags.clear();

@@ -18,7 +18,8 @@ fn text_length(lexis: Lexis, before: &str, sql: &str) -> usize {
         #[cfg(feature = "mysql")]
         Backslash::Escapes => true,
     };
-    let until = |open: usize, close: &str| sql[open..].find(close).map_or(sql.len(), |at| open + at + close.len());
+    let until =
+        |open: usize, close: &str| sql[open..].find(close).map_or(sql.len(), |at| open + at + close.len());
     match sql.as_bytes() {
         [b'-', b'-', ..] => until(2, "\n"),
         [b'#', ..] if lexis.hash_comments => until(1, "\n"),
@@ -30,7 +31,9 @@ fn text_length(lexis: Lexis, before: &str, sql: &str) -> usize {
         [b'"', ..] => until(1, "\""),
         [b'`', ..] if lexis.backticks => until(1, "`"),
         [b'[', ..] if lexis.brackets => until(1, "]"),
-        [b'$', ..] if lexis.dollar_quotes && !in_a_word => dollar_quote(sql).map_or(0, |tag| until(tag.len(), tag)),
+        [b'$', ..] if lexis.dollar_quotes && !in_a_word => {
+            dollar_quote(sql).map_or(0, |tag| until(tag.len(), tag))
+        }
         _ => 0,
     }
 }

@@ -135,13 +135,13 @@ impl<DB: Database> WriteTransaction<DB> {
 
     async fn commit_and_settle(self) -> Result<(), CommitError> {
         let Self { transaction, mut noted, guard } = self;
-        if let Some(life) = guard {
-            if let Err(error) = noted.guard(life).await {
-                // nothing was written; what is guarded already need not stay so
-                _ = transaction.rollback().await;
-                _ = noted.settle().await;
-                return Err(CommitError::Guard(error));
-            }
+        if let Some(life) = guard
+            && let Err(error) = noted.guard(life).await
+        {
+            // nothing was written; what is guarded already need not stay so
+            _ = transaction.rollback().await;
+            _ = noted.settle().await;
+            return Err(CommitError::Guard(error));
         }
         let committed = transaction.commit().await;
         // unless the database says that it was not, it may have been, or may yet be
@@ -175,7 +175,7 @@ impl<DB: Database> WriteTransaction<DB> {
 impl<DB: Database> From<Transaction<'static, DB>> for WriteTransaction<DB> {
     /// For transactions that are begun in another way, as by [`Pool::begin_with`].
     fn from(transaction: Transaction<'static, DB>) -> Self {
-        Self { transaction, noted: Noted::default(), guard: None }
+        Self { transaction, noted: Noted::unbounded(), guard: None }
     }
 }
 

@@ -429,6 +429,54 @@ on_each! {
         assert_eq!(following.stats().changes, 1_000);
     }
 
+    each_process_is_told(pool, direct, names) {
+        direct(made("told")).await;
+        let (one, two): (Names, Names) =
+            (cache!(names(&pool, "told"), Quick::new(100)), cache!(names(&pool, "told"), Quick::new(100)));
+        let changes = |cache: &Names| {
+            let table = Watched::table("told").key(cache, ["id"], |id: i64| id);
+            Changes::new(pool.clone()).outbox("o_told").watch(table)
+        };
+        changes(&one).install().await.unwrap();
+        // what was cached before anybody followed may be old already
+        name(&one, 1).await;
+        direct("UPDATE told SET name = 'missed' WHERE id = 1".into()).await;
+        let (first, second) = (changes(&one).follow().await.unwrap(), changes(&two).follow().await.unwrap());
+        assert_eq!(name(&one, 1).await, "missed");
+        name(&two, 1).await;
+        direct("UPDATE told SET name = 'new' WHERE id = 1".into()).await;
+        first.sync().await;
+        second.sync().await;
+        assert_eq!((name(&one, 1).await, name(&two, 1).await), ("new".into(), "new".into()));
+    }
+
+    a_closure_that_panics_is_got_over(pool, direct, names) {
+        direct(made("panics")).await;
+        let cache: Names = cache!(names(&pool, "panics"), Quick::new(100));
+        let table = Watched::table("panics").key(&cache, ["id"], |id: i64| if id == 2 { panic!("on purpose") } else { id });
+        let changes = Changes::new(pool.clone()).outbox("o_panics").watch(table);
+        changes.install().await.unwrap();
+        let removal = changes.removal_sql();
+        let following = changes.follow().await.unwrap();
+        for id in 1..=3 {
+            name(&cache, id).await;
+        }
+        direct("UPDATE panics SET name = 'new' WHERE id = 2".into()).await;
+        following.sync().await;
+        assert_eq!((name(&cache, 2).await.as_str(), is_cached(&cache, 1).await), ("new", false));
+        assert_eq!(following.stats().unreadable, 1);
+        direct("UPDATE panics SET name = 'newer' WHERE id = 1".into()).await;
+        following.sync().await;
+        assert_eq!(name(&cache, 1).await, "newer");
+        // nothing is left, and the table can be written
+        drop(following);
+        for statement in removal {
+            direct(statement).await;
+        }
+        direct("UPDATE panics SET name = 'unwatched' WHERE id = 1".into()).await;
+        assert!(sqlx::query("SELECT 1 FROM o_panics").fetch_optional(&pool).await.is_err());
+    }
+
     what_cannot_work_is_refused(pool, _direct, names) {
         let cache: Names = cache!(names(&pool, "nowhere"), Quick::new(10));
         let text = |changes: larder::Result<()>| changes.unwrap_err().to_string();
@@ -445,6 +493,12 @@ on_each! {
         assert!(text(new().watch(table()).poll(Duration::ZERO).install().await).contains("at least 1 ms"));
         let error = new().watch(table()).outbox("o_nowhere").install().await.unwrap_err();
         assert_eq!(error.kind(), larder::ErrorKind::Backend);
+        let error = new().watch(table()).outbox("o_nothing").follow().await.unwrap_err();
+        assert!(error.to_string().contains("which `install` or the statements of `sql` make"), "{error}");
+        let elsewhere = Watched::table_in("elsewhere", "x").key(&cache, ["id"], |id: i64| id);
+        let refused = new().watch(elsewhere).outbox("o_nothing").install().await.unwrap_err();
+        let kind = if pool_is_postgres(&pool) { larder::ErrorKind::Backend } else { larder::ErrorKind::Config };
+        assert_eq!(refused.kind(), kind, "{refused}");
     }
 }
 
@@ -607,19 +661,26 @@ macro_rules! overtaken {
             let Some(server) = $server::start(&[]) else { return };
             server.sql(&made("products"));
             let pool = $pool::connect(&server.url()).await.unwrap();
-            let source = QuerySource::new(pool.clone(), concat!("SELECT name FROM products WHERE id = ", $place));
+            let source =
+                QuerySource::new(pool.clone(), concat!("SELECT name FROM products WHERE id = ", $place));
             let cache: Names = cache!(source, Quick::new(100));
             let table = || Watched::table("products").key(&cache, ["id"], |id: i64| id);
             Changes::new(pool.clone()).watch(table()).install().await.unwrap();
             // one that is open when following begins, two that are overtaken, one of them undone
             let mut early = pool.begin().await.unwrap();
-            sqlx::query("UPDATE products SET name = 'early' WHERE id = 1").execute(&mut *early).await.unwrap();
+            sqlx::query("UPDATE products SET name = 'early' WHERE id = 1")
+                .execute(&mut *early)
+                .await
+                .unwrap();
             server.sql("UPDATE products SET name = 'overtaking' WHERE id = 5");
             let following = Changes::new(pool.clone()).watch(table()).follow().await.unwrap();
             let mut slow = pool.begin().await.unwrap();
             sqlx::query("UPDATE products SET name = 'slow' WHERE id = 2").execute(&mut *slow).await.unwrap();
             let mut undone = pool.begin().await.unwrap();
-            sqlx::query("UPDATE products SET name = 'undone' WHERE id = 3").execute(&mut *undone).await.unwrap();
+            sqlx::query("UPDATE products SET name = 'undone' WHERE id = 3")
+                .execute(&mut *undone)
+                .await
+                .unwrap();
             server.sql("UPDATE products SET name = 'quick' WHERE id = 4");
             following.sync().await;
             for id in 1..=5 {
@@ -662,10 +723,14 @@ async fn what_only_postgres_has() {
     server.sql("SET ROLE clerk; SET search_path = pg_temp; UPDATE public.products SET name = 'by a clerk' WHERE id = 1");
     following.sync().await;
     assert_eq!(name(&cache, 1).await, "by a clerk");
-    assert!(server.try_sql("SET ROLE clerk; SELECT * FROM larder_changes").is_err(), "and sees no other's changes");
+    assert!(
+        server.try_sql("SET ROLE clerk; SELECT * FROM larder_changes").is_err(),
+        "and sees no other's changes"
+    );
 
     // what is replicated into the table, or loaded as if
-    server.sql("SET session_replication_role = replica; UPDATE products SET name = 'replicated' WHERE id = 1");
+    server
+        .sql("SET session_replication_role = replica; UPDATE products SET name = 'replicated' WHERE id = 1");
     following.sync().await;
     assert_eq!(name(&cache, 1).await, "replicated");
 

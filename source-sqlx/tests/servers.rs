@@ -274,11 +274,10 @@ async fn postgres_takes_arrays_as_they_are() {
     let source = QuerySource::<Product, _>::batch(pool.clone(), any, |product: &Product| product.id);
     Source::<i64>::check(&source).unwrap();
     let found = source.load_many(&[5, 5_000, 3]).await.unwrap();
-    assert_eq!(found.into_iter().map(|product| product.map(seen)).collect::<Vec<_>>(), [
-        Some(expected(5)),
-        None,
-        Some(expected(3))
-    ]);
+    assert_eq!(
+        found.into_iter().map(|product| product.map(seen)).collect::<Vec<_>>(),
+        [Some(expected(5)), None, Some(expected(3))]
+    );
     assert_eq!(source.load(&5).await.unwrap().map(seen), Some(expected(5)));
     let join = "SELECT shop, id, note, statement_timestamp()::text AS began FROM products
                 JOIN unnest($1, $2) AS k (shop, id) USING (shop, id)";
@@ -308,11 +307,16 @@ async fn unsigned_keys() {
 #[tokio::test]
 async fn what_may_pass_by_itself_is_transient() {
     let Some((server, pool)) = postgres().await else { return };
-    let source = QuerySource::<(String,), _>::new(pool.clone(), "SELECT name FROM things WHERE wide = $1 AND pg_sleep(5) IS NOT NULL");
+    let source = QuerySource::<(String,), _>::new(
+        pool.clone(),
+        "SELECT name FROM things WHERE wide = $1 AND pg_sleep(5) IS NOT NULL",
+    );
     let load = tokio::spawn(async move { source.load(&11i64).await });
     until_ready(|| server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(5)%' AND pid <> pg_backend_pid()") == "1").await;
     let error = load.await.unwrap().unwrap_err();
     assert!(error.is_transient(), "{error:?}");
-    let error = QuerySource::<(String,), _>::new(pool, "SELECT nothing FROM things WHERE wide = $1").load(&1i64).await;
+    let error = QuerySource::<(String,), _>::new(pool, "SELECT nothing FROM things WHERE wide = $1")
+        .load(&1i64)
+        .await;
     assert!(!error.unwrap_err().is_transient());
 }

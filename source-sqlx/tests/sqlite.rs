@@ -85,12 +85,16 @@ async fn a_query_that_does_not_fit_its_key_is_refused_by_build() {
     let refused = builder().source(QuerySource::new(database.pool.clone(), BY_SHOP)).build().unwrap_err();
     assert_eq!(refused.kind(), larder::ErrorKind::Config);
     let text = refused.to_string();
-    assert!(text.contains("2 placeholders and the key binds 1: write one for each part of the key"), "{text}");
+    assert!(
+        text.contains("2 placeholders and the key binds 1: write one for each part of the key"),
+        "{text}"
+    );
     let batch = QuerySource::batch(database.pool.clone(), BY_ID, |product: &Product| product.id);
     let text = builder().batch_source(batch).build().unwrap_err().to_string();
     assert!(text.contains("needs one, as in `WHERE id IN ({keys})`"), "{text}");
     let mixed = "SELECT shop, id, note FROM products WHERE shop = ?1 AND id = ?";
-    let text = builder().source(QuerySource::new(database.pool.clone(), mixed)).build().unwrap_err().to_string();
+    let text =
+        builder().source(QuerySource::new(database.pool.clone(), mixed)).build().unwrap_err().to_string();
     assert!(text.contains("write all of its placeholders in one way"), "{text}");
 }
 
@@ -110,7 +114,10 @@ async fn a_query_that_would_find_nothing_without_an_error_is_refused() {
     let source = QuerySource::<Product, _>::new(database.pool.clone(), numbered);
     assert_eq!(source.load(&("a".to_owned(), 7i64)).await.unwrap(), Some(product(7)), "{numbered}");
     let refused = source.load(&7i64).await;
-    assert!(matches!(refused, Err(SourceError::Placeholders { placeholders: 2, binds: 1, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SourceError::Placeholders { placeholders: 2, binds: 1, .. })),
+        "{refused:?}"
+    );
     let with_more = "SELECT shop, id, note FROM products WHERE id IN ({keys}) AND shop = ?";
     let source =
         QuerySource::<Product, _>::batch(database.pool.clone(), with_more, |product: &Product| product.id);

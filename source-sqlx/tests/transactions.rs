@@ -84,7 +84,10 @@ async fn keys_of_one_cache_are_one_round_trip() {
     transaction.invalidate_many(&world.stock, [2, 3]);
     transaction.invalidate(&world.stock.clone(), 2);
     transaction.commit().await.unwrap();
-    assert_eq!((world.operations(OperationKind::RemoveMany), world.operations(OperationKind::Remove)), (1, 0));
+    assert_eq!(
+        (world.operations(OperationKind::RemoveMany), world.operations(OperationKind::Remove)),
+        (1, 0)
+    );
 }
 
 #[tokio::test]
@@ -157,7 +160,12 @@ async fn an_undone_savepoint_still_invalidates() {
     savepoint.invalidate(&world.stock, 3);
     drop(savepoint);
     transaction.commit().await.unwrap();
-    let cached = [world.is_cached(1).await, world.is_cached(2).await, world.is_cached(3).await, world.is_cached(4).await];
+    let cached = [
+        world.is_cached(1).await,
+        world.is_cached(2).await,
+        world.is_cached(3).await,
+        world.is_cached(4).await,
+    ];
     assert_eq!(cached, [false, false, false, true]);
     assert_eq!((world.count(1).await, world.count(2).await), (2, 1));
 
@@ -178,7 +186,10 @@ async fn a_failed_commit_invalidates_nevertheless() {
     sqlx::query("UPDATE stock SET part_of = 99 WHERE id = 7").execute(&mut *transaction).await.unwrap();
     transaction.invalidate(&world.stock, 7);
     let failed = transaction.commit().await;
-    assert!(matches!(&failed, Err(CommitError::Commit(_))), "the foreign key is looked at by COMMIT: {failed:?}");
+    assert!(
+        matches!(&failed, Err(CommitError::Commit(_))),
+        "the foreign key is looked at by COMMIT: {failed:?}"
+    );
     assert!(!world.is_cached(7).await);
 }
 
@@ -190,7 +201,10 @@ async fn a_commit_whose_caller_leaves_goes_on() {
     sqlx::query(ADD).bind(7).execute(&mut *transaction).await.unwrap();
     transaction.invalidate(&world.stock, 7);
     let gate = Gate::new();
-    world.server.faults().when(|operation| operation.kind == OperationKind::RemoveMany, Fault::Gate(gate.clone()));
+    world
+        .server
+        .faults()
+        .when(|operation| operation.kind == OperationKind::RemoveMany, Fault::Gate(gate.clone()));
     {
         let commit = transaction.commit();
         tokio::select! {
@@ -234,7 +248,10 @@ async fn a_guard_stands_around_the_commit() {
     transaction.invalidate(&world.stock, 7);
     // the writer hangs between commit and invalidation
     let gate = Gate::new();
-    world.server.faults().when(|operation| operation.kind == OperationKind::Unguard, Fault::Gate(gate.clone()));
+    world
+        .server
+        .faults()
+        .when(|operation| operation.kind == OperationKind::Unguard, Fault::Gate(gate.clone()));
     let commit = tokio::spawn(transaction.commit());
     gate.arrived().await;
     assert_eq!(world.count(7).await, 2, "committed and not finished, and read");

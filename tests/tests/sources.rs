@@ -61,7 +61,12 @@ impl Scripted {
         self.0.most_at_once.fetch_max(now, Ordering::SeqCst);
         tokio::time::sleep(self.0.takes).await;
         self.0.at_once.fetch_sub(1, Ordering::SeqCst);
-        if self.0.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        if self
+            .0
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
+        {
             return Err(Broken("all"));
         }
         let answer = |key: &u64| match self.0.bad.lock().unwrap().remove(key) {
@@ -190,11 +195,10 @@ async fn a_fallback_answers_what_the_first_could_not() {
     // one key fails at both, the others do not suffer
     let _ = (first.bad(&[2, 3]), second.bad(&[2]));
     let answers = source.load_each(&[1, 2, 3]).await.unwrap();
-    assert_eq!(answers.iter().map(|answer| answer.as_ref().ok()).collect::<Vec<_>>(), [
-        Some(&Some(1)),
-        None,
-        Some(&Some(103))
-    ]);
+    assert_eq!(
+        answers.iter().map(|answer| answer.as_ref().ok()).collect::<Vec<_>>(),
+        [Some(&Some(1)), None, Some(&Some(103))]
+    );
 }
 
 /// The whole tower, in both forms, behind a cache.

@@ -158,7 +158,9 @@ impl<K: Sync, S: Source<K>, W: Worth<S::Error>> Source<K> for Retry<S, W> {
 
     fn check(&self) -> Result<()> {
         if self.attempts == 0 {
-            return Err(Error::config("a source that is asked zero times loads nothing: give at least 1 attempt"));
+            return Err(Error::config(
+                "a source that is asked zero times loads nothing: give at least 1 attempt",
+            ));
         }
         self.inner.check()
     }
@@ -173,7 +175,8 @@ impl<K: Clone + Send + Sync, S: BatchSource<K>, W: Worth<S::Error>> BatchSource<
         let mut answers = self.repeat(|| self.inner.load_each(keys)).await?;
         let mut attempt = 1;
         loop {
-            let worth = |answer: &Result<_, _>| answer.as_ref().err().is_some_and(|error| self.worth.worth(error));
+            let worth =
+                |answer: &Result<_, _>| answer.as_ref().err().is_some_and(|error| self.worth.worth(error));
             let failed: Vec<usize> = (0..answers.len()).filter(|&at| worth(&answers[at])).collect();
             let again: Vec<K> = failed.iter().filter_map(|&at| keys.get(at).cloned()).collect();
             if again.is_empty() || !self.pause(attempt).await {

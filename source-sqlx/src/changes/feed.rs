@@ -38,7 +38,8 @@ impl Outbox {
 
 /// FNV-1a.
 pub(crate) fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A table that triggers are written for.
@@ -74,6 +75,10 @@ pub trait Feed: Dialect {
     #[doc(hidden)]
     type Position: Clone + Debug + Display + FromStr + PartialEq + Send + Sync + 'static;
 
+    /// The schema of names without one, where they are always written with one.
+    #[doc(hidden)]
+    const SCHEMA: Option<&'static str>;
+
     /// Whether [`own_pool`](Self::own_pool) makes one.
     #[doc(hidden)]
     const OWN_POOL: bool;
@@ -89,6 +94,10 @@ pub trait Feed: Dialect {
     /// What makes the triggers of a table.
     #[doc(hidden)]
     fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String>;
+
+    /// What removes the triggers and the outbox.
+    #[doc(hidden)]
+    fn removal_sql(outbox: &Outbox, tables: &[Table]) -> Vec<String>;
 
     /// Makes the outbox and the triggers, in place of older ones.
     #[doc(hidden)]
@@ -162,7 +171,14 @@ pub(crate) fn safe(sql: String) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(sql)
 }
 
+/// `DROP TABLE`s of what [`Feed::outbox_sql`] makes.
+pub(crate) fn drop_tables<DB: Feed>(outbox: &Outbox) -> impl Iterator<Item = String> {
+    let tables = [outbox.table.clone(), outbox.positions()];
+    tables.into_iter().map(|table| format!("DROP TABLE IF EXISTS {}", full::<DB>(&table, DB::SCHEMA)))
+}
+
 /// Gives up when the database stops answering in the middle of something.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) async fn within<T>(
     patience: Duration,
     call: impl Future<Output = Result<T, sqlx::Error>>,

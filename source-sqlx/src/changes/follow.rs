@@ -163,8 +163,9 @@ impl Shared {
 
 /// Looks up where to begin, and starts the tasks.
 pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
-    let runtime = Handle::try_current()
-        .map_err(|cause| Error::config("following needs tokio: call `follow` within its runtime").because(cause))?;
+    let runtime = Handle::try_current().map_err(|cause| {
+        Error::config("following needs tokio: call `follow` within its runtime").because(cause)
+    })?;
     let Changes { pool, outbox, watched, poll, keep, name } = changes;
     let shared = Arc::new(Shared {
         counters: Counters::default(),
@@ -174,9 +175,13 @@ pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
         confirmed: Mutex::new(Instant::now()),
     });
     let own = DB::own_pool(&pool);
-    let failed = |error: sqlx::Error| Error::backend("looking up the end of the outbox", error);
+    let failed = |error: sqlx::Error| {
+        Error::backend("reading the outbox, which `install` or the statements of `sql` make,", error)
+    };
     let mut connection = own.acquire().await.map_err(failed)?;
     let end = DB::end(&mut connection, &outbox).await.map_err(failed)?;
+    // whether it can be read at all; what is found will be read again
+    DB::read(&mut connection, &outbox, &end.position, &mut |_, _| {}).await.map_err(failed)?;
     let resumed = match &name {
         Some(name) => DB::kept(&mut connection, &outbox, name).await.map_err(failed)?,
         None => None,
@@ -197,7 +202,7 @@ pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
         name,
         acknowledged: None,
         kept: None,
-        noted: Noted::default(),
+        noted: Noted::bounded(),
     };
     if clears {
         // whatever was cached before may be older than what is read from here

@@ -15,8 +15,8 @@ pub use feed::Feed;
 use feed::{Outbox, Table};
 pub use follow::{FollowStats, Following};
 pub use values::{Column, ColumnValue, FromColumns, Unreadable};
-pub use watched::Watched;
 pub(crate) use watched::Name;
+pub use watched::Watched;
 
 /// The name of the outbox, unless another is given.
 const OUTBOX: &str = "larder_changes";
@@ -144,7 +144,7 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// The schema (PostgreSQL, default `public`) or database (MySQL) of the outbox.
+    /// The schema (PostgreSQL, default `public`) or database (MySQL, default the pool's) of the outbox.
     ///
     /// # Examples
     /// ```
@@ -255,6 +255,22 @@ impl<DB: Feed> Changes<DB> {
         DB::outbox_sql(&self.outbox).into_iter().chain(triggers).collect()
     }
 
+    /// The statements that remove the triggers, and then the outbox. Nobody must follow it any more. (To drop the outbox alone
+    /// would let every write to the watched tables fail.)
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_sqlx::{Changes, Watched};
+    /// # fn with(pool: sqlx::SqlitePool, products: larder::Cache<i64, String>) {
+    /// let changes = Changes::new(pool).watch(Watched::table("products").key(&products, ["id"], |id: i64| id));
+    /// assert!(changes.removal_sql()[0].starts_with("DROP TRIGGER"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn removal_sql(&self) -> Vec<String> {
+        DB::removal_sql(&self.outbox, &self.tables())
+    }
+
     fn check(&self) -> larder::Result<()> {
         let name = &self.outbox.table.name;
         if name.is_empty() || name.len() > LONGEST_NAME {
@@ -266,6 +282,12 @@ impl<DB: Feed> Changes<DB> {
         if self.poll.is_zero() || self.keep < self.poll * 10 {
             return Err(Error::config(
                 "give a pause between looks of at least 1 ms, and keep what was read for ten pauses or longer",
+            ));
+        }
+        let elsewhere = self.watched.iter().any(|watched| watched.table.schema.is_some());
+        if elsewhere && self.outbox.table.schema.as_deref().or(DB::SCHEMA).is_none() {
+            return Err(Error::config(
+                "a trigger looks for the outbox beside its table: say where it is by `.outbox_schema(..)`",
             ));
         }
         self.watched.iter().try_for_each(Watched::check)

@@ -140,7 +140,9 @@ impl<T: ColumnValue> FromColumns for T {
 fn one<T: ColumnValue>(columns: &[Column], at: usize, image: &Image) -> Result<Option<T>, Unreadable> {
     let name = columns.get(at).map_or("", |column| column.name.as_str());
     match image.get(name) {
-        None => Err(Unreadable(format!("the column {name:?} was not written down: install the triggers anew"))),
+        None => {
+            Err(Unreadable(format!("the column {name:?} was not written down: install the triggers anew")))
+        }
         Some(None) => Ok(T::from_null()),
         Some(Some(text)) => match T::from_text(text) {
             Some(value) => Ok(Some(value)),

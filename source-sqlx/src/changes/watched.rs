@@ -1,6 +1,7 @@
 //! Which tables are watched, and what their changes invalidate.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use larder::{Cache, Key, Tag, Value};
@@ -79,7 +80,8 @@ impl Watched {
         Self::named(Name::plain(name))
     }
 
-    /// The table of this name in a schema (PostgreSQL) or database (MySQL).
+    /// The table of this name in a schema (PostgreSQL), a database (MySQL) or an attached file (SQLite). The latter two want
+    /// to be told where the outbox is: [`Changes::outbox_schema`](crate::Changes::outbox_schema), for SQLite the same.
     ///
     /// # Examples
     /// ```
@@ -136,10 +138,10 @@ impl Watched {
         let cleared = cache.clone();
         let cache = cache.clone();
         let note = move |image: &Image, noted: &mut Noted| {
-            if let Some(values) = P::from_columns(&columns, image)? {
-                note(&cache, values, noted);
-            }
-            Ok(())
+            let Some(values) = P::from_columns(&columns, image)? else { return Ok(()) };
+            // the closure is the user's; nobody would follow any more if it took the task with it
+            catch_unwind(AssertUnwindSafe(|| note(&cache, values, noted)))
+                .map_err(|_| Unreadable("the closure that makes a key or a tag panicked".to_owned()))
         };
         let clear = move |noted: &mut Noted| noted.all(&cleared);
         self.rules.push(Rule { note: Arc::new(note), clear: Arc::new(clear), columns: counts });
@@ -188,9 +190,10 @@ impl Watched {
                  give it one value, or a tuple with one for each column"
             )));
         }
-        let twice = self.columns.iter().find(|column| {
-            self.columns.iter().filter(|other| other.name == column.name).count() > 1
-        });
+        let twice = self
+            .columns
+            .iter()
+            .find(|column| self.columns.iter().filter(|other| other.name == column.name).count() > 1);
         if let Some(column) = twice {
             return Err(larder::Error::config(format!(
                 "the column {:?} of the table {table:?} is named as text and as bytes: write `Column::bytes` everywhere",

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{MySqlConnection, Pool, Row as _};
 
 use super::{Backslash, Dialect, Lexis, Style, question_marks, quoted};
-use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, full, safe, within};
+use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, drop_tables, full, safe, within};
 use crate::changes::{Column, Name};
 
 impl Dialect for sqlx::MySql {
@@ -65,7 +65,8 @@ fn image(table: &Table, row: &str) -> String {
 /// What is written down of an event.
 fn event_body(outbox: &Outbox, table: &Table, event: &str) -> String {
     let (source, into) = (literal(&table.name.source()), full::<sqlx::MySql>(&outbox.table, None));
-    let insert = |row: &str| format!("INSERT INTO {into} (source, image) VALUES ({source}, {})", image(table, row));
+    let insert =
+        |row: &str| format!("INSERT INTO {into} (source, image) VALUES ({source}, {})", image(table, row));
     match event {
         "INSERT" => insert("NEW"),
         "DELETE" => insert("OLD"),
@@ -128,7 +129,9 @@ impl Numbers {
             self.highest = id;
             return;
         }
-        let Some(found) = self.gaps.iter().position(|gap| (gap.first..=gap.last).contains(&id)) else { return };
+        let Some(found) = self.gaps.iter().position(|gap| (gap.first..=gap.last).contains(&id)) else {
+            return;
+        };
         let Gap { first, last, since } = self.gaps.remove(found);
         let parts = [Gap { first, last: id - 1, since }, Gap { first: id + 1, last, since }];
         self.gaps.extend(parts.into_iter().filter(|gap| gap.first <= gap.last));
@@ -182,7 +185,8 @@ async fn server(connection: &mut MySqlConnection) -> Result<(String, f64, f64), 
     let sql = "SELECT CONCAT(@@hostname, ':', @@port), UNIX_TIMESTAMP(NOW(6)) + 0.0e0";
     let (name, at): (String, f64) = within(PATIENCE, sqlx::query_as(sql).fetch_one(&mut *connection)).await?;
     // by the protocol of texts: in the other one its types differ between servers
-    let uptime = within(PATIENCE, sqlx::raw_sql("SHOW GLOBAL STATUS LIKE 'Uptime'").fetch_one(connection)).await?;
+    let uptime =
+        within(PATIENCE, sqlx::raw_sql("SHOW GLOBAL STATUS LIKE 'Uptime'").fetch_one(connection)).await?;
     let uptime: String = uptime.try_get(1)?;
     let uptime: f64 = uptime.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     Ok((name, at - uptime, at))
@@ -191,11 +195,15 @@ async fn server(connection: &mut MySqlConnection) -> Result<(String, f64, f64), 
 impl Feed for sqlx::MySql {
     type Position = Numbers;
 
+    const SCHEMA: Option<&'static str> = None;
     const OWN_POOL: bool = true;
 
     fn own_pool(pool: &Pool<Self>) -> Pool<Self> {
         // the user's pool may be used up by those who wait for their loads
-        let options = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).acquire_timeout(CONNECTING).test_before_acquire(false);
+        let options = sqlx::mysql::MySqlPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECTING)
+            .test_before_acquire(false);
         options.connect_lazy_with((*pool.connect_options()).clone())
     }
 
@@ -217,6 +225,16 @@ impl Feed for sqlx::MySql {
 
     fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
         triggers(outbox, table).into_iter().map(|(_, sql)| sql).collect()
+    }
+
+    fn removal_sql(outbox: &Outbox, tables: &[Table]) -> Vec<String> {
+        let named = |table: &Table| {
+            let schema = table.name.schema.clone();
+            triggers(outbox, table).map(move |(name, _)| Name { schema: schema.clone(), name })
+        };
+        let drops = tables.iter().flat_map(named);
+        let drops = drops.map(|name| format!("DROP TRIGGER IF EXISTS {}", full::<Self>(&name, None)));
+        drops.chain(drop_tables::<Self>(outbox)).collect()
     }
 
     /// New triggers are made before old ones are dropped, so that no write passes between them: MySQL has no transactions
@@ -248,7 +266,9 @@ impl Feed for sqlx::MySql {
             };
             for (name,) in found.into_iter().filter(|(name,)| is_old(name)) {
                 let name = full::<Self>(&Name { schema: table.name.schema.clone(), name }, None);
-                sqlx::raw_sql(safe(format!("DROP TRIGGER IF EXISTS {name}"))).execute(&mut *connection).await?;
+                sqlx::raw_sql(safe(format!("DROP TRIGGER IF EXISTS {name}")))
+                    .execute(&mut *connection)
+                    .await?;
             }
         }
         Ok(())
@@ -297,7 +317,9 @@ impl Feed for sqlx::MySql {
         position: &Numbers,
     ) -> Result<(), sqlx::Error> {
         let sql = format!("DELETE FROM {} WHERE id <= ?", full::<Self>(&outbox.table, None));
-        within(PATIENCE, sqlx::query(safe(sql)).bind(position.settled()).execute(connection)).await.map(|_| ())
+        within(PATIENCE, sqlx::query(safe(sql)).bind(position.settled()).execute(connection))
+            .await
+            .map(|_| ())
     }
 
     async fn kept(
@@ -305,7 +327,8 @@ impl Feed for sqlx::MySql {
         outbox: &Outbox,
         name: &str,
     ) -> Result<Option<(String, f64)>, sqlx::Error> {
-        let sql = format!("SELECT position, at FROM {} WHERE name = ?", full::<Self>(&outbox.positions(), None));
+        let sql =
+            format!("SELECT position, at FROM {} WHERE name = ?", full::<Self>(&outbox.positions(), None));
         within(PATIENCE, sqlx::query_as(safe(sql)).bind(name).fetch_optional(connection)).await
     }
 
@@ -349,7 +372,10 @@ mod tests {
         numbers.note(7, 11.0);
         numbers.note(3, 11.0);
         numbers.note(9, 11.0);
-        assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 4 AND 4 OR id BETWEEN 6 AND 6 OR id BETWEEN 8 AND 8");
+        assert_eq!(
+            numbers.condition(),
+            "id > 9 OR id BETWEEN 4 AND 4 OR id BETWEEN 6 AND 6 OR id BETWEEN 8 AND 8"
+        );
         for id in [4, 6, 8] {
             numbers.note(id, 12.0);
         }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection, Pool};
 
 use super::{Backslash, Dialect, Lexis, Style, quoted};
-use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, full, safe, within};
+use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, drop_tables, full, safe, within};
 use crate::changes::{Column, Name};
 
 impl Dialect for sqlx::Postgres {
@@ -72,6 +72,12 @@ fn dollar_quoted(body: &str) -> String {
 /// The channel on which changes are told: its name is at most 63 bytes long.
 fn channel(outbox: &Outbox) -> String {
     outbox.own(&full::<sqlx::Postgres>(&outbox.table, SCHEMA))
+}
+
+/// The function of a table's triggers, beside the outbox.
+fn function(outbox: &Outbox, table: &Table) -> String {
+    let name = outbox.own(&table.name.source());
+    full::<sqlx::Postgres>(&Name { schema: outbox.table.schema.clone(), name }, SCHEMA)
 }
 
 /// What the trigger of a table does, for rows and for statements.
@@ -142,16 +148,21 @@ const NOW: &str = "now.visible::text, \
 impl Feed for sqlx::Postgres {
     type Position = Snapshot;
 
+    const SCHEMA: Option<&'static str> = SCHEMA;
     const OWN_POOL: bool = true;
 
     fn own_pool(pool: &Pool<Self>) -> Pool<Self> {
         // one to read, one to listen; the user's pool may be used up by those who wait for their loads
-        let options = sqlx::postgres::PgPoolOptions::new().max_connections(2).acquire_timeout(CONNECTING).test_before_acquire(false);
+        let options = sqlx::postgres::PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(CONNECTING)
+            .test_before_acquire(false);
         options.connect_lazy_with((*pool.connect_options()).clone())
     }
 
     fn outbox_sql(outbox: &Outbox) -> Vec<String> {
-        let (table, positions) = (full::<Self>(&outbox.table, SCHEMA), full::<Self>(&outbox.positions(), SCHEMA));
+        let (table, positions) =
+            (full::<Self>(&outbox.table, SCHEMA), full::<Self>(&outbox.positions(), SCHEMA));
         let index = Self::quote(&outbox.beside("_xid").name);
         vec![
             format!(
@@ -166,10 +177,16 @@ impl Feed for sqlx::Postgres {
         ]
     }
 
+    fn removal_sql(outbox: &Outbox, tables: &[Table]) -> Vec<String> {
+        let functions = tables.iter().map(|table| function(outbox, table));
+        let drops = functions.map(|function| format!("DROP FUNCTION IF EXISTS {function}() CASCADE"));
+        drops.chain(drop_tables::<Self>(outbox)).collect()
+    }
+
     fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
         let name = outbox.own(&table.name.source());
         let schema = outbox.table.schema.as_deref().or(SCHEMA).unwrap_or_default();
-        let function = full::<Self>(&Name { schema: outbox.table.schema.clone(), name: name.clone() }, SCHEMA);
+        let function = function(outbox, table);
         let on = full::<Self>(&table.name, SCHEMA);
         let (rows, statements) = (Self::quote(&format!("{name}_r")), Self::quote(&format!("{name}_s")));
         let body = dollar_quoted(&trigger_body(outbox, table));

@@ -4,7 +4,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{Connection as _, Pool, SqliteConnection};
 
 use super::{Backslash, Dialect, Lexis, Style, question_marks, quoted};
-use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, full, safe};
+use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, drop_tables, full, safe};
 use crate::changes::{Column, Name};
 
 impl Dialect for sqlx::Sqlite {
@@ -56,6 +56,7 @@ impl Feed for sqlx::Sqlite {
     /// The number of a row: transactions that write follow one another, so they commit in the order of their numbers.
     type Position = i64;
 
+    const SCHEMA: Option<&'static str> = None;
     const OWN_POOL: bool = false;
 
     fn own_pool(pool: &Pool<Self>) -> Pool<Self> {
@@ -76,7 +77,8 @@ impl Feed for sqlx::Sqlite {
     }
 
     fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
-        let (source, into) = (quoted(&table.name.source(), '\''), full::<Self>(&Name::plain(&outbox.table.name), None));
+        let (source, into) =
+            (quoted(&table.name.source(), '\''), full::<Self>(&Name::plain(&outbox.table.name), None));
         let (old, new) = (image(table, "OLD"), image(table, "NEW"));
         let both = format!("SELECT {source}, {old} UNION SELECT {source}, {new}");
         let events = [
@@ -96,6 +98,12 @@ impl Feed for sqlx::Sqlite {
             ]
         };
         events.into_iter().flat_map(trigger).collect()
+    }
+
+    fn removal_sql(outbox: &Outbox, tables: &[Table]) -> Vec<String> {
+        let triggers = tables.iter().flat_map(|table| Self::triggers_sql(outbox, table));
+        let drops = triggers.filter(|statement| statement.starts_with("DROP"));
+        drops.chain(drop_tables::<Self>(outbox)).collect()
     }
 
     async fn install(
@@ -128,7 +136,8 @@ impl Feed for sqlx::Sqlite {
         }
         let table = full::<Self>(&outbox.table, None);
         let sql = format!("SELECT id, source, image FROM {table} WHERE id > ? ORDER BY id");
-        let mut rows = sqlx::query_as::<_, (i64, String, Option<String>)>(safe(sql)).bind(from).fetch(connection);
+        let mut rows =
+            sqlx::query_as::<_, (i64, String, Option<String>)>(safe(sql)).bind(from).fetch(connection);
         let mut position = *from;
         while let Some((id, source, image)) = rows.try_next().await? {
             each(&source, image.as_deref());
@@ -151,7 +160,8 @@ impl Feed for sqlx::Sqlite {
         outbox: &Outbox,
         name: &str,
     ) -> Result<Option<(String, f64)>, sqlx::Error> {
-        let sql = format!("SELECT position, at FROM {} WHERE name = ?", full::<Self>(&outbox.positions(), None));
+        let sql =
+            format!("SELECT position, at FROM {} WHERE name = ?", full::<Self>(&outbox.positions(), None));
         sqlx::query_as(safe(sql)).bind(name).fetch_optional(connection).await
     }
 

@@ -119,8 +119,13 @@ fn run(binary: &Binary, port: u16, folder: &Folder, options: &[String]) -> Proce
     command.args([format!("--port={port}"), format!("--datadir={}", within("data"))]);
     command.args([format!("--socket={}", within("socket")), format!("--pid-file={}", within("pid"))]);
     // root is refused unless it is asked for; small, and as durable as a killed process needs
-    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(folder.path()).expect("the folder was made"));
+    let own =
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(folder.path()).expect("the folder was made"));
     command.args((own == 0).then_some("--user=root"));
-    command.args(["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve"]);
+    command.args([
+        "--innodb-buffer-pool-size=16M",
+        "--innodb-flush-log-at-trx-commit=2",
+        "--skip-name-resolve",
+    ]);
     Process::start(command.args(options))
 }

@@ -42,7 +42,14 @@ impl PostgresServer {
         let folder = Folder::new("postgres");
         let user = unprivileged(&folder);
         let mut create = initdb.command();
-        create.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]);
+        create.args([
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            "-D",
+        ]);
         create.arg(folder.path().join("data")).current_dir(folder.path());
         let created = as_user(&mut create, user).stderr(Stdio::inherit()).status();
         assert!(created.is_ok_and(|status| status.success()), "initdb failed");
@@ -142,7 +149,8 @@ fn run(
     let mut command = binary.command();
     command.current_dir(folder.path()).args(["-D", "data", "-p", &port.to_string(), "-k"]).arg(folder.path());
     // the machine does not fail in a test, only the server does; shared memory goes with the folder
-    let small = ["fsync=off", "shared_buffers=16MB", "dynamic_shared_memory_type=mmap", "listen_addresses=127.0.0.1"];
+    let small =
+        ["fsync=off", "shared_buffers=16MB", "dynamic_shared_memory_type=mmap", "listen_addresses=127.0.0.1"];
     command.args(small.iter().flat_map(|setting| ["-c", setting])).args(options);
     Process::start(as_user(&mut command, user))
 }
