@@ -60,6 +60,11 @@ impl<K: Key, V: Value> Cache<K, V> {
         Self { engine: Arc::new(engine) }
     }
 
+    #[cfg(feature = "macros")]
+    pub(crate) fn engine(&self) -> &Arc<Engine<K, V>> {
+        &self.engine
+    }
+
     /// The value of `key`: from the cache, or loaded from the registered source and kept. `Ok(None)` when there is none.
     ///
     /// A hit in this process's memory allocates nothing and is ready at the first poll. Concurrent misses of one key
@@ -332,7 +337,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn refresh(&self, key: &K) -> Result<Option<Arc<V>>> {
-        Ok(Box::pin(self.engine.refresh(key)).await?.entry.into_value())
+        Ok(Box::pin(self.engine.refresh(key, Load::Registered)).await?.entry.into_value())
     }
 
     /// Keeps a value, in place of what is cached and of what is being loaded.

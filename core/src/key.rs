@@ -30,7 +30,7 @@ const HEAD: usize = 96;
 /// checked, so that a collision is a miss.
 ///
 /// # Examples
-/// A key type of one's own says which parts make it up:
+/// A key type of one's own says which parts make it up (with the feature `macros`, `#[derive(CacheKey)]` does):
 /// ```
 /// use larder::{CacheKey, KeyWriter, StoreKey};
 ///
@@ -49,7 +49,8 @@ const HEAD: usize = 96;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot name an entry in a shared store",
     label = "this key type has no `CacheKey`",
-    note = "implement it by encoding the parts: `(self.a, self.b).encode(key)`; integers, strings, options, tuples, slices and byte arrays have it"
+    note = "derive it (`#[derive(larder::CacheKey)]`, feature `macros`) or implement it by encoding the parts: `(self.a, self.b).encode(key)`; integers, strings, options, tuples, slices and byte arrays have it",
+    note = "an argument of a `#[cached]` function that does not belong in the key is left out with `skip(..)`"
 )]
 pub trait CacheKey {
     /// Writes this key. Must be injective: what differs must be written differently.
@@ -121,6 +122,41 @@ impl KeyWriter {
         }
     }
 
+    /// Writes a bare name, escaped and not empty: what tells the variants of an enum apart. What it is made of follows as
+    /// [`parts`](Self::parts) or [`fields`](Self::fields).
+    ///
+    /// # Examples
+    /// ```
+    /// let mut key = larder::KeyWriter::new();
+    /// key.name("Rgb");
+    /// key.parts([&1 as &dyn larder::CacheKey, &2, &3]);
+    /// assert_eq!(key.finish().as_str(), "Rgb(1,2,3)");
+    /// ```
+    pub fn name(&mut self, name: &str) {
+        self.escaped(name);
+    }
+
+    /// Writes named parts between brackets: the fields of a struct, in an order that must stay.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut key = larder::KeyWriter::new();
+    /// key.fields([("site", &"news" as &dyn larder::CacheKey), ("number", &3)]);
+    /// assert_eq!(key.finish().as_str(), "(site:=news,number:3)");
+    /// ```
+    pub fn fields<'a>(&mut self, fields: impl IntoIterator<Item = (&'a str, &'a dyn CacheKey)>) {
+        self.punctuation('(');
+        for (index, (name, field)) in fields.into_iter().enumerate() {
+            if index > 0 {
+                self.punctuation(',');
+            }
+            self.escaped(name);
+            self.punctuation(':');
+            field.encode(self);
+        }
+        self.punctuation(')');
+    }
+
     /// Writes parts between brackets: what a struct of one's own or an enum variant is made of.
     ///
     /// # Examples
@@ -159,9 +195,18 @@ impl KeyWriter {
         self.0.push(mark);
     }
 
+    /// Writes what was encoded before.
+    pub(crate) fn encoded(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
     fn hex(&mut self, byte: u8, digits: &[u8; 16]) {
         self.0.push(char::from(digits[usize::from(byte >> 4)]));
         self.0.push(char::from(digits[usize::from(byte & 15)]));
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.0
     }
 
     /// The finished key.

@@ -15,7 +15,7 @@
 //! | [`Fallback`], [`Retry`], [`SourceTimeout`], [`SourceLimit`] | sources made of others |
 //! | [`Strategy`] | how long entries live, who loads, what is served stale, what is tagged: the [`guide`] has a page on each |
 //! | [`Codec`] | values to bytes and back, for stores of bytes |
-//! | [`CacheKey`], [`StoreKey`] | keys in a shared store |
+//! | [`CacheKey`](trait@CacheKey), [`StoreKey`], [`CallKey`] | keys in a shared store, of anything and of functions' calls |
 //! | [`Error`], [`Stats`], [`Observer`], [`Traced`] | what went wrong, what happened |
 //!
 //! # What happens on a get
@@ -68,11 +68,17 @@
 //! ```
 //!
 //! # Features
-//! `json` (default), `postcard`, `messagepack`, `bincode`: codecs, see [`codec`]. `uuid`: [`CacheKey`] for `uuid::Uuid`.
+//! `json` (default), `postcard`, `messagepack`, `bincode`: codecs, see [`codec`]. `uuid`: [`CacheKey`](trait@CacheKey) for
+//! `uuid::Uuid`. `macros`: the decorator `#[cached]` and `#[derive(CacheKey)]`, see [`guide::decorator`].
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "function/mod.rs"]
+pub mod __macros;
 mod backend;
 mod builder;
 mod cache;
+mod call_key;
 pub mod codec;
 #[doc(hidden)]
 pub mod doc;
@@ -106,6 +112,7 @@ pub use backend::{
 };
 pub use builder::CacheBuilder;
 pub use cache::Cache;
+pub use call_key::CallKey;
 pub use codec::{Codec, CodecId};
 pub use engine::{Key, Value};
 pub use entry::Entry;
@@ -113,6 +120,8 @@ pub use error::{BoxError, Error, ErrorKind, Result};
 pub use fetched::{Fetched, Origin};
 pub use header::{Frame, FrameError};
 pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
+#[cfg(feature = "macros")]
+pub use larder_macros::{CacheKey, cached};
 pub use lock::{Acquired, LockProvider, LockToken, Locking};
 pub use observe::{BreakerState, Event, Latency, MissCause, Observer, Stats, Tier, Traced};
 pub use source::{

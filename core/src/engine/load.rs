@@ -357,7 +357,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     pub(super) fn make(&self, key: &K, loaded: Loaded<V>, known: Option<Entry<V>>) -> Result<Made<V>> {
         let Loaded { value, ttl, store, mut tags, validator, modified } = loaded;
         let (value, validator) = match (modified, known) {
-            (true, _) => (value.map(Arc::new), validator),
+            (true, _) => (value, validator),
             (false, Some(known)) => {
                 tags.extend_from_slice(known.tags());
                 let kept = validator.or_else(|| known.validator().map(Into::into));

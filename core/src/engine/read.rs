@@ -344,13 +344,13 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Loads whatever is cached, and puts the result in its place.
-    pub(crate) async fn refresh(self: &Arc<Self>, key: &K) -> Result<Answer<V>> {
+    pub(crate) async fn refresh(self: &Arc<Self>, key: &K, load: Load<V>) -> Result<Answer<V>> {
         let start = self.sequence.now();
-        let known = match self.registered()?.is_conditional() {
-            true => self.read_far(key).await,
-            false => None,
+        let known = match load {
+            Load::Registered if self.registered()?.is_conditional() => self.read_far(key).await,
+            _ => None,
         };
-        let mut plan = Some(Plan::new(Load::Registered, Approach::Refresh).knowing(known));
+        let mut plan = Some(Plan::new(load, Approach::Refresh).knowing(known));
         loop {
             let Boarded { flight, leads } = self.board(key, &mut plan, None)?;
             let outcome = flight.outcome().await;

@@ -17,6 +17,7 @@
 //! | [`warm`] | keys loaded before they are asked for | [`Cache::warm`](crate::Cache::warm) |
 //! | [`tiers`] | this process's memory before a shared store | [`Tiered`](crate::Tiered) |
 //! | [`numbers`] | what a cache tells of itself | [`Cache::stats`](crate::Cache::stats), [`CacheBuilder::observer`](crate::CacheBuilder::observer) |
+//! | [`decorator`] | functions whose calls are answered from a cache | `#[cached]`, feature `macros` |
 //! | [`writes`] | invalidate, insert, and writers that may die | [`Cache::invalidate`](crate::Cache::invalidate), [`Cache::write_guard`](crate::Cache::write_guard) |
 
 macro_rules! pages {
@@ -41,3 +42,10 @@ pages! {
     numbers: "numbers.md";
     writes: "writes.md";
 }
+
+#[cfg_attr(feature = "macros", doc = include_str!("decorator.md"))]
+#[cfg_attr(
+    not(feature = "macros"),
+    doc = "Functions whose calls are answered from a cache: turn on the feature `macros`."
+)]
+pub mod decorator {}

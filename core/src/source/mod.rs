@@ -247,7 +247,7 @@ where
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded<V> {
-    pub(crate) value: Option<V>,
+    pub(crate) value: Option<Arc<V>>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) store: bool,
     pub(crate) tags: Vec<Tag>,
@@ -349,8 +349,21 @@ impl<V> From<V> for Loaded<V> {
     }
 }
 
+/// A value that is shared already: it is not copied.
+impl<V> From<Arc<V>> for Loaded<V> {
+    fn from(value: Arc<V>) -> Self {
+        Self::shared(Some(value))
+    }
+}
+
 impl<V> From<Option<V>> for Loaded<V> {
     fn from(value: Option<V>) -> Self {
+        Self::shared(value.map(Arc::new))
+    }
+}
+
+impl<V> Loaded<V> {
+    pub(crate) fn shared(value: Option<Arc<V>>) -> Self {
         Self { value, ttl: None, store: true, tags: vec![], validator: None, modified: true }
     }
 }

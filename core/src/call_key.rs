@@ -1,0 +1,82 @@
+//! The key of a function's call.
+
+use std::fmt;
+
+use crate::key::{CacheKey, KeyWriter};
+
+/// The key of a call: a name, and the parts that tell one call from another. It is what `#[cached]` functions are cached by, so
+/// that several of them can share one cache.
+///
+/// It is written like a call, `product(7,=en)`, in the form of [`CacheKey`]: names and parts never run into each other.
+///
+/// # Examples
+/// The key of a function with `prefix = "product"`, from somewhere else:
+/// ```
+/// use larder::{CacheKey, CallKey, StoreKey};
+/// let key = CallKey::new("product", [&7 as &dyn CacheKey, &"en"]);
+/// assert_eq!(key.as_str(), "product(7,=en)");
+/// assert_eq!(StoreKey::new(&key).as_str(), "product(7,=en)");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey(String);
+
+impl CallKey {
+    /// The key of the call of `name` with `parts`.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::CallKey;
+    /// assert_eq!(CallKey::new("settings", []).as_str(), "settings()");
+    /// assert_ne!(CallKey::new("a", [&"b" as &dyn larder::CacheKey, &"c"]), CallKey::new("a", [&"b,=c" as &dyn larder::CacheKey]));
+    /// ```
+    pub fn new<'a>(name: &str, parts: impl IntoIterator<Item = &'a dyn CacheKey>) -> Self {
+        let mut key = KeyWriter::new();
+        key.name(name);
+        key.parts(parts);
+        Self(key.into_text())
+    }
+
+    /// The key of a function at a path of a program. Its colons are kept, which no other name has.
+    #[cfg(feature = "macros")]
+    pub(crate) fn at<'a>(path: &str, parts: impl IntoIterator<Item = &'a dyn CacheKey>) -> Self {
+        let mut key = KeyWriter::new();
+        for (index, step) in path.split("::").enumerate() {
+            if index > 0 {
+                key.encoded("::");
+            }
+            key.name(step);
+        }
+        key.parts(parts);
+        Self(key.into_text())
+    }
+
+    /// The key as it is written: printable ASCII.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::CallKey;
+    /// assert_eq!(CallKey::new("page", [&"a b" as &dyn larder::CacheKey]).as_str(), "page(=a%20b)");
+    /// ```
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl CacheKey for CallKey {
+    fn encode(&self, key: &mut KeyWriter) {
+        key.encoded(&self.0);
+    }
+}
+
+impl fmt::Debug for CallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallKey({})", self.0)
+    }
+}
+
+impl fmt::Display for CallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,149 @@
+//! What `#[cached]` expands to. Not part of the public interface.
+
+mod key;
+mod own;
+mod returns;
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::key::{IsCallKey, call_key, of_calls, path_key};
+pub use self::own::{Own, own};
+pub use self::returns::{CallError, Failure, NoResult, Returns, mapped, own_error};
+use crate::engine::{Load, LoadFuture};
+use crate::entry::Hit;
+use crate::source::Loaded;
+use crate::tag::Tag;
+use crate::{Cache, Error, Key, Result, Value};
+
+/// What the attribute says of the values: how long they live, which tags they carry.
+#[derive(Debug, Default)]
+pub struct Terms {
+    ttl: Option<Duration>,
+    tags: Vec<Tag>,
+}
+
+impl Terms {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    #[must_use]
+    pub fn tag(mut self, tag: Tag) -> Self {
+        self.tags.push(tag);
+        self
+    }
+
+    /// A TTL of one's own is that of values: how long absence is kept is up to the strategy.
+    fn apply<V>(self, loaded: Loaded<V>) -> Loaded<V> {
+        let Self { ttl, tags } = self;
+        let present = loaded.value.is_some();
+        let loaded = loaded.tags(tags);
+        match ttl.filter(|_| present) {
+            Some(ttl) => loaded.ttl(ttl),
+            None => loaded,
+        }
+    }
+}
+
+/// The answer of a cached function; `Continue` when it is to be called past the cache.
+///
+/// `prepare` gives the terms and a call that owns its arguments. It runs only if something is to be loaded.
+#[allow(clippy::future_not_send, reason = "it is `Send` when the arguments are")]
+pub async fn call<K, V, R, P, F, Fut>(
+    cache: &Cache<K, V>,
+    key: &K,
+    prepare: P,
+    failed: impl FnOnce(Error) -> Option<R::Failure>,
+) -> ControlFlow<R>
+where
+    K: Key,
+    V: Value,
+    R: Returns<V>,
+    P: FnOnce() -> (Terms, F) + Send,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    if let Some(Hit(value)) = cache.engine().hit(key) {
+        return answered(Ok(value), failed);
+    }
+    let answer = Box::pin(cache.engine().read(key, || given(prepare()))).await;
+    answered(answer.map(|answer| answer.entry.into_value()), failed)
+}
+
+/// As [`call`], whatever is cached.
+pub async fn refresh<K, V, R, P, F, Fut>(
+    cache: &Cache<K, V>,
+    key: &K,
+    prepare: P,
+    failed: impl FnOnce(Error) -> Option<R::Failure>,
+) -> ControlFlow<R>
+where
+    K: Key,
+    V: Value,
+    R: Returns<V>,
+    P: FnOnce() -> (Terms, F) + Send,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    let answer = Box::pin(cache.engine().refresh(key, given(prepare()))).await;
+    answered(answer.map(|answer| answer.entry.into_value()), failed)
+}
+
+/// Keeps a value as if the function had returned it.
+///
+/// # Errors
+/// As [`Cache::insert`].
+pub async fn insert<K, V, R>(cache: &Cache<K, V>, key: &K, terms: Terms, value: R) -> Result<()>
+where
+    K: Key,
+    V: Value,
+    R: Returns<V>,
+{
+    let loaded = value.into_loaded().map_err(Error::from_source)?;
+    cache.insert(key, terms.apply(loaded)).await
+}
+
+/// Forgets what is cached of a call.
+///
+/// # Errors
+/// As [`Cache::invalidate`].
+pub async fn invalidate<K: Key, V: Value>(cache: &Cache<K, V>, key: &K) -> Result<()> {
+    cache.invalidate(key).await
+}
+
+fn given<V, R, F, Fut>((terms, call): (Terms, F)) -> Load<V>
+where
+    V: Value,
+    R: Returns<V>,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    Load::Given(Box::new(move || -> LoadFuture<V> {
+        let call = call();
+        Box::pin(async move {
+            let loaded = call.await.into_loaded().map_err(Error::from_source)?;
+            Ok(terms.apply(loaded))
+        })
+    }))
+}
+
+fn answered<V, R: Returns<V>>(
+    answer: Result<Option<Arc<V>>>,
+    failed: impl FnOnce(Error) -> Option<R::Failure>,
+) -> ControlFlow<R> {
+    let answer = match answer {
+        Ok(found) => R::from_found(found),
+        Err(error) => failed(error).map(R::from_failure),
+    };
+    answer.map_or(ControlFlow::Continue(()), ControlFlow::Break)
+}

@@ -1,0 +1,31 @@
+//! `#[cached]`.
+
+mod arguments;
+mod check;
+mod expand;
+mod settings;
+mod template;
+mod ttl;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{ItemFn, Result};
+
+use self::settings::Settings;
+
+/// The function and its companions; the function as it was and an error, if something is wrong.
+pub(crate) fn cached(settings: TokenStream, item: &TokenStream) -> TokenStream {
+    match expanded(settings, item.clone()) {
+        Ok(expansion) => expansion,
+        Err(error) => {
+            let error = error.into_compile_error();
+            quote!(#error #item)
+        }
+    }
+}
+
+fn expanded(settings: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let function: ItemFn = syn::parse2(item)?;
+    let settings: Settings = syn::parse2(settings)?;
+    expand::expand(&function, settings)
+}

@@ -1,0 +1,179 @@
+#![doc = include_str!("../README.md")]
+
+use proc_macro::TokenStream;
+
+mod cached;
+mod derive;
+
+/// Answers calls of an async function from a cache.
+///
+/// A call looks in the cache; a miss runs the function once however many callers ask, on a task of its own, and keeps what it
+/// returns. Everything is that of the `Cache` it names: its strategy, its backend, its counters. Nothing global is made.
+///
+/// # Settings
+/// | setting | what it says |
+/// |---|---|
+/// | `cache = expression` | which cache; anything that derefs to a `Cache`: a static, `self.products`, `context.cache()?` |
+/// | `key = "by_id:{user.id}:{lang}"` | the parts of the key, between colons, each a text or an argument or a field of one; default all arguments |
+/// | `key = expression` | a key of the cache's own type, for a `Cache<u64, _>` |
+/// | `prefix = "product"` | the function's name in keys; default its path in the program |
+/// | `skip(pool, trace)` | arguments that are not in the key |
+/// | `ttl = "10m"` or `expression` | how long values live, in place of the strategy's TTL; units are `ms`, `s`, `m`, `h`, `d`, `w`, as in `"1h 30m"` |
+/// | `tags = ["user:{user.id}", expression]` | what `Cache::invalidate_tag` ends the entry by: `Tag::new("user", user.id)` |
+/// | `error = function` | makes the function's errors from larder's |
+/// | `associated` | a function in an `impl` that takes no `self` |
+/// | `crate = path` | where larder is, if it is called otherwise |
+///
+/// # What a function may return
+/// For a cache of `V`: `V` or `Arc<V>`, an `Option` of either, or a `Result` of any of these, by whatever name. A `V` is cloned
+/// out of the cache; an `Arc<V>` is not, and `V` needs no `Clone` then. What is kept of a `None` is up to the strategy
+/// (`negative_ttl`); errors are not kept.
+///
+/// # Errors
+/// - The function's own error comes back as itself, to every caller that shared the call: so it is `Clone`.
+/// - What the function does not know of (a timeout, a panic, an overload) comes as `E::from(larder::Error)`.
+/// - With `error = f`, all errors are `f(larder::Error)`, and the function's own is found in it by `source_as`. For errors that
+///   are not `Clone` (`error = anyhow::Error::from`), or not `From<larder::Error>`.
+/// - A function that returns no `Result` does not fail because of its cache: when the cache has no answer it is called directly.
+///   Its panic is a panic of its callers.
+///
+/// # Companions
+/// | function | what it does |
+/// |---|---|
+/// | `product_uncached(..)` | the function as it was written |
+/// | `product_invalidate(..)` | forgets the entry: after a write was committed |
+/// | `product_refresh(..)` | runs the function whatever is cached, and keeps what it returns |
+/// | `product_insert(.., value)` | keeps a value as if the function had returned it |
+/// | `product_key(..)` | the key, for everything else that a cache can do; not with `key = expression` |
+///
+/// They take the same arguments and are as visible as the function.
+///
+/// # Keys
+/// The default key is the function's path in the program and all arguments: `shop::catalog::product(7,=en)`. Arguments are
+/// written in the form of `CacheKey`, so calls that differ in anything never meet; of a generic function its types are a part
+/// too, and of a method the type it belongs to, but not `self`. With `prefix` and `key` the name is yours, `product(7,=en)`:
+/// give them where other programs, or later versions with the function elsewhere, are to find the same entries. Functions with
+/// the same prefix share the entries of the same parts.
+///
+/// Every argument is in the key or skipped. To forget one is an error.
+///
+/// # Arguments
+/// A load may outlive the call that began it, so it owns copies of the arguments and of `self`: these are `Clone`, which
+/// is only called when something is loaded. `&T` and `Option<&T>` are taken; of `&str` the load has a `String`.
+///
+/// # Cancellation safety
+/// Dropping the future gives up waiting and nothing else: the load goes on and its value is kept.
+///
+/// # Where it ends
+/// - Not in traits and their implementations, which have no place for companions: cache an inherent method and call it.
+/// - A function that calls itself does so through a function that returns a `Pin<Box<dyn Future<Output = ..> + Send>>`.
+/// - Two functions of one name in sibling blocks of one function have one path: give one of them a prefix.
+///
+/// # Examples
+/// ```
+/// use std::sync::LazyLock;
+/// use std::time::Duration;
+/// use larder::{Cache, CallKey, Strategy, cached};
+/// # use larder::doc::Store as Quick;
+///
+/// static PAGES: LazyLock<Cache<CallKey, String>> = LazyLock::new(|| {
+///     let pages = Cache::builder().backend(Quick::default()).strategy(Strategy::aside(Duration::from_secs(60)));
+///     pages.build().expect("nothing is missing")
+/// });
+///
+/// /// Renders a page.
+/// #[cached(cache = PAGES, ttl = "10m", tags = ["page:{id}"])]
+/// async fn page(id: u64, lang: &str) -> String {
+///     format!("page {id} in {lang}")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+/// assert_eq!(page(7, "en").await, "page 7 in en");
+/// assert_eq!(page(7, "en").await, "page 7 in en"); // a hit
+/// assert_eq!(PAGES.stats().loads, 1);
+/// page_invalidate(7, "en").await?;
+/// PAGES.invalidate_tag(&larder::Tag::new("page", 7)).await?; // in all languages
+/// # Ok(()) }
+/// ```
+/// A method over the cache of its service, with an error of its own:
+/// ```
+/// use std::sync::Arc;
+/// use larder::{Cache, cached};
+/// # use larder::Strategy;
+/// # use larder::doc::Store as Quick;
+///
+/// struct Product { name: String }
+///
+/// #[derive(Debug, Clone, PartialEq)]
+/// enum ShopError { NoDatabase, Cache(String) }
+/// # impl std::fmt::Display for ShopError {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{self:?}") }
+/// # }
+/// # impl std::error::Error for ShopError {}
+///
+/// impl From<larder::Error> for ShopError {
+///     fn from(error: larder::Error) -> Self { Self::Cache(error.to_string()) }
+/// }
+///
+/// #[derive(Clone)]
+/// struct Shop { products: Cache<u64, Product> }
+///
+/// impl Shop {
+///     #[cached(cache = self.products, key = id)]
+///     async fn product(&self, id: u64) -> Result<Option<Arc<Product>>, ShopError> {
+///         match id {
+///             0 => Err(ShopError::NoDatabase),
+///             _ => Ok(Some(Arc::new(Product { name: format!("product {id}") }))),
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+/// # let products = Cache::builder().backend(Quick::default()).strategy(Strategy::aside(std::time::Duration::from_secs(60))).build()?;
+/// let shop = Shop { products };
+/// assert_eq!(shop.product(7).await.unwrap().unwrap().name, "product 7");
+/// assert_eq!(shop.product(0).await.err(), Some(ShopError::NoDatabase));
+/// # Ok(()) }
+/// ```
+#[proc_macro_attribute]
+pub fn cached(settings: TokenStream, item: TokenStream) -> TokenStream {
+    cached::cached(settings.into(), &item.into()).into()
+}
+
+/// Derives `larder::CacheKey`, field by field.
+///
+/// | type | written |
+/// |---|---|
+/// | `struct Page { site: String, number: u32 }` | `(site:=news,number:3)` |
+/// | `struct Id(u64)` | `7`, like what it wraps |
+/// | `struct Pair(u8, String)` | `(7,=x)` |
+/// | `struct Everything;` | `_` |
+/// | `enum Sort { Newest, By(Field), Of { id: u64 } }` | `Newest`, `By(Price)`, `Of(id:7)` |
+///
+/// The names are part of the key, so a field or a variant may move; to rename one in the program and not in the store, give it
+/// its old name.
+///
+/// - `#[cache_key(skip)]` on a field: it is not in the key. Values that differ in nothing else share an entry, so `Hash` and `Eq`
+///   should not look at it either.
+/// - `#[cache_key(rename = "..")]` on a named field or a variant: its name in the key.
+/// - `#[cache_key(crate = path)]` on the type: where larder is, if it is called otherwise.
+///
+/// Type parameters that the key is made of must be `CacheKey`.
+///
+/// # Examples
+/// ```
+/// use larder::{CacheKey, StoreKey};
+///
+/// #[derive(Clone, PartialEq, Eq, Hash, CacheKey)]
+/// struct Page { site: String, #[cache_key(rename = "n")] number: u32, sort: Sort }
+///
+/// #[derive(Clone, PartialEq, Eq, Hash, CacheKey)]
+/// enum Sort { Newest, By(String) }
+///
+/// let page = Page { site: "news".into(), number: 3, sort: Sort::By("price".into()) };
+/// assert_eq!(StoreKey::new(&page).as_str(), "(site:=news,n:3,sort:By(=price))");
+/// ```
+#[proc_macro_derive(CacheKey, attributes(cache_key))]
+pub fn derive_cache_key(input: TokenStream) -> TokenStream {
+    derive::derive(input.into()).into()
+}
