@@ -173,6 +173,9 @@ impl<K: Key, V: Value> Engine<K, V> {
                 self.resign(held).await;
                 outcome
             }
+            Ok(Elected::Found(entry, _)) if mutation::on("a hit is current when its answer comes") => {
+                Outcome::found(entry, self.sequence.next())
+            }
             Ok(Elected::Found(entry, asked)) => Outcome::found(entry, asked),
             Ok(Elected::Unelected) => self.fly_elected(key, loader, Approach::Alone, known, None).await,
             Err(error) => Outcome::failed(error),

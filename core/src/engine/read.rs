@@ -206,7 +206,6 @@ impl<K: Key, V: Value> Engine<K, V> {
             return Err(error);
         }
         let entry = match self.ask_far(key).await {
-            _ if mutation::on("a stale value stands in without a second look") => known,
             Ok(Some(answer)) => answer.entry,
             Ok(None) => return Err(error),
             // what this very call has read before

@@ -54,6 +54,6 @@ mod world;
 
 pub use plan::{Action, Fate, Plan, Read, Step, Write};
 pub use report::{Failed, Options, Report};
-pub use run::{replay, simulate, trace};
+pub use run::{replay, simulate, trace, trace_in_real_time};
 pub use setup::{Setup, Sourcing};
 pub use store::{Store, Trouble, Versioned};

@@ -32,8 +32,8 @@ struct State {
     dead: bool,
     paused_until: Instant,
     lossy_until: Instant,
-    /// Whether anything at all is lost or late.
-    faulty: bool,
+    /// How many of a hundred messages are lost; with none, none is late either.
+    loss: u8,
     slow_pushes_until: Instant,
 }
 
@@ -57,14 +57,14 @@ enum Lost {
 }
 
 impl Link {
-    pub(super) fn new(process: u32, seed: u64, trip: Duration, faulty: bool) -> Self {
+    pub(super) fn new(process: u32, seed: u64, trip: Duration, loss: u8) -> Self {
         let now = Instant::now();
         let state = State {
             random: Rng::with_seed(seed ^ u64::from(process).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             dead: false,
             paused_until: now,
             lossy_until: now,
-            faulty,
+            loss,
             slow_pushes_until: now,
         };
         Self { process, trip, state: Mutex::new(state) }
@@ -98,8 +98,7 @@ impl Link {
     pub(super) fn recover(&self) {
         let now = Instant::now();
         let mut state = self.state();
-        (state.faulty, state.paused_until, state.lossy_until, state.slow_pushes_until) =
-            (false, now, now, now);
+        (state.loss, state.paused_until, state.lossy_until, state.slow_pushes_until) = (0, now, now, now);
     }
 
     /// Waits while the process is paused.
@@ -117,15 +116,15 @@ impl Link {
         let usual = u64::try_from(self.trip.as_micros()).unwrap_or(u64::MAX);
         let state = &mut *self.state();
         let lossy = state.lossy_until > Instant::now();
-        let faulty = state.faulty;
+        let loss = state.loss;
         let random = &mut state.random;
         let mut time = || match random.u8(..100) {
             0..30 => Duration::ZERO,
-            99 if faulty => Duration::from_micros(random.u64(..LONGEST_TRIP.as_micros() as u64)),
+            99 if loss > 0 => Duration::from_micros(random.u64(..LONGEST_TRIP.as_micros() as u64)),
             _ => Duration::from_micros(random.u64(..=usual)),
         };
         let (out, back) = (time(), time());
-        let share = if lossy { 40 } else { u8::from(faulty) };
+        let share = if lossy { 40 } else { loss };
         let lost = match random.u8(..100) < share {
             false => Lost::Nothing,
             true => match random.u8(..4) {

@@ -131,6 +131,10 @@ impl Plan {
         // things that happen together are what breaks caches: bursts, on one key mostly
         while plan.steps.len() < steps {
             let key = random.u64(..plan.setup.keys);
+            if random.u8(..6) == 0 {
+                at = plan.probe(random, key, at);
+                continue;
+            }
             let together = random.usize(2..=14).min(steps - plan.steps.len());
             let spread = plan.setup.load + 2 * plan.setup.trip + MILLIS;
             for _ in 0..together {
@@ -145,7 +149,28 @@ impl Plan {
             };
         }
         plan.steps.sort_by_key(|step| step.at);
+        plan.steps.truncate(steps);
         plan
+    }
+
+    /// Everybody reads a key, something may go wrong, one writes, and when everybody must know of it everybody reads again;
+    /// answers when that is over.
+    fn probe(&mut self, random: &mut Rng, key: u64, mut at: Duration) -> Duration {
+        let setup = self.setup.clone();
+        let pause = setup.load + 4 * setup.trip + 5 * MILLIS;
+        let read = |process| Action::Read { process, key, how: Read::Fetch, fate: Fate::Well };
+        let mut add = |at, action| self.steps.push(Step { at, action });
+        (0..setup.processes).for_each(|process| add(at, read(process)));
+        at += pause;
+        let process = random.usize(..setup.processes);
+        if !setup.calm && !setup.local && random.bool() {
+            add(at, setup.trouble(random, process));
+            at += random.u32(..20) * MILLIS;
+        }
+        add(at, setup.write(random, process, key));
+        at += pause + setup.near.map(|near| near.bound).unwrap_or_default();
+        (0..setup.processes).for_each(|process| add(at, read(process)));
+        at + pause
     }
 }
 

@@ -29,10 +29,34 @@ pub fn trace<S: Store>(plan: &Plan) -> Vec<Event> {
     let runtime = runtime.expect("a runtime of this thread needs nothing");
     runtime.block_on(async {
         let history = History::in_tokio_time();
-        let world = World::<S>::new(&plan.setup, history.clone());
+        let world = World::new(S::open(&plan.setup), &plan.setup, history.clone());
         world.run(plan).await;
+        world.is_alone();
         history.take()
     })
+}
+
+/// The history of a plan over a real store, in the time of the runtime that this is called in: with a server elsewhere tokio's
+/// clock cannot be paused. To be checked by [`Setup::rules_in_real_time`]. Takes some ten seconds, so run many side by side.
+///
+/// # Cancellation safety
+/// Dropped on its way, its tasks go on for a while.
+///
+/// # Examples
+/// ```no_run
+/// # use larder_testkit::{check::check, sim::{trace_in_real_time, Plan, Store}};
+/// # async fn run<S: Store>(store: S) -> Result<(), larder_testkit::check::Violation> {
+/// let plan = Plan::of(7, 3, 100);
+/// let history = trace_in_real_time(store, &plan).await;
+/// check(&history, &plan.setup.rules_in_real_time())?;
+/// # Ok(()) }
+/// ```
+pub async fn trace_in_real_time<S: Store>(store: S, plan: &Plan) -> Vec<Event> {
+    let history = History::in_tokio_time();
+    // a machine that is slow for a moment is no error
+    let setup = Setup { hard_timeout: None, ..plan.setup.clone() };
+    World::new(store, &setup, history.clone()).run(plan).await;
+    history.take()
 }
 
 /// Runs and checks one plan.

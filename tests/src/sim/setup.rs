@@ -71,6 +71,8 @@ pub struct Setup {
     pub(super) calm: bool,
     /// Whether loads fail, panic and hang.
     pub(super) unsound_source: bool,
+    /// How many of a hundred messages are lost.
+    pub(super) loss: u8,
     /// How many steps of a thousand are writes.
     pub(super) writes: u16,
     /// How much the store keeps.
@@ -105,7 +107,7 @@ impl Setup {
             most: random.usize(1..=4),
         });
         let load = *pick(random, &[2 * MILLIS, 20 * MILLIS, 150 * MILLIS, 1_000 * MILLIS]);
-        let trip = *pick(random, &[Duration::ZERO, MILLIS, 5 * MILLIS, 40 * MILLIS]);
+        let trip = *pick(random, &[Duration::ZERO, MILLIS, 5 * MILLIS, 40 * MILLIS, 150 * MILLIS]);
         // long enough for a load when nothing goes wrong; who waits for a dead process's lock waits longer
         let patience = load + 6 * trip + random.u32(1..=10) * 50 * MILLIS;
         let hard_timeout = (hard_timeout && !locked).then_some(patience);
@@ -136,6 +138,7 @@ impl Setup {
             ahead: (0..processes).map(|_| random.u32(..7_200_000) * MILLIS).collect(),
             calm,
             unsound_source,
+            loss: if calm { 0 } else { *pick(random, &[1, 1, 5, 15]) },
             writes: *pick(random, &[350, 350, 100, 15]),
             capacity: bounded.then(|| random.usize(2..=6)),
         }
@@ -192,6 +195,22 @@ impl Setup {
                 let of_value = version.filter(|_| value_tags).map(value_tag);
                 of_key.into_iter().chain(of_value).collect()
             }),
+        }
+    }
+}
+
+impl Setup {
+    /// What a history in real time is judged by: as [`rules`](Self::rules), without what a machine that is slow for a moment
+    /// breaks (how long things take, and who loads meanwhile).
+    #[must_use]
+    pub fn rules_in_real_time(&self) -> Rules {
+        let rules = self.rules();
+        Rules {
+            max_age: Duration::MAX,
+            loads: Loads::Any,
+            answered_within: Duration::MAX,
+            source_is_sound: false,
+            ..rules
         }
     }
 }

@@ -49,11 +49,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S: Store> World<S> {
-    pub(super) fn new(setup: &Setup, history: History) -> Arc<Self> {
+    pub(super) fn new(store: S, setup: &Setup, history: History) -> Arc<Self> {
         let truth = Truth::new(setup.seed, history.clone(), setup.load, setup.unsound_source);
         let world = Self {
             setup: setup.clone(),
-            store: S::open(setup),
+            store,
             truth: Arc::new(truth),
             history,
             processes: Mutex::default(),
@@ -89,7 +89,7 @@ impl<S: Store> World<S> {
     /// A new life of the process at `place`.
     fn start(&self, place: usize, number: u32) -> Arc<Process> {
         let setup = &self.setup;
-        let link = Arc::new(Link::new(number, setup.seed, setup.trip, !setup.calm));
+        let link = Arc::new(Link::new(number, setup.seed, setup.trip, setup.loss));
         let rows = Rows { truth: Arc::clone(&self.truth), process: number };
         let name = place.to_string();
         let far = Networked { store: self.store.connect(&name), link: Arc::clone(&link) };
@@ -161,15 +161,23 @@ impl<S: Store> World<S> {
 
     fn suffer(&self, trouble: &Trouble) {
         let since = *lock(&self.remembered);
-        let is_known = !matches!(trouble, Trouble::Forget) || since.is_some();
-        if !is_known || !self.store.suffers(trouble) {
+        if matches!(trouble, Trouble::Forget) && since.is_none() {
+            return;
+        }
+        let loses_all = matches!(trouble, Trouble::Flush | Trouble::RestartEmpty);
+        let before = self.history.len();
+        if loses_all {
+            // and after it: in real time this takes a while
+            self.history.record(0, What::Emptied);
+        }
+        if !self.store.suffers(trouble) {
             return;
         }
         let what = match trouble {
             Trouble::Flush | Trouble::RestartEmpty => What::Emptied,
             Trouble::Forget => What::RolledBack { since: since.unwrap_or_default() },
             Trouble::Remember => {
-                *lock(&self.remembered) = Some(self.history.len());
+                *lock(&self.remembered) = Some(before);
                 What::Note("the store remembers what there is".to_owned())
             }
             other => What::Note(format!("the store suffers: {other:?}")),
@@ -270,6 +278,10 @@ impl<S: Store> World<S> {
             Write::Guard(life) => self.announce(&process, key, life).await,
             _ => None,
         };
+        if guard.is_some() && !between.is_zero() {
+            // the rest of the transaction
+            tokio::time::sleep(between).await;
+        }
         process.link.resumed().await;
         if process.link.is_dead() {
             return;
@@ -423,9 +435,13 @@ impl<S: Store> World<S> {
         // the longest lease, and the tasks that look now and then whether somebody still watches
         tokio::time::sleep(self.setup.lease + Duration::from_secs(2)).await;
         self.store.left().into_iter().for_each(left);
+    }
+
+    /// Whether no task is left, in a runtime that nobody else uses.
+    pub(super) fn is_alone(&self) {
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         if tasks > 0 {
-            left(format!("{tasks} tasks"));
+            self.history.record(0, What::Left(format!("{tasks} tasks")));
         }
     }
 }
