@@ -11,6 +11,7 @@ use larder_quick::Quick;
 
 const KEYS: u64 = 10_000;
 const READS: u64 = 2_000_000;
+const MISSES: usize = 50_000;
 const ROUNDS: usize = 9;
 
 /// The keys in an order that is the same each time and jumps about.
@@ -32,6 +33,20 @@ async fn watched(cache: &Watched<u64, u64>) -> Duration {
         assert!(black_box(cache.get(&key).await).is_ok_and(|value| value.is_some()));
     }
     began.elapsed()
+}
+
+/// Loads at once, as often: what is noted of each read that missed.
+async fn misses(cache: &Cache<u64, u64>, watch: Option<&Watched<u64, u64>>) -> larder::Result<Duration> {
+    let load = || async { Ok::<_, std::convert::Infallible>(1) };
+    let began = Instant::now();
+    for key in keys().take(MISSES) {
+        cache.invalidate(&key).await?;
+        match watch {
+            None => _ = cache.fetch_or_load(&key, load).await?,
+            Some(watch) => _ = watch.get_or_load(&key, load).await?,
+        }
+    }
+    Ok(began.elapsed())
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -58,6 +73,13 @@ async fn main() -> larder::Result<()> {
         }
     }
     println!("a hit: {:.0} ns; watched: {:.2} times that", median(nanos), median(ratios));
+
+    let mut more = vec![];
+    for _ in 0..ROUNDS {
+        let (own, seen) = (misses(&cache, None).await?, misses(&cache, Some(&watch)).await?);
+        more.push((seen.as_secs_f64() - own.as_secs_f64()) * 1e9 / MISSES as f64);
+    }
+    println!("a miss costs {:.0} ns more when it is watched", median(more));
 
     let exporter = Exporter::new();
     exporter.add("numbers", &cache);

@@ -66,6 +66,7 @@ mod reading;
 #[cfg(feature = "prometheus")]
 mod scrape;
 mod watched;
+mod watching;
 mod why;
 
 pub use board::{Board, PAGE, Refusal, Target};
@@ -74,5 +75,6 @@ pub use hot::HotKey;
 pub use names::{Kind, METRICS, Metric};
 #[cfg(feature = "prometheus")]
 pub use scrape::Scrape;
-pub use watched::{Watched, Watching};
+pub use watched::Watched;
+pub use watching::Watching;
 pub use why::{Miss, Outcome, Why};

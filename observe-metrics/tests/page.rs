@@ -21,6 +21,10 @@ const CLICKS: &str = r##"<script>
 (async () => {
   const until = test => new Promise(done => { const timer = setInterval(() => { if (test()) { clearInterval(timer); done(); } }, 50); });
   await until(() => document.querySelector("#hot tbody button"));
+  // the other cache, and back
+  document.querySelector("#caches tbody tr:nth-child(2) button").click();
+  document.body.dataset.other = document.querySelector("#hot tbody").textContent;
+  document.querySelector("#caches tbody tr:nth-child(1) button").click();
   document.querySelector("#hot tbody button").click();
   for (const [name, token] of [["wrong", "0123456789abcdef-wrong"], ["right", "RIGHT"]]) {
     $("said").textContent = "";
@@ -75,7 +79,8 @@ fn noted(dom: &str, name: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_draws_what_happens_and_invalidates() {
     let products = products();
-    let board = board(&products);
+    let (board, other) = (board(&products), common::products());
+    board.add("other", &other);
     let clicking = board.router::<()>().layer(map_response(|response: Response| async {
         let (head, body) = response.into_parts();
         let is_page = head.headers.get("content-type").is_some_and(|kind| kind == "text/html; charset=utf-8");
@@ -108,7 +113,10 @@ async fn the_page_draws_what_happens_and_invalidates() {
     assert_eq!(products.stats().invalidations, 0, "to look changes nothing");
 
     let clicked = look("/clicking").await.unwrap().unwrap();
-    assert_eq!(noted(&clicked, "target"), "7");
+    assert_eq!(
+        (noted(&clicked, "other").as_str(), noted(&clicked, "target").as_str()),
+        ("no reads yet", "7")
+    );
     assert!(noted(&clicked, "wrong").contains("token is wrong"), "{}", noted(&clicked, "wrong"));
     assert!(noted(&clicked, "right").contains("is invalidated"), "{}", noted(&clicked, "right"));
     assert_eq!(products.stats().invalidations, 1);
