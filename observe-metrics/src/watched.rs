@@ -6,8 +6,9 @@ use std::future::Future;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
-use larder::{BoxError, Cache, Clock, Fetched, Key, Loaded, Origin, Result, Stats, Tag, Value};
+use larder::{BoxError, Cache, Clock, Fetched, Key, Loaded, Origin, Result, Stats, Tag, Timestamp, Value};
 
 use crate::diary::{Before, Diary, Moment};
 use crate::hot::{HotKey, HotKeys};
@@ -17,8 +18,8 @@ use crate::why::Miss;
 /// A cache whose reads are watched: which keys are read most, and why reads missed. A cheap handle; clones share everything.
 ///
 /// Reads and invalidations go through it; all else is done on [`cache`](Self::cache), and is not seen. What a near hit costs
-/// more is one count on the thread: a sample of them (1 in 64, at random, see [`Watching::sampling`]) is noted in full, with
-/// its weight. Reads that go further are all noted, which costs about a microsecond, little beside what they do.
+/// more is one count on the thread: a sample of them (1 in 64 when they come fast, at random, see [`Watching::sampling`]) is noted
+/// in full, with its weight. Reads that go further are all noted, which costs little beside what they do.
 ///
 /// # Examples
 /// ```
@@ -47,10 +48,24 @@ struct Watch<K> {
     diary: Mutex<Diary<K>>,
 }
 
+/// Hits are noted less often, up to the sampling that was asked for, while they come faster than this on a thread.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How a thread samples.
+#[derive(Clone, Copy)]
+struct Sample {
+    /// How many hits the next one that is noted stands for: those let pass, and itself.
+    weight: u32,
+    /// One in so many is noted now.
+    one_in: u32,
+    /// When one was noted last.
+    noted: Timestamp,
+}
+
 thread_local! {
-    /// How many hits of this thread are let pass before the next one is noted, and how many that one stands for.
+    /// How many hits of this thread are let pass before the next one is noted: all that the hit path looks at.
     static PASS: Cell<u32> = const { Cell::new(0) };
-    static WEIGHT: Cell<u32> = const { Cell::new(1) };
+    static SAMPLE: Cell<Sample> = const { Cell::new(Sample { weight: 1, one_in: 1, noted: Timestamp::from_nanos(0) }) };
 }
 
 impl<K: Key, V: Value> Watched<K, V> {
@@ -399,17 +414,22 @@ impl<K: Key> Watch<K> {
 
     #[cold]
     fn note_hit(&self, key: &K) {
+        let (now, sample) = (self.clock.now(), SAMPLE.get());
+        let one_in = match sample.noted.until(now) < PAUSE {
+            true => sample.one_in.saturating_mul(2).min(self.sampling),
+            false => (sample.one_in / 2).max(1),
+        };
         // at random, or a loop over a multiple of as many keys would always note the same ones
-        let pass = fastrand::u32(0..2 * self.sampling - 1);
+        let pass = fastrand::u32(0..2 * one_in - 1);
         PASS.set(pass);
-        let weight = WEIGHT.replace(pass + 1);
+        SAMPLE.set(Sample { weight: pass + 1, one_in, noted: now });
         let mut hot = match self.hot.try_lock() {
             Ok(hot) => hot,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // a hit does not wait; one sample fewer
             Err(TryLockError::WouldBlock) => return,
         };
-        hot.note(key, f64::from(weight), 0.0, self.clock.now());
+        hot.note(key, f64::from(sample.weight), 0.0, now);
     }
 
     fn read<V>(&self, key: &K, found: &Result<Fetched<V>>, before: &Before) {

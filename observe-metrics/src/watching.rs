@@ -74,7 +74,8 @@ impl<K> Watching<K> {
         }
     }
 
-    /// One hit in so many is noted, at random. Default 64; 1 notes all.
+    /// One hit in so many is noted, at random, while hits come fast; more of them while a thread notes less than a thousand a
+    /// second. Default 64; 1 notes all.
     ///
     /// # Examples
     /// See [`Watching`].
