@@ -58,7 +58,7 @@ impl Teller {
         match message {
             Message::Beat { told, asked } if told == self.heard => watcher.proven(asked),
             Message::Beat { asked, .. } if mutation::on("lost pushes are not noticed") => {
-                watcher.proven(asked)
+                watcher.proven(asked);
             }
             Message::Beat { told, .. } => {
                 self.heard = told;
