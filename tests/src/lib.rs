@@ -12,6 +12,8 @@
 //! | [`ledger`] | a [`larder::TagLedger`] | [`ledger_suite!`] |
 //! | [`strategy`] | the strategies of a [`larder::Cache`] over a backend | [`strategy_suite!`] |
 //! | [`source`] | a [`larder::BatchSource`] | (call the functions) |
+//! | [`sim`] | every promise of a cache over a shared store, while everything goes wrong | (call [`sim::simulate`]) |
+//! | [`check`] | a history that you recorded, of whatever system | (call [`check::check`]) |
 //! | [`servers`] | (starts the servers that tests need) | |
 //!
 //! # Examples

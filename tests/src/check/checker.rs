@@ -181,7 +181,7 @@ impl Checker<'_> {
                 return self.read(*key, &open, answer, end);
             }
             Ask::Invalidate(scopes) => {
-                scopes.iter().for_each(|scope| self.invalidated(*scope, &open, answer, end))
+                scopes.iter().for_each(|scope| self.invalidated(*scope, &open, answer, end));
             }
             Ask::Insert { key, version } => {
                 self.invalidated(Scope::Key(*key), &open, answer, end);

@@ -237,12 +237,27 @@ enum Clock {
 
 impl History {
     /// An empty history, by the machine's clock.
+    ///
+    /// # Examples
+    /// See [`History`].
     #[must_use]
     pub fn new() -> Self {
         Self::by(Clock::Machine(Instant::now()))
     }
 
     /// An empty history, by the clock of the tokio runtime that it is made in.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder_testkit::check::History;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    /// # runtime.block_on(async {
+    /// let history = History::in_tokio_time();
+    /// tokio::time::sleep(Duration::from_secs(9)).await; // in a paused runtime
+    /// assert_eq!(history.now(), Duration::from_secs(9));
+    /// # });
+    /// ```
     #[must_use]
     pub fn in_tokio_time() -> Self {
         Self::by(Clock::Tokio(tokio::time::Instant::now()))
@@ -257,6 +272,9 @@ impl History {
     }
 
     /// How long ago the history began.
+    ///
+    /// # Examples
+    /// See [`in_tokio_time`](Self::in_tokio_time).
     #[must_use]
     pub fn now(&self) -> Duration {
         match &self.0.clock {
@@ -266,6 +284,9 @@ impl History {
     }
 
     /// Adds what has just happened.
+    ///
+    /// # Examples
+    /// See [`History`].
     pub fn record(&self, process: u32, what: What) {
         let mut events = self.locked();
         // under the lock: times grow in the order of the events
@@ -273,13 +294,26 @@ impl History {
         events.push(Event { at, process, what });
     }
 
-    /// A number for an operation or a load.
+    /// A number for an operation or a load, which no other has.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_testkit::check::{History, What};
+    /// let history = History::new();
+    /// let load = history.number();
+    /// history.record(1, What::LoadBegan { load, key: 7 });
+    /// history.record(1, What::LoadEnded { load });
+    /// assert_eq!(history.len(), 2);
+    /// ```
     #[must_use]
     pub fn number(&self) -> u64 {
         self.0.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Records that an operation begins; answers its number.
+    ///
+    /// # Examples
+    /// See [`History`].
     pub fn ask(&self, process: u32, ask: Ask) -> u64 {
         let operation = self.number();
         self.record(process, What::Asked { operation, ask });
@@ -287,29 +321,52 @@ impl History {
     }
 
     /// Records how an operation ended.
+    ///
+    /// # Examples
+    /// See [`History`].
     pub fn answer(&self, process: u32, operation: u64, answer: Answer) {
         self.record(process, What::Answered { operation, answer });
     }
 
     /// How many events there are.
+    ///
+    /// # Examples
+    /// See [`number`](Self::number).
     #[must_use]
     pub fn len(&self) -> usize {
         self.locked().len()
     }
 
     /// Whether nothing has happened.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(larder_testkit::check::History::new().is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// What has happened so far.
+    ///
+    /// # Examples
+    /// See [`History`].
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.locked().clone()
     }
 
-    /// Takes what has happened so far.
+    /// Takes what has happened so far: for long histories, which need not be copied.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_testkit::check::{History, What};
+    /// let history = History::new();
+    /// history.record(1, What::Crashed);
+    /// assert_eq!(history.take().len(), 1);
+    /// assert!(history.is_empty());
+    /// ```
     #[must_use]
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut *self.locked())

@@ -122,6 +122,9 @@ pub enum Fate {
 
 impl Plan {
     /// The history of a seed, of so many steps.
+    ///
+    /// # Examples
+    /// See [`Plan`].
     #[must_use]
     pub fn of(seed: u64, most_processes: usize, steps: usize) -> Self {
         let setup = Setup::of(seed, most_processes);
@@ -131,9 +134,16 @@ impl Plan {
         // things that happen together are what breaks caches: bursts, on one key mostly
         while plan.steps.len() < steps {
             let key = random.u64(..plan.setup.keys);
-            if random.u8(..6) == 0 {
-                at = plan.probe(random, key, at);
-                continue;
+            match random.u8(..16) {
+                0..3 => {
+                    at = plan.probe(random, key, at);
+                    continue;
+                }
+                3..5 if !plan.setup.calm => {
+                    at = plan.doubt(random, key, at);
+                    continue;
+                }
+                _ => {}
             }
             let together = random.usize(2..=14).min(steps - plan.steps.len());
             let spread = plan.setup.load + 2 * plan.setup.trip + MILLIS;
@@ -151,6 +161,33 @@ impl Plan {
         plan.steps.sort_by_key(|step| step.at);
         plan.steps.truncate(steps);
         plan
+    }
+
+    /// One process writes twice and reads meanwhile, over a network that loses something for a moment; answers when that is over.
+    fn doubt(&mut self, random: &mut Rng, key: u64, at: Duration) -> Duration {
+        let setup = self.setup.clone();
+        let process = random.usize(..setup.processes);
+        let spread = setup.load + 2 * setup.trip + 2 * MILLIS;
+        let time = spread.mul_f64(random.f64() * 0.4);
+        self.steps
+            .push(Step { at: at + spread.mul_f64(random.f64()), action: Action::Lose { process, time } });
+        for number in 0..8 {
+            let at = at + spread.mul_f64(random.f64());
+            let how = Write::Invalidate;
+            let action = match number {
+                0..2 => Action::Write {
+                    process,
+                    key,
+                    absent: false,
+                    how,
+                    between: Duration::ZERO,
+                    fate: Fate::Well,
+                },
+                _ => Action::Read { process, key, how: Read::Fetch, fate: Fate::Well },
+            };
+            self.steps.push(Step { at, action });
+        }
+        at + spread
     }
 
     /// Everybody reads a key, something may go wrong, one writes, and when everybody must know of it everybody reads again;

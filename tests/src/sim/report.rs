@@ -29,12 +29,18 @@ pub struct Options {
 impl Options {
     /// Histories from this seed on: each has the next number. Without [`time`](Self::time) or [`histories`](Self::histories)
     /// they go on until a promise is broken.
+    ///
+    /// # Examples
+    /// See [`Options`].
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, time: None, histories: None, processes: 3, steps: 240, threads: None }
     }
 
     /// For this long. Default no limit.
+    ///
+    /// # Examples
+    /// See [`Options`].
     #[must_use]
     pub fn time(mut self, time: Duration) -> Self {
         self.time = Some(time);
@@ -42,6 +48,9 @@ impl Options {
     }
 
     /// So many. Default no limit.
+    ///
+    /// # Examples
+    /// See the [module](super).
     #[must_use]
     pub fn histories(mut self, histories: u64) -> Self {
         self.histories = Some(histories);
@@ -49,6 +58,9 @@ impl Options {
     }
 
     /// At most so many processes. Default 3; 1 for a store that processes do not share.
+    ///
+    /// # Examples
+    /// See the [module](super).
     #[must_use]
     pub fn processes(mut self, processes: usize) -> Self {
         self.processes = processes.max(1);
@@ -56,6 +68,12 @@ impl Options {
     }
 
     /// How many steps a history has. Default 240.
+    ///
+    /// # Examples
+    /// ```
+    /// let short = larder_testkit::sim::Options::new(1).steps(60).on_threads(1);
+    /// # let _ = short;
+    /// ```
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Self {
         self.steps = steps;
@@ -63,6 +81,9 @@ impl Options {
     }
 
     /// On how many threads. Default as many as there are cores.
+    ///
+    /// # Examples
+    /// See [`steps`](Self::steps).
     #[must_use]
     pub fn on_threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads.max(1));
@@ -125,6 +146,11 @@ impl Report {
     }
 
     /// How many histories a core ran in a second.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder_testkit::sim::Report::default().rate(), 0.0);
+    /// ```
     #[must_use]
     pub fn rate(&self) -> f64 {
         let cores = self.threads.max(1) as f64;

@@ -102,7 +102,8 @@ pub fn simulate<S: Store>(options: &Options) -> Report {
 
 fn work<S: Store>(options: &Options, began: Instant, next: &AtomicU64, stop: &AtomicBool) -> Report {
     let mut report = Report::default();
-    while !stop.load(Ordering::Relaxed) && !options.time.is_some_and(|time| began.elapsed() >= time) {
+    let is_over = || options.time.is_some_and(|time| began.elapsed() >= time);
+    while !stop.load(Ordering::Relaxed) && !is_over() {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if options.histories.is_some_and(|histories| number >= histories) {
             break;

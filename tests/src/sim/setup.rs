@@ -20,6 +20,9 @@ pub(super) struct NearTier {
 }
 
 /// How the source is asked.
+///
+/// # Examples
+/// See [`Setup`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sourcing {
     /// One key at a time.
@@ -80,10 +83,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// How many keys the longest life of an entry is at most.
+    /// The longest that a process stands still.
     pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 
     /// The configuration of a seed, for at most so many processes.
+    ///
+    /// # Examples
+    /// See [`Setup`].
     #[must_use]
     pub fn of(seed: u64, most_processes: usize) -> Self {
         let random = &mut Rng::with_seed(seed ^ 0x5e70_5e70);
@@ -145,12 +151,23 @@ impl Setup {
     }
 
     /// The seed.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder_testkit::sim::Setup::of(7, 3).seed(), 7);
+    /// ```
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
     /// How many values and fences the store keeps at most; the least recently used go first.
+    ///
+    /// # Examples
+    /// ```
+    /// let bounded = (0..100).filter(|seed| larder_testkit::sim::Setup::of(*seed, 3).capacity().is_some()).count();
+    /// assert!((5..40).contains(&bounded));
+    /// ```
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         self.capacity
@@ -166,6 +183,9 @@ impl Setup {
     }
 
     /// What every history of this configuration is judged by.
+    ///
+    /// # Examples
+    /// See [`replay`](super::replay), which does so.
     #[must_use]
     pub fn rules(&self) -> Rules {
         let (key_tags, value_tags) = (self.key_tags, self.value_tags);
@@ -174,7 +194,9 @@ impl Setup {
             (false, false) => Duration::from_secs(3),
             (false, true) => Duration::from_secs(15),
         };
-        let loads = match (self.refreshes(), self.locked && self.calm) {
+        // a lease that messages outlive cannot be renewed in time
+        let keeps_locks = self.lease * 2 / 3 > 5 * self.trip;
+        let loads = match (self.refreshes(), self.locked && self.calm && keeps_locks) {
             // who needs the value does not wait for a refresh that takes long
             (true, _) => Loads::Any,
             (false, true) => Loads::OnePerCluster { calm_for },
@@ -202,6 +224,9 @@ impl Setup {
 impl Setup {
     /// What a history in real time is judged by: as [`rules`](Self::rules), without what a machine that is slow for a moment
     /// breaks (how long things take, and who loads meanwhile).
+    ///
+    /// # Examples
+    /// See [`trace_in_real_time`](super::trace_in_real_time).
     #[must_use]
     pub fn rules_in_real_time(&self) -> Rules {
         let rules = self.rules();

@@ -8,6 +8,9 @@ use larder::{IntoBackend, LockProvider};
 use super::setup::Setup;
 
 /// What is cached: the key that it was written under, and its version.
+///
+/// # Examples
+/// See [`Store`].
 pub type Versioned = (u64, u64);
 
 /// A shared store that processes connect to, and what may become of it.
