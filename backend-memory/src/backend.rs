@@ -211,7 +211,12 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 return Announced { begun: Begun::Guarded, unreadable };
             }
             let stamp = step.state.stamp(&self.namespace);
-            let begun = match step.state.grant(&self.name(key), announce, step.now) {
+            let nonce = match step.state.nonce() {
+                _ if mutation::on("all loads have one nonce") => 7,
+                _ if mutation::on("a process has one nonce") => self.memory.number(),
+                fresh => fresh,
+            };
+            let begun = match step.state.grant(&self.name(key), announce, nonce, step.now) {
                 Grant::Created(nonce) => Begun::Granted(Fence::created(nonce).stamped(stamp)),
                 Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce).stamped(stamp)),
                 Grant::Busy(lease) => Begun::Busy(lease),

@@ -129,6 +129,11 @@ impl Memory {
         self.server.state().mend(&self.process);
     }
 
+    /// A number for the process: the same for each of its requests.
+    pub(crate) fn number(&self) -> u128 {
+        self.process.bytes().fold(1, |number, byte| number << 8 | u128::from(byte))
+    }
+
     pub(crate) fn subscribe(&self) -> (u64, mpsc::UnboundedReceiver<Message>) {
         self.server.state().subscribe(&self.process)
     }

@@ -28,7 +28,7 @@ impl State {
         self.data.fences.get(name).copied().filter(|standing| standing.until > now)
     }
 
-    pub(crate) fn grant(&mut self, name: &Name, announce: Announce, now: Millis) -> Grant {
+    pub(crate) fn grant(&mut self, name: &Name, announce: Announce, nonce: u128, now: Millis) -> Grant {
         let until = now.saturating_add(millis_up(announce.lease()));
         let touched = self.tick();
         if let Some(standing) = self.standing(name, now) {
@@ -39,8 +39,6 @@ impl State {
             self.data.fences.insert(name.clone(), Standing { until, touched, ..standing });
             return Grant::Joined(standing.nonce);
         }
-        let fresh = u128::from(self.fresh()) << 64 | u128::from(self.drawn);
-        let nonce = if mutation::on("all loads have one nonce") { 7 } else { fresh };
         if mutation::on("a tombstone stands for the nonce") {
             return Grant::Created(nonce);
         }

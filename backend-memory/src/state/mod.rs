@@ -91,6 +91,11 @@ impl State {
         mixed ^ (mixed >> 31)
     }
 
+    /// What a new fence is known by.
+    pub(crate) fn nonce(&mut self) -> u128 {
+        u128::from(self.fresh()) << 64 | u128::from(self.drawn)
+    }
+
     fn tick(&mut self) -> u64 {
         self.ticks += 1;
         self.ticks

@@ -40,6 +40,8 @@ pub(super) struct World<S> {
     truth: Arc<Truth>,
     history: History,
     processes: Mutex<Vec<Arc<Process>>>,
+    /// Those that have died: their loads end after their budgets.
+    dead: Mutex<Vec<Arc<Process>>>,
     /// How many events there were when the store remembered.
     remembered: Mutex<Option<usize>>,
 }
@@ -57,6 +59,7 @@ impl<S: Store> World<S> {
             truth: Arc::new(truth),
             history,
             processes: Mutex::default(),
+            dead: Mutex::default(),
             remembered: Mutex::default(),
         };
         let started = (0..setup.processes).map(|place| world.start(place, place as u32)).collect();
@@ -200,6 +203,7 @@ impl<S: Store> World<S> {
         let mut processes = lock(&self.processes);
         let place = place % processes.len();
         processes[place] = heir;
+        lock(&self.dead).push(Arc::clone(process));
     }
 
     async fn read(&self, process: &Process, key: u64, how: Read, fate: Fate) {
@@ -400,7 +404,8 @@ impl<S: Store> World<S> {
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(400)).await;
             let is_idle = |cache: &Cache<u64, Versioned>| cache.unacknowledged() + cache.in_flight() == 0;
-            if self.living().iter().all(|process| is_idle(&process.cache)) {
+            let have_ended = lock(&self.dead).iter().all(|process| process.cache.in_flight() == 0);
+            if have_ended && self.living().iter().all(|process| is_idle(&process.cache)) {
                 return;
             }
         }
@@ -422,6 +427,7 @@ impl<S: Store> World<S> {
     async fn end(&self) {
         let left = |what: String| self.history.record(0, What::Left(what));
         let living = std::mem::take(&mut *lock(&self.processes));
+        lock(&self.dead).clear();
         for process in living {
             let shut = tokio::time::timeout(PATIENCE, process.cache.shutdown()).await;
             if !matches!(shut, Ok(Ok(()))) {
