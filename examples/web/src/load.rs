@@ -65,8 +65,10 @@ pub struct Load {
     pub readers: u64,
     /// How many tasks write; one write in ten is of a whole category.
     pub writers: u64,
-    /// For how long.
+    /// For how long; on a machine that is busy up to ten times as long, until there were `least_reads`.
     pub time: Duration,
+    /// How many reads there are to be.
+    pub least_reads: u64,
     /// How many reads at most, by all readers together.
     pub most_reads: u64,
 }
@@ -95,7 +97,7 @@ pub async fn run(address: SocketAddr, load: Load) -> Result<Report, BoxError> {
         load,
         floors: (0..=load.products).map(|_| AtomicI64::new(1)).collect(),
         report: Report::default(),
-        end: Instant::now() + load.time,
+        began: Instant::now(),
     });
     let mut tasks = tokio::task::JoinSet::new();
     for reader in 0..load.readers {
@@ -119,12 +121,15 @@ struct Shared {
     /// By product: what no read that begins now may be older than.
     floors: Vec<AtomicI64>,
     report: Report,
-    end: Instant,
+    began: Instant,
 }
 
 impl Shared {
     fn goes_on(&self) -> bool {
-        Instant::now() < self.end && self.report.reads.load(Ordering::Relaxed) < self.load.most_reads
+        let (passed, reads) = (self.began.elapsed(), self.report.reads.load(Ordering::Relaxed));
+        let is_early = passed < self.load.time;
+        let is_little = reads < self.load.least_reads && passed / 10 < self.load.time;
+        reads < self.load.most_reads && (is_early || is_little)
     }
 
     /// Some products far more often than others.

@@ -77,6 +77,7 @@ async fn main() -> Result<(), BoxError> {
             writers: 1,
             products: arguments.products.into(),
             time: seconds,
+            least_reads: 0,
             most_reads: u64::MAX,
         };
         tokio::select! {
@@ -93,7 +94,14 @@ async fn main() -> Result<(), BoxError> {
 
 /// A load, and a look at all that is served.
 async fn self_test(address: SocketAddr, products: i64) -> Result<(), BoxError> {
-    let load = Load { products, readers: 16, writers: 4, time: Duration::from_secs(2), most_reads: 200_000 };
+    let load = Load {
+        products,
+        readers: 16,
+        writers: 4,
+        time: Duration::from_secs(2),
+        least_reads: 200,
+        most_reads: 200_000,
+    };
     let report = run(address, load).await?;
     let [reads, hits, writes, stale] =
         [&report.reads, &report.hits, &report.writes, &report.stale].map(|of| of.load(Ordering::Relaxed));
