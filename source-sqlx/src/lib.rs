@@ -53,6 +53,11 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    allow(dead_code, unreachable_code, unused_imports, unused_macros, unused_variables)
+)]
+
 mod batch;
 mod bind;
 mod changes;

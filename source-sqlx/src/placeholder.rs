@@ -127,19 +127,11 @@ impl Placeholders {
         if in_a_name {
             return;
         }
-        let number = after[..digits].parse::<usize>().ok();
-        match (self.style, mark, number) {
-            #[cfg(feature = "postgres")]
-            (Style::Dollar, "?", _) => {}
-            #[cfg(feature = "mysql")]
-            (Style::Question, "?", _) => self.bare += 1,
-            #[cfg(feature = "mysql")]
-            (Style::Question, ..) => {}
-            (_, _, Some(number)) => self.highest = self.highest.max(number),
-            #[cfg(feature = "sqlite")]
-            (Style::Both, "?", None) => self.bare += 1,
-            // `$name`: sqlx refuses it
-            (_, _, None) => {}
+        match after[..digits].parse::<usize>() {
+            Ok(number) if self.style.numbered.contains(mark) => self.highest = self.highest.max(number),
+            _ if self.style.question && mark == "?" => self.bare += 1,
+            // an operator, or `$name`, which sqlx refuses
+            _ => {}
         }
     }
 
@@ -154,7 +146,7 @@ impl Placeholders {
             return Err(SourceError::MixedPlaceholders);
         }
         if self.count() != binds {
-            let write = self.style.example();
+            let write = self.style.example;
             return Err(SourceError::Placeholders { placeholders: self.count(), binds, write });
         }
         Ok(())

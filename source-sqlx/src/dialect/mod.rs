@@ -61,16 +61,13 @@ pub struct Lexis {
 
 /// How placeholders are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Style {
-    /// `?`, `?1`, and `$1` for the same.
-    #[cfg(feature = "sqlite")]
-    Both,
-    /// `$1`: `?` is an operator.
-    #[cfg(feature = "postgres")]
-    Dollar,
-    /// `?`.
-    #[cfg(feature = "mysql")]
-    Question,
+pub(crate) struct Style {
+    /// `?` is one.
+    pub(crate) question: bool,
+    /// What a number may follow: `?1`, `$1`.
+    pub(crate) numbered: &'static str,
+    /// What to write for the parts of a key, for messages.
+    pub(crate) example: &'static str,
 }
 
 /// In which strings `\` escapes.
@@ -85,20 +82,6 @@ pub(crate) enum Backslash {
     /// In all.
     #[cfg(feature = "mysql")]
     Escapes,
-}
-
-impl Style {
-    /// What to write for the parts of a key, for messages.
-    pub(crate) fn example(self) -> &'static str {
-        match self {
-            #[cfg(feature = "sqlite")]
-            Self::Both => "`?`",
-            #[cfg(feature = "postgres")]
-            Self::Dollar => "`$1`, `$2`, ..",
-            #[cfg(feature = "mysql")]
-            Self::Question => "`?`",
-        }
-    }
 }
 
 /// `?, ?` or `VALUES (?, ?), (?, ?)`.

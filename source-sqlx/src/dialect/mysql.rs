@@ -15,7 +15,7 @@ impl Dialect for sqlx::MySql {
     const MOST_BINDS: usize = 65_535;
     const ARRAYS: bool = false;
     const LEXIS: Lexis = Lexis {
-        placeholders: Style::Question,
+        placeholders: Style { question: true, numbered: "", example: "`?`" },
         backticks: true,
         brackets: false,
         hash_comments: true,
@@ -372,6 +372,7 @@ mod tests {
         numbers.note(7, 11.0);
         numbers.note(3, 11.0);
         numbers.note(9, 11.0);
+        numbers.tidy(11.0, Duration::from_secs(600));
         assert_eq!(
             numbers.condition(),
             "id > 9 OR id BETWEEN 4 AND 4 OR id BETWEEN 6 AND 6 OR id BETWEEN 8 AND 8"

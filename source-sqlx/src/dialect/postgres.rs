@@ -16,7 +16,7 @@ impl Dialect for sqlx::Postgres {
     const MOST_BINDS: usize = 65_535;
     const ARRAYS: bool = true;
     const LEXIS: Lexis = Lexis {
-        placeholders: Style::Dollar,
+        placeholders: Style { question: false, numbered: "$", example: "`$1`, `$2`, .." },
         backticks: false,
         brackets: false,
         hash_comments: false,

@@ -12,7 +12,7 @@ impl Dialect for sqlx::Sqlite {
     const MOST_BINDS: usize = 999;
     const ARRAYS: bool = false;
     const LEXIS: Lexis = Lexis {
-        placeholders: Style::Both,
+        placeholders: Style { question: true, numbered: "?$", example: "`?`" },
         backticks: true,
         brackets: true,
         hash_comments: false,
