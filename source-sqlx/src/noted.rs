@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use larder::{Cache, Key, Result, Tag, Value, WriteGuard};
 
 /// Keys, tags and whole caches whose invalidation is due.
@@ -68,18 +69,13 @@ impl Noted {
         self.caches.iter_mut().for_each(|notes| notes.leave_guard());
     }
 
-    /// Invalidates everything that is noted. What was acknowledged is forgotten, what was not stays noted; one cache that
-    /// fails does not keep the others waiting. Answers the first error.
+    /// Invalidates everything that is noted. What was acknowledged is forgotten, what was not stays noted. All caches
+    /// at once. Answers the first error.
     pub(crate) async fn settle(&mut self) -> Result<()> {
-        let (mut left, mut first) = (vec![], Ok(()));
-        for mut notes in std::mem::take(&mut self.caches) {
-            if let Err(error) = notes.settle().await {
-                left.push(notes);
-                first = first.and(Err(error));
-            }
-        }
-        self.caches = left;
-        first
+        let settled = join_all(self.caches.iter_mut().map(|notes| notes.settle())).await;
+        let mut failed = settled.iter().map(Result::is_err);
+        self.caches.retain(|_| failed.next().unwrap_or_default());
+        settled.into_iter().collect()
     }
 }
 

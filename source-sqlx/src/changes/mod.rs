@@ -64,7 +64,9 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 ///
 /// # What it needs
 /// PostgreSQL 14, MySQL 8.0.29, MariaDB 10.6 or SQLite 3.42. Connections of its own: two (PostgreSQL), one (MySQL); SQLite's
-/// pool is shared. MySQL with a binary log needs `log_bin_trust_function_creators` or `SUPER` for triggers. NOTIFY makes
+/// pool is shared. Who installs may create tables and triggers; who follows may SELECT and DELETE in the outbox, and SELECT,
+/// INSERT and UPDATE in `<outbox>_positions`; who writes the watched tables needs nothing. Through a pooler that gives no
+/// sessions (pgbouncer's transaction mode) LISTEN hears nothing, and looking remains. MySQL with a binary log needs `log_bin_trust_function_creators` or `SUPER` for triggers. NOTIFY makes
 /// PostgreSQL commit those who write watched tables one after the other; where thousands commit in a second, drop the
 /// statement trigger (its name ends with `_s`) and rely on looking.
 ///

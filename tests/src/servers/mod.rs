@@ -4,14 +4,18 @@
 //! the test skips; with `CI=true` that is a failure.
 
 mod folder;
+#[cfg(unix)]
 mod mariadb;
+#[cfg(unix)]
 mod postgres;
 mod process;
 mod redis;
 mod resp;
 
 pub use folder::Folder;
+#[cfg(unix)]
 pub use mariadb::MariadbServer;
+#[cfg(unix)]
 pub use postgres::PostgresServer;
 pub use process::{Binary, Process, free_port};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer, Shared};

@@ -108,11 +108,13 @@ impl Process {
     }
 
     /// Its number.
+    #[cfg(unix)]
     pub(super) fn id(&self) -> u32 {
         self.child().id()
     }
 
     /// Asks it to end by a signal, and waits; kills it when it does not.
+    #[cfg(unix)]
     pub(super) fn end(&self, signal: &str) {
         if self.is_running() {
             self.signal(signal);
