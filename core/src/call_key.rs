@@ -7,7 +7,7 @@ use crate::key::{CacheKey, KeyWriter};
 /// The key of a call: a name, and the parts that tell one call from another. It is what `#[cached]` functions are cached by, so
 /// that several of them can share one cache.
 ///
-/// It is written like a call, `product(7,=en)`, in the form of [`CacheKey`]: names and parts never run into each other.
+/// It is written like a call, `product(7,=en)`, in the form of [`CacheKey`](trait@CacheKey): names and parts never run into each other.
 ///
 /// # Examples
 /// The key of a function with `prefix = "product"`, from somewhere else:

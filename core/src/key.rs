@@ -57,7 +57,7 @@ pub trait CacheKey {
     fn encode(&self, key: &mut KeyWriter);
 }
 
-/// Collects the parts of a key; see [`CacheKey`] for the form.
+/// Collects the parts of a key; see [`CacheKey`](trait@CacheKey) for the form.
 ///
 /// # Examples
 /// ```

@@ -6,6 +6,11 @@
 //! | [`MessagePack`] | `messagepack` | by many languages | yes | self-describing, compact |
 //! | [`Postcard`] | `postcard` | by Rust | no | smallest and fastest; raise the schema version when the type changes |
 //! | [`Bincode`] | `bincode` | by Rust | no | its maintainers stopped; prefer postcard |
+// a codec whose feature is off is no item to link to
+#![cfg_attr(
+    not(all(feature = "json", feature = "postcard", feature = "messagepack", feature = "bincode")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
 #[cfg(feature = "bincode")]
 mod bincode;
