@@ -107,7 +107,7 @@ async fn main() -> Result<(), ShopError> {
 
     match shop.in_category(10, &Sort::Newest, None).await {
         Err(ShopError::NoSuchCategory(category)) => {
-            println!("no category {category}: the function's own error")
+            println!("no category {category}: the function's own error");
         }
         other => println!("{other:?}"),
     }

@@ -1,7 +1,9 @@
 //! `#[cached]`.
 
 mod arguments;
+mod attributes;
 mod check;
+mod companions;
 mod expand;
 mod settings;
 mod template;
