@@ -4,6 +4,7 @@
 mod common;
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -376,4 +377,56 @@ async fn a_function_that_asks_for_itself_is_told_so() {
     }
     let error = forever(7).await.unwrap_err();
     assert!(error.to_string().contains("re-entrant load"), "{error}");
+}
+
+/// What ordinary decorators lose: a run that read before a write is kept after the invalidation.
+#[tokio::test]
+async fn an_invalidation_reaches_a_run_under_way() {
+    static ROW: AtomicU64 = AtomicU64::new(1);
+    static READ: Notify = Notify::const_new();
+    static GATE: Semaphore = Semaphore::const_new(0);
+    static CACHE: LazyLock<Cache<CallKey, u64>> = LazyLock::new(calls);
+
+    #[cached(cache = CACHE)]
+    async fn row(id: u64) -> u64 {
+        let value = ROW.load(Ordering::SeqCst) + id;
+        READ.notify_one();
+        GATE.acquire().await.unwrap().forget();
+        value
+    }
+
+    let slow = tokio::spawn(row(0));
+    READ.notified().await;
+    ROW.store(2, Ordering::SeqCst); // the write is committed
+    row_invalidate(0).await.unwrap();
+    GATE.add_permits(10);
+    assert_eq!(row(0).await, 2, "this call began after the invalidation");
+    assert_eq!(slow.await.unwrap(), 1, "this one overlapped it");
+    assert_eq!(row(0).await, 2);
+}
+
+#[tokio::test]
+async fn a_refresh_does_not_take_the_result_of_a_run_from_before_it() {
+    static ROW: AtomicU64 = AtomicU64::new(1);
+    static READ: Notify = Notify::const_new();
+    static GATE: Semaphore = Semaphore::const_new(0);
+    static CACHE: LazyLock<Cache<CallKey, u64>> = LazyLock::new(calls);
+
+    #[cached(cache = CACHE)]
+    async fn row(id: u64) -> u64 {
+        let value = ROW.load(Ordering::SeqCst) + id;
+        READ.notify_one();
+        GATE.acquire().await.unwrap().forget();
+        value
+    }
+
+    let slow = tokio::spawn(row(0));
+    READ.notified().await;
+    ROW.store(2, Ordering::SeqCst);
+    let refreshed = tokio::spawn(row_refresh(0));
+    tokio::task::yield_now().await;
+    GATE.add_permits(10);
+    assert_eq!(refreshed.await.unwrap(), 2);
+    assert_eq!(slow.await.unwrap(), 1);
+    assert_eq!(row(0).await, 2);
 }
