@@ -1,0 +1,369 @@
+//! Encryption, as a store around a store of bytes: only there are namespace and key known.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use larder::{
+    Announce, Begun, CacheBackend, CodecId, Encoded, Entry, Error, ErrorKind, Event, Fence, Filled, Guard,
+    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Tag, Timestamp, Watcher,
+};
+
+use crate::keys::KeyRing;
+use crate::sealed::{Content, Place, open, refused, seal};
+
+/// What marks encrypted values in a store.
+const ENCRYPTED: CodecId = CodecId::new(6);
+
+/// A store of bytes whose values are encrypted and authenticated with XChaCha20-Poly1305: `Encrypted::new(redis, keys)`.
+///
+/// | who | can | cannot |
+/// |---|---|---|
+/// | reads the store | see keys, tags, validators, times, sizes, and whether two values were written by one key | see values, nor whether one is "absent" |
+/// | writes to it | remove, make misses, **bring back an older value of the same key** (a replay) | alter a value, move it to another key, namespace, schema version or environment, change its tags or validator, forge "absent" |
+///
+/// Whatever does not open (altered, moved, truncated, written by a key that is not in the ring) is a counted miss, and is
+/// overwritten by the next load; it never fails a read.
+///
+/// A replay is no different from the original, so only its age can give it away, and the header that tells the age is not
+/// encrypted. With [`clock_tolerance`](Self::clock_tolerance) a value is refused once the life that it was encrypted with
+/// is over. Where replays within that life matter too, keep others from writing to the store.
+///
+/// Compress before you encrypt: `Encrypted::new(redis, keys).encoded(Compressed::zstd(Json))`. The size of what was compressed
+/// tells something of its content; do not mix secrets with what an attacker may choose in one value.
+///
+/// Costs 63 bytes a value, and one request to the system for random numbers a write.
+///
+/// # Examples
+/// ```
+/// use larder::codec::Json;
+/// use larder_codecs::{Encrypted, KeyRing, SecretKey};
+/// # fn with<S: larder::IntoBackend<larder::StoreKey, larder::Payload>>(redis: S) {
+/// let store = Encrypted::new(redis, KeyRing::new(1, SecretKey::random())).encoded(Json);
+/// # let _ = store; }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Encrypted<S> {
+    store: S,
+    keys: KeyRing,
+    tolerance: Option<Duration>,
+    wall: fn() -> SystemTime,
+}
+
+impl<S> Encrypted<S> {
+    /// `store` with its values encrypted.
+    ///
+    /// # Examples
+    /// See [`Encrypted`].
+    pub fn new(store: S, keys: KeyRing) -> Self {
+        Self { store, keys, tolerance: None, wall: SystemTime::now }
+    }
+
+    /// Refuses a value whose life, as it was encrypted, ended longer ago than `tolerance`, or that was encrypted later than
+    /// `tolerance` from now: whoever writes to the store can then not make a value live longer. Give more than the wall clocks of
+    /// your machines differ; with less, values are loaded that need not be. Off by default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder_codecs::{Encrypted, KeyRing, SecretKey};
+    /// # fn with<S>(redis: S, keys: KeyRing) {
+    /// let store = Encrypted::new(redis, keys).clock_tolerance(std::time::Duration::from_secs(60));
+    /// # let _ = store; }
+    /// ```
+    #[must_use]
+    pub fn clock_tolerance(mut self, tolerance: Duration) -> Self {
+        self.tolerance = Some(tolerance);
+        self
+    }
+
+    /// The store with values encoded by `codec`.
+    ///
+    /// # Examples
+    /// See [`Encrypted`].
+    pub fn encoded<C>(self, codec: C) -> Encoded<Self, C> {
+        Encoded::new(self, codec)
+    }
+}
+
+impl<S: IntoBackend<StoreKey, Payload>> IntoBackend<StoreKey, Payload> for Encrypted<S> {
+    type Backend = EncryptedBackend<S::Backend>;
+
+    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+        let Self { store, keys, tolerance, wall } = self;
+        keys.check()?;
+        let store = store.into_backend(scope)?;
+        // the whole name, prefix and schema version included
+        let namespace = scope.namespace();
+        Ok(EncryptedBackend { store, keys, tolerance, wall, namespace, scope: scope.clone() })
+    }
+}
+
+/// An opened [`Encrypted`].
+#[derive(Debug)]
+pub struct EncryptedBackend<B> {
+    store: B,
+    keys: KeyRing,
+    tolerance: Option<Duration>,
+    wall: fn() -> SystemTime,
+    namespace: String,
+    scope: Scope,
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same entry with another payload.
+fn with_payload(entry: &Entry<Payload>, payload: Option<Payload>) -> Entry<Payload> {
+    Entry::new(payload.map(Arc::new), entry.created(), Duration::ZERO)
+        .with_times(entry.created(), entry.fresh_until(), entry.expires())
+        .with_load_cost(entry.load_cost())
+        .with_tags(entry.tags().iter().cloned())
+        .with_validator(entry.validator().map(Into::into))
+        .stamped(entry.stamp())
+}
+
+impl<B> EncryptedBackend<B> {
+    fn place<'a>(&'a self, key: &'a StoreKey, entry: &'a Entry<Payload>) -> Place<'a> {
+        Place {
+            namespace: &self.namespace,
+            key: key.full(),
+            tags: entry.tags(),
+            validator: entry.validator(),
+        }
+    }
+
+    fn wall_ms(&self) -> u64 {
+        (self.wall)().duration_since(UNIX_EPOCH).map_or(0, millis)
+    }
+
+    fn seal(&self, key: &StoreKey, entry: &Entry<Payload>, now: Timestamp) -> Result<Entry<Payload>> {
+        let life_ms = match entry.expires() {
+            Timestamp::NEVER => u64::MAX,
+            _ => millis(entry.remaining(now)),
+        };
+        let payload = entry.value().map(|payload| Payload::clone(payload));
+        let content = Content { payload, sealed_ms: self.wall_ms(), life_ms };
+        let sealed = seal(&self.keys, self.place(key, entry), &content)?;
+        Ok(with_payload(entry, Some(Payload::new(ENCRYPTED, sealed))))
+    }
+
+    fn opened(&self, key: &StoreKey, entry: &Entry<Payload>) -> Result<Entry<Payload>> {
+        let payload = entry.value().ok_or_else(|| refused("\"absent\", not encrypted"))?;
+        if payload.codec() != ENCRYPTED {
+            return Err(refused("not encrypted"));
+        }
+        let content = open(&self.keys, self.place(key, entry), payload.bytes())?;
+        if let Some(tolerance) = self.tolerance.map(millis) {
+            let Content { sealed_ms, life_ms, .. } = content;
+            let now = self.wall_ms();
+            if now > sealed_ms.saturating_add(life_ms).saturating_add(tolerance) {
+                return Err(refused("older than it was to live: replayed, or the machines' clocks differ"));
+            }
+            if sealed_ms > now.saturating_add(tolerance) {
+                return Err(refused("encrypted in the future: the machines' clocks differ"));
+            }
+        }
+        Ok(with_payload(entry, content.payload))
+    }
+
+    /// `None` when it does not open: a miss, counted, that the next load overwrites.
+    fn open(&self, key: &StoreKey, entry: &Entry<Payload>) -> Option<Entry<Payload>> {
+        self.opened(key, entry).inspect_err(|error| self.scope.record(&Event::undecodable(error))).ok()
+    }
+}
+
+impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for EncryptedBackend<B> {
+    fn look<T>(
+        &self,
+        key: &StoreKey,
+        now: Timestamp,
+        look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
+    ) -> Option<T> {
+        self.store.look(key, now, |entry| look(&mut self.open(key, entry)?))
+    }
+
+    fn shared_name(&self, key: &StoreKey) -> Option<String> {
+        self.store.shared_name(key)
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.store.is_bounded()
+    }
+
+    fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
+        self.store.watch(watcher)
+    }
+
+    async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
+        Ok(self.store.get(key, now).await?.and_then(|entry| self.open(key, &entry)))
+    }
+
+    async fn get_many(&self, keys: &[StoreKey], now: Timestamp) -> Result<Vec<Option<Entry<Payload>>>> {
+        let found = self.store.get_many(keys, now).await?;
+        Ok(keys.iter().zip(found).map(|(key, entry)| self.open(key, &entry?)).collect())
+    }
+
+    async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
+        let begun = match self.store.begin(key, announce, now).await? {
+            Begun::Hit(entry) => match self.open(key, &entry) {
+                Some(entry) => return Ok(Begun::Hit(entry)),
+                None => self.store.begin(key, announce.despite_hit(), now).await?,
+            },
+            begun => begun,
+        };
+        match begun {
+            // only a store that breaks its contract answers so; loading unfenced is safe
+            Begun::Hit(_) => {
+                Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it"))
+            }
+            begun => Ok(begun),
+        }
+    }
+
+    async fn fill(
+        &self,
+        key: &StoreKey,
+        fence: Fence,
+        entry: Entry<Payload>,
+        now: Timestamp,
+    ) -> Result<Filled> {
+        self.store.fill(key, fence, self.seal(key, &entry, now)?, now).await
+    }
+
+    async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
+        self.store.renew(key, fence, lease, now).await
+    }
+
+    async fn release(&self, key: &StoreKey, fence: Fence, now: Timestamp) -> Result<()> {
+        self.store.release(key, fence, now).await
+    }
+
+    async fn put(&self, key: &StoreKey, entry: Entry<Payload>, now: Timestamp) -> Result<()> {
+        self.store.put(key, self.seal(key, &entry, now)?, now).await
+    }
+
+    async fn remove(&self, key: &StoreKey) -> Result<()> {
+        self.store.remove(key).await
+    }
+
+    async fn remove_many(&self, keys: &[StoreKey]) -> Result<()> {
+        self.store.remove_many(keys).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.store.clear().await
+    }
+
+    async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
+        self.store.invalidate_tags(tags).await
+    }
+
+    async fn prune_tags(&self, count: u64) -> Result<usize> {
+        self.store.prune_tags(count).await
+    }
+
+    async fn guard(&self, key: &StoreKey, guard: Guard, now: Timestamp) -> Result<()> {
+        self.store.guard(key, guard, now).await
+    }
+
+    async fn unguard(&self, key: &StoreKey, guard: Guard, now: Timestamp) -> Result<()> {
+        self.store.unguard(key, guard, now).await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::cell::Cell;
+
+    use larder::ManualClock;
+    use larder_memory::{Memory, MemoryBackend, MemoryServer};
+
+    use super::*;
+    use crate::keys::SecretKey;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    thread_local! {
+        /// The machine's wall clock, in this test.
+        static WALL: Cell<Duration> = const { Cell::new(Duration::from_secs(1_700_000_000)) };
+    }
+
+    fn shift(by: Duration) {
+        WALL.set(WALL.get() + by);
+    }
+
+    fn at(memory: &Memory, tolerance: Option<Duration>) -> EncryptedBackend<MemoryBackend> {
+        let store = Encrypted {
+            tolerance,
+            wall: || UNIX_EPOCH + WALL.get(),
+            ..Encrypted::new(memory.clone(), KeyRing::new(1, SecretKey::new([1; 32])))
+        };
+        store.into_backend(&Scope::new("a").unwrap()).unwrap()
+    }
+
+    fn entry(now: Timestamp, ttl: Duration) -> Entry<Payload> {
+        Entry::new(Some(Payload::new(CodecId::JSON, "1").into()), now, ttl)
+    }
+
+    #[tokio::test]
+    async fn a_life_that_was_made_longer_in_the_store_ends_all_the_same() {
+        let clock = ManualClock::new();
+        let server = MemoryServer::with_clock(clock.clone());
+        let memory = server.connect("one");
+        let (careful, careless) = (at(&memory, Some(MINUTE)), at(&memory, None));
+        let (key, now) = (StoreKey::new(&7), larder::Clock::now(&clock));
+        careful.put(&key, entry(now, MINUTE), now).await.unwrap();
+        // who can write to the store takes the entry and gives it an hour
+        let raw = memory.into_backend(&Scope::new("a").unwrap()).unwrap();
+        let stored = raw.get(&key, now).await.unwrap().unwrap();
+        let later = now.saturating_add(HOUR);
+        raw.put(&key, stored.with_times(now, later, later), now).await.unwrap();
+        shift(MINUTE * 2);
+        assert!(careful.get(&key, now).await.unwrap().is_some(), "within the tolerance");
+        shift(Duration::from_secs(1));
+        assert!(careful.get(&key, now).await.unwrap().is_none(), "its life is over");
+        assert!(careful.get_many(std::slice::from_ref(&key), now).await.unwrap()[0].is_none());
+        assert!(careless.get(&key, now).await.unwrap().is_some(), "by default nothing tells");
+        let begun = careful.begin(&key, Announce::shared(MINUTE), now).await.unwrap();
+        assert!(matches!(begun, Begun::Granted(_)), "and is loaded anew");
+    }
+
+    #[tokio::test]
+    async fn a_value_from_the_future_is_refused_and_one_for_ever_is_not() {
+        let server = MemoryServer::new();
+        let memory = server.connect("one");
+        let careful = at(&memory, Some(MINUTE));
+        let (key, now) = (StoreKey::new(&7), Timestamp::from_nanos(1));
+        careful.put(&key, entry(now, Duration::MAX), now).await.unwrap();
+        shift(HOUR * 24 * 365);
+        assert!(careful.get(&key, now).await.unwrap().is_some(), "for ever");
+        careful.put(&key, entry(now, Duration::MAX), now).await.unwrap();
+        WALL.set(WALL.get() - MINUTE);
+        assert!(careful.get(&key, now).await.unwrap().is_some(), "within the tolerance");
+        WALL.set(WALL.get() - Duration::from_millis(1));
+        assert!(careful.get(&key, now).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_entry_keeps_everything_else_that_it_has() {
+        let clock = ManualClock::new();
+        let server = MemoryServer::with_clock(clock.clone());
+        let backend = at(&server.connect("one"), None);
+        let (key, now) = (StoreKey::new(&7), larder::Clock::now(&clock));
+        let whole = entry(now, MINUTE)
+            .with_stale(HOUR)
+            .with_load_cost(Duration::from_millis(7))
+            .with_tags([Tag::new("of", 1), Tag::new("of", 2)])
+            .with_validator(Some("v1".into()));
+        backend.put(&key, whole.clone(), now).await.unwrap();
+        let found = backend.get(&key, now).await.unwrap().unwrap();
+        assert_eq!(found.value(), whole.value());
+        assert_eq!(
+            (found.tags(), found.validator(), found.load_cost()),
+            (whole.tags(), Some("v1"), Duration::from_millis(7))
+        );
+        assert_eq!((found.remaining(now), found.freshness(now)), (MINUTE + HOUR, MINUTE));
+    }
+}
