@@ -1,5 +1,6 @@
 //! The boxed twin of [`CacheBackend`]: what the engine holds.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,12 @@ use crate::time::Timestamp;
 pub struct Erased<K, V>(Arc<dyn DynBackend<K, V>>);
 
 impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
-    /// Erases the type of `backend`.
+    /// Erases the type of `backend`. What is erased already stays as it is, so that a hit goes through one dynamic call.
     pub fn new(backend: impl CacheBackend<K, V>) -> Self {
-        Self(Arc::new(backend))
+        match (&backend as &dyn Any).downcast_ref::<Self>() {
+            Some(erased) => erased.clone(),
+            None => Self(Arc::new(backend)),
+        }
     }
 }
 
@@ -208,5 +212,20 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> IntoBackend<K, V> for Erased<K
 
     fn into_backend(self, _scope: &Scope) -> Result<Self> {
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doc::Store;
+
+    #[test]
+    fn what_is_erased_twice_is_erased_once() -> Result<()> {
+        let backend = IntoBackend::<u64, u64>::into_backend(Store, &Scope::unnamed())?;
+        let once = Erased::new(backend);
+        let twice = Erased::new(once.clone());
+        assert!(Arc::ptr_eq(&once.0, &twice.0));
+        Ok(())
     }
 }

@@ -1,0 +1,117 @@
+//! The backend of a `larder` cache by one line of configuration: the same program keeps its entries in the process in a
+//! test, in Redis on one node, and in a cluster behind a near tier.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`StoreConfig`] | a line, understood: from text, an environment variable, or a table of a configuration file |
+//! | [`Store`] | the open store, for `.backend(..)` of any cache whose keys have `CacheKey` and whose values have serde's traits |
+//! | [`StoreLocks`] | its locks, for `Strategy::locked` |
+//!
+//! # Examples
+//! ```
+//! use std::time::Duration;
+//! use larder::{Cache, Strategy};
+//! use larder_config::StoreConfig;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+//! let store = StoreConfig::from_env_or("CACHE_URL", "quick://?max=10000")?.connect().await?;
+//! let users: Cache<u64, String> = Cache::builder()
+//!     .namespace("user")
+//!     .backend(store.clone())
+//!     .strategy(Strategy::aside(Duration::from_secs(600)).locked(store.locks()))
+//!     .build()?;
+//! # let _ = users;
+//! # Ok(()) }
+//! ```
+//!
+//! # Lines
+//! | line | feature | what keeps the entries |
+//! |---|---|---|
+//! | `memory://`, `memory://shop` | `memory` | a cache server in the process, which does all that Redis does, bytes included: for tests. With a name, all that name it share it |
+//! | `quick://?max=10000` | `quick` (default) | this process; the fastest hits |
+//! | `moka://?max=10000` | `moka` | this process; TinyLFU admission |
+//! | `redis://user:password@host:6379/0` | `redis` | one server |
+//! | `redis+unix:///run/redis.sock?db=0&user=..&pass=..` | `redis` | one server, by its socket |
+//! | `redis-cluster://host:6379,host:6379` | `redis` | a cluster, by some of its nodes |
+//! | `redis-sentinel://host:26379,host:26379/service/0` | `redis` | the primary of a service, by its sentinels |
+//! | `rediss://`, `rediss-cluster://`, `rediss-sentinel://` | `redis-tls` | the same with TLS |
+//! | `tiered:(quick://?max=10000,redis://host)?bound=1s` | | this process before a store that processes share |
+//!
+//! Tiers are in brackets, because each tier has options of its own, a cluster's hosts have commas between them, and a far
+//! tier can be tiers again. The near one comes first, as it does in `Tiered::new`. A comma divides tiers only before what looks
+//! like a store (`name://`).
+//!
+//! # Options
+//! | of | option | what | default |
+//! |---|---|---|---|
+//! | `quick`, `moka` | `max` | most entries | 10000 |
+//! | `memory` | `max` | most values and fences | no bound |
+//! | `memory`, `redis..` | `prefix` | name before the cache's namespace: an environment, a tenant | none |
+//! | | `codec` | `json`, `postcard`, `messagepack`, `bincode`: features of these names | `json` |
+//! | | `compression` | `zstd`, `lz4`: features of these names | none |
+//! | | `max_bytes` | largest encoded value, as `64KiB` | `16MiB` |
+//! | | `keys_env` | environment variable with the keys that encrypt (`KeyRing::parse` of larder-codecs says how they are written); feature `encryption` | no encryption |
+//! | | `timeout` | longest call, as `250ms` | Redis `500ms`, memory the cache's own |
+//! | `redis..` | `password_env` | environment variable with the password, so that the line holds no secret | none |
+//! | | `connect_timeout`, `connections`, `longest_pause` | as in `RedisConfig` | `1s`, 2, `1s` |
+//! | | `pushes` | `tracking`, `pubsub`: how near tiers are told of changes | `tracking` |
+//! | | `strict` | `true` treats what a failover or restart may have revived as lost | `false` |
+//! | | `breaker_failures`, `breaker_pause` | as in `RedisBackend::breaker` | 5, `1s` |
+//! | | `client` | `redis-rs`, `fred` (feature `fred`) | `redis-rs` |
+//! | `tiered` | `bound` | longest that another process's change goes unnoticed | `1s` |
+//! | | `near_ttl` | longest life of a near entry | as long as the far one's |
+//!
+//! Times have units. In values and passwords `%`, `&`, `?`, `#`, `@`, `(`, `)` and `,` are percent-encoded. What is misspelt,
+//! given twice, out of place or behind a feature that is off is an error that says what to write; no message and no `Debug`
+//! output repeats a password.
+//!
+//! # Files
+//! [`StoreConfig`] has serde's `Deserialize`: a line, or a table of the same options.
+//! ```
+//! # #[cfg(all(feature = "redis", feature = "postcard"))] {
+//! let settings = r#"
+//!     [cache]
+//!     bound = "500ms"
+//!     near = { url = "quick://", max = 50_000 }
+//!
+//!     [cache.far]
+//!     url = "redis://cache.internal:6379"
+//!     password_env = "REDIS_PASSWORD"
+//!     codec = "postcard"
+//!     timeout = "250ms"
+//! "#;
+//! #[derive(serde::Deserialize)]
+//! struct Settings {
+//!     cache: larder_config::StoreConfig,
+//! }
+//! let Settings { cache } = toml::from_str(settings).unwrap();
+//! assert_eq!(
+//!     cache.to_string(),
+//!     "tiered:(quick://?max=50000,\
+//!      redis://cache.internal:6379?password_env=REDIS_PASSWORD&timeout=250ms&codec=postcard)?bound=500ms"
+//! );
+//! # }
+//! ```
+
+#[cfg(any(feature = "memory", feature = "redis"))]
+mod codec;
+mod config;
+mod kind;
+mod line;
+mod locks;
+#[cfg(feature = "memory")]
+mod memory;
+mod options;
+#[cfg(feature = "redis")]
+mod redis;
+mod scheme;
+mod show;
+mod store;
+mod table;
+mod words;
+
+pub use self::config::StoreConfig;
+pub use self::locks::StoreLocks;
+#[cfg(feature = "memory")]
+pub use self::memory::memory_server;
+pub use self::store::Store;

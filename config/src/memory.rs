@@ -1,0 +1,41 @@
+//! `memory://`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use larder_memory::{Memory as Handle, MemoryServer};
+
+use crate::kind::Memory;
+
+/// Those that have a name: as long as the process, like a server that nobody stops.
+static NAMED: Mutex<Option<HashMap<String, MemoryServer>>> = Mutex::new(None);
+
+/// The server that `memory://<name>` reaches: to look into it, or to make it fail.
+///
+/// # Examples
+/// ```
+/// use larder_config::{StoreConfig, memory_server};
+/// use larder_memory::Fault;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+/// let store = "memory://doc-example".parse::<StoreConfig>()?.connect().await?;
+/// memory_server("doc-example").faults().when(|_| true, Fault::Error); // the server is down
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub fn memory_server(name: &str) -> MemoryServer {
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    named.get_or_insert_default().entry(name.to_owned()).or_default().clone()
+}
+
+/// A process of its own on the server.
+pub(crate) fn connect(memory: &Memory) -> Handle {
+    static PROCESS: AtomicU64 = AtomicU64::new(1);
+    let server = memory.name.as_deref().map_or_else(MemoryServer::new, memory_server);
+    let server = match memory.max.map(usize::try_from) {
+        Some(max) => server.capacity(max.unwrap_or(usize::MAX)),
+        None => server,
+    };
+    server.connect(format!("process {}", PROCESS.fetch_add(1, Ordering::Relaxed)))
+}
