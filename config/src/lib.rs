@@ -93,6 +93,12 @@
 //! # }
 //! ```
 
+// what the stores that are left out would use
+#![cfg_attr(
+    not(all(feature = "memory", feature = "moka", feature = "quick", feature = "redis")),
+    allow(dead_code, unused_imports, unused_variables)
+)]
+
 #[cfg(any(feature = "memory", feature = "redis"))]
 mod codec;
 mod config;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::StoreConfig;
 #[cfg(any(feature = "memory", feature = "redis"))]
-use crate::kind::{Bytes, Compression};
+use crate::kind::Bytes;
 use crate::kind::{Kind, Library, Local, Tiers};
 use crate::locks::{self, StoreLocks};
 
@@ -181,12 +181,12 @@ where
     Ok(match bytes.compression {
         None => erased(sized(Encoded::new(store, codec), bytes), scope)?,
         #[cfg(feature = "zstd")]
-        Some(Compression::Zstd) => {
+        Some(crate::kind::Compression::Zstd) => {
             let codec = larder_codecs::Compressed::zstd(codec);
             erased(sized(Encoded::new(store, codec), bytes), scope)?
         }
         #[cfg(feature = "lz4")]
-        Some(Compression::Lz4) => {
+        Some(crate::kind::Compression::Lz4) => {
             let codec = larder_codecs::Compressed::lz4(codec);
             erased(sized(Encoded::new(store, codec), bytes), scope)?
         }
@@ -241,7 +241,7 @@ impl Pair {
         K: CacheKey + Hash + Eq + Clone + Send + Sync + 'static,
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let far = self.far.erased(scope)?;
+        let far: Erased<K, V> = self.far.erased(scope)?;
         match self.near.library {
             #[cfg(feature = "quick")]
             Library::Quick => {
