@@ -99,6 +99,7 @@ mod mutation;
 mod observe;
 mod source;
 mod strategy;
+mod sync;
 mod tag;
 mod tag_index;
 mod time;

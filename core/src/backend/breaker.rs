@@ -1,12 +1,13 @@
 //! A circuit breaker, so that a dead store costs one timeout and not one for each read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
 use crate::entry::Entry;
 use crate::observe::{BreakerState, Event};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Result};
@@ -279,3 +280,8 @@ where
         self.removed(self.inner.unguard(key, guard, now).await)
     }
 }
+
+#[cfg(all(test, shuttle))]
+#[path = "breaker_schedules.rs"]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod schedules;

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce};
@@ -11,6 +10,8 @@ use tokio::sync::{Notify, SetOnce};
 use super::Key;
 use crate::entry::Entry;
 use crate::mutation;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result};
 
 const SHARDS: usize = 64;

@@ -11,6 +11,9 @@ mod horizon;
 mod load;
 mod pending;
 mod read;
+#[cfg(all(test, shuttle))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub(crate) mod schedules;
 mod sequence;
 mod source;
 mod write;
