@@ -1,4 +1,4 @@
-//! The store by one line of configuration: `CACHE_URL=redis://localhost cargo run -p larder-examples --example 21_environments`
+//! The store by one line of configuration: `CACHE_URL=redis://localhost cargo run -p larder-examples --example 23_environments`
 //!
 //! Without a line it runs with one for each environment: in a test, on one machine, with a Redis, with a cluster and a near
 //! tier before it. For the last two it starts servers of its own, if there is a `redis-server` on the machine.
