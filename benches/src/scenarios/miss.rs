@@ -1,0 +1,61 @@
+//! A miss in this process: look, load from a source that answers at once, keep, put something out.
+
+use crate::load::Key;
+use crate::measure::{Contender, allocations, interleave, nanos};
+use crate::peers::local::{Local, all};
+use crate::report::{Table, number};
+
+use super::Effort;
+
+const CAPACITY: u64 = 20_000;
+
+pub fn run(effort: Effort) -> Vec<Table> {
+    let mut tables = vec![table::<u64>(effort), table::<String>(effort)];
+    let first = tables.remove(0);
+    let bars = first.rows.iter().filter_map(|row| Some((row[0].clone(), row[1].replace(' ', "").parse().ok()?)));
+    let bars = bars.collect();
+    tables.insert(0, first.drawn("nanoseconds a miss: less is better", bars));
+    tables
+}
+
+fn table<K: Key>(effort: Effort) -> Table {
+    let title = format!("A miss in this process: {}", K::NAME);
+    let about = "Nanoseconds to look in vain, load a 200-byte value from a source that answers at once, and keep it in a full cache of \
+                 20 000; one thread. larder announces the load, runs it on a task of its own and fences the fill. hitbox and cached do not share \
+                 loads here; hitbox is called by its backend.";
+    let mut table = Table::new(title, about, &["through", "ns", "x moka (future)", "allocations"]);
+    let peers = all::<K>();
+    let caches: Vec<Box<dyn Local<K>>> = peers.iter().map(|peer| (peer.build)(CAPACITY)).collect();
+    let count = effort.pick(5_000, 20_000);
+    let mut next = 0;
+    let mut fresh = move || {
+        next += count as u64;
+        (next..next + count as u64).map(K::numbered).collect::<Vec<K>>()
+    };
+    caches.iter().for_each(|cache| (0..CAPACITY.div_ceil(count as u64)).for_each(|_| cache.load(&fresh())));
+    let fresh = std::cell::RefCell::new(fresh);
+    let mut contenders: Vec<Contender<'_>> = peers
+        .iter()
+        .zip(&caches)
+        .map(|(peer, cache)| {
+            Contender::new(peer.name, || {
+                let keys = (fresh.borrow_mut())();
+                nanos(count, || cache.load(&keys))
+            })
+        })
+        .collect();
+    let figures = interleave(&mut contenders, effort.pick(5, 11));
+    drop(contenders);
+    let Some(base) = figures.iter().find(|figures| figures.name == "moka (future)") else { return table };
+    for (figures, cache) in figures.iter().zip(&caches) {
+        let keys = (fresh.borrow_mut())();
+        let allocated = allocations(count, || cache.load(&keys));
+        table.row([
+            figures.name.clone(),
+            number(figures.median()),
+            number(figures.ratio(base)),
+            number(allocated),
+        ]);
+    }
+    table
+}
