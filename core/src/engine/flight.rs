@@ -164,6 +164,11 @@ impl<K: Key, V> Landing<K, V> {
     }
 
     pub(super) fn land(self, outcome: Outcome<V>) {
+        self.end(outcome);
+    }
+
+    /// The key is free before anybody has the outcome: who is answered and asks again starts anew.
+    fn end(&self, outcome: Outcome<V>) {
         // (a refresh that stays would be joined for ever)
         let stays = outcome.result.is_err() && self.flight.patience.is_none();
         if !(stays && mutation::on("a failed load stays in flight")) {
@@ -176,13 +181,8 @@ impl<K: Key, V> Landing<K, V> {
 
 impl<K: Key, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        if mutation::on("a failed load stays in flight") && self.flight.outcome.initialized() {
-            self.flights.airborne.fetch_sub(1, Ordering::SeqCst);
-            return self.flights.landed.notify_waiters();
-        }
-        self.flights.remove(&self.key, &self.flight);
         if !self.flight.outcome.initialized() {
-            _ = self.flight.outcome.set(Arc::new(Outcome::failed(abandoned())));
+            self.end(Outcome::failed(abandoned()));
         }
         self.flights.airborne.fetch_sub(1, Ordering::SeqCst);
         self.flights.landed.notify_waiters();

@@ -125,7 +125,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         let engine = Arc::clone(self);
         let chain = Chain::with(Chain::current(), self.id, key.clone());
         Self::spawn(chain.scope(async move {
-            let outcome = engine.fly(landing.key(), loader, approach, known).await;
+            // boxed, since the runtime moves what it is given several times, and this has kilobytes
+            let outcome = Box::pin(engine.fly(landing.key(), loader, approach, known)).await;
             landing.land(outcome);
         }))?;
         Ok(boarded)
