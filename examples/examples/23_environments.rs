@@ -52,7 +52,10 @@ async fn program(config: &StoreConfig) -> larder::Result<()> {
     let began = Instant::now();
     for _ in 0..20 {
         for id in 0..20 {
-            assert_eq!(products.get(&id).await?.unwrap().name, format!("product {id}"));
+            assert_eq!(
+                products.get(&id).await?.expect("the source has every id").name,
+                format!("product {id}")
+            );
         }
     }
     let took = began.elapsed();
@@ -76,7 +79,7 @@ async fn main() -> larder::Result<()> {
         return program(&StoreConfig::from_env("CACHE_URL")?).await;
     }
     // a mistake says how to mend it
-    println!("{}\n", "redis-clutser://localhost".parse::<StoreConfig>().unwrap_err());
+    println!("{}\n", "redis-clutser://localhost".parse::<StoreConfig>().expect_err("a word that is wrong"));
 
     for line in ["memory://", "quick://?max=1000", "moka://?max=1000"] {
         program(&line.parse()?).await?;

@@ -75,7 +75,12 @@ fn value(key: u64) -> Value {
 fn build<K: larder::Key>(backend: impl IntoBackend<K, Value> + Send + 'static) -> Cache<K, Value> {
     let strategy = Strategy::aside(Duration::from_secs(3_600));
     let source = source_fn(|_: K| async { Ok::<_, std::convert::Infallible>(Some([7; 200])) });
-    Cache::builder().backend(backend).source(source).strategy(strategy).build().expect("the parts fit together")
+    Cache::builder()
+        .backend(backend)
+        .source(source)
+        .strategy(strategy)
+        .build()
+        .expect("the parts fit together")
 }
 
 fn bare_hits() -> u64 {
@@ -178,7 +183,11 @@ fn misses() -> u64 {
 /// The instructions of one operation of a path.
 fn count(path: &Measured) -> Result<f64, Failure> {
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*instructions*measured*"])
+        .args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--toggle-collect=*instructions*measured*",
+        ])
         .arg(std::env::current_exe()?)
         .arg(path.name)
         .output()?;
