@@ -193,7 +193,7 @@ fn in_an_environment() {
     let tell = |how: &str, config: larder::Result<StoreConfig>| match config {
         Ok(config) => println!("{how}: {config};"),
         Err(error) => {
-            println!("{how}: {error} / {};", error.source().map(ToString::to_string).unwrap_or_default())
+            println!("{how}: {error} / {};", error.source().map(ToString::to_string).unwrap_or_default());
         }
     };
     tell("from_env", StoreConfig::from_env("LARDER_TEST_LINE"));

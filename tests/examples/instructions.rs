@@ -245,8 +245,7 @@ fn main() -> Result<(), Failure> {
         if change < -TOLERANCE {
             println!("  {} takes less: `-- --write` lets the budget follow", path.name);
         }
-        // also what has no budget
-        if !(change <= TOLERANCE) {
+        if change.is_nan() || change > TOLERANCE {
             above.push(path.name);
         }
         counts.push((path.name, count));

@@ -148,9 +148,12 @@ mod tests {
     use super::*;
     use crate::MissCause;
 
-    /// Keeps every event: its level, and its fields as text.
+    /// An event: its level, and its fields as text.
+    type Line = (Level, BTreeMap<&'static str, String>);
+
+    /// Keeps every event.
     #[derive(Clone, Default)]
-    struct Record(Arc<Mutex<Vec<(Level, BTreeMap<&'static str, String>)>>>);
+    struct Record(Arc<Mutex<Vec<Line>>>);
 
     #[derive(Default)]
     struct Fields(BTreeMap<&'static str, String>);
