@@ -1,4 +1,4 @@
-//! cargo run --release -p larder-redis --example tag_cost
+//! cargo run --release -p larder-redis --example redis_tag_cost
 //!
 //! What the invalidation of a tag costs, by how many entries carry it. Starts a `redis-server` of its own.
 
