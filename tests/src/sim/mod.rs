@@ -39,14 +39,17 @@
 //! assert!(report.failed.is_none(), "{report}");
 //! ```
 
+mod calls;
 mod clock;
 mod locks;
 mod near;
 mod network;
 mod plan;
+mod process;
 mod pushes;
 mod report;
 mod run;
+mod settle;
 mod setup;
 mod source;
 mod store;
