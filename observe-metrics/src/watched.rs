@@ -19,7 +19,8 @@ use crate::why::Miss;
 ///
 /// Reads and invalidations go through it; all else is done on [`cache`](Self::cache), and is not seen. What a near hit costs
 /// more is one count on the thread: a sample of them (1 in 64 when they come fast, at random, see [`Watching::sampling`]) is noted
-/// in full, with its weight. Reads that go further are all noted, which costs little beside what they do.
+/// in full, with its weight. Measured (`--example watched_cost`, keys read evenly, the worst case): a near hit takes 1.2 times as long.
+/// Reads that go further are all noted, which costs about 2 us each.
 ///
 /// # Examples
 /// ```
