@@ -145,7 +145,7 @@ impl<DB: Database> WriteTransaction<DB> {
         }
         let committed = transaction.commit().await;
         // unless the database says that it was not, it may have been, or may yet be
-        if matches!(&committed, Err(error) if error.as_database_error().is_none()) {
+        if committed.as_ref().is_err_and(|error| !is_refusal(error)) {
             noted.leave_guards();
         }
         let settled = noted.settle().await;
@@ -169,6 +169,17 @@ impl<DB: Database> WriteTransaction<DB> {
     /// ```
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         self.transaction.rollback().await
+    }
+}
+
+/// Whether a failed commit is known not to have happened: a constraint was broken, another transaction was in the way. A
+/// connection that is ended by the server, for one, says nothing: the commit may be done, and wait for a replica.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    match code.len() {
+        5 => code.starts_with("23") || code.starts_with("40"),
+        // SQLite: BUSY and CONSTRAINT in all their forms
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 19)),
     }
 }
 

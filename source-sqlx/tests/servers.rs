@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use larder::{BatchSource, Cache, Retry, Source, Strategy};
 use larder_quick::Quick;
-use larder_sqlx::{BindKey, Native, QuerySource, SourceError};
+use larder_sqlx::{BindKey, CommitError, Native, QuerySource, SourceError, WriteTransaction};
 use larder_testkit::servers::{MariadbServer, PostgresServer, Shared};
 use sqlx::{MySqlPool, PgPool};
 
@@ -319,4 +319,32 @@ async fn what_may_pass_by_itself_is_transient() {
         .load(&1i64)
         .await;
     assert!(!error.unwrap_err().is_transient());
+}
+
+/// Nobody knows here whether a commit happened whose connection was ended: it is invalidated, and the guard stands.
+#[tokio::test]
+async fn a_commit_that_is_cut_off_invalidates_and_leaves_its_guard() {
+    let Some((server, pool)) = postgres().await else { return };
+    let store = larder_memory::MemoryServer::new();
+    let cache: Cache<i64, (String,)> = Cache::builder()
+        .namespace("thing")
+        .backend(store.connect("writer").encoded(larder::codec::Json))
+        .source(QuerySource::new(pool.clone(), "SELECT name FROM things WHERE wide = $1"))
+        .strategy(Strategy::aside(Duration::from_secs(600)))
+        .build()
+        .unwrap();
+    let mut transaction = WriteTransaction::begin(&pool).await.unwrap().guarded(Duration::from_millis(300));
+    let (id,): (i32,) = sqlx::query_as("SELECT pg_backend_pid()").fetch_one(&mut *transaction).await.unwrap();
+    cache.get(&11).await.unwrap();
+    sqlx::query("UPDATE things SET name = 'new' WHERE wide = 11").execute(&mut *transaction).await.unwrap();
+    transaction.invalidate(&cache, 11);
+    server.sql(&format!("SELECT pg_terminate_backend({id}, 5000)"));
+    let failed = transaction.commit().await;
+    assert!(matches!(failed, Err(CommitError::Commit(_))), "{failed:?}");
+    assert!(cache.lookup(&11).await.unwrap().is_none());
+    cache.get(&11).await.unwrap();
+    assert!(cache.lookup(&11).await.unwrap().is_none(), "the guard stands");
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    cache.get(&11).await.unwrap();
+    assert!(cache.lookup(&11).await.unwrap().is_some(), "and ends by itself");
 }

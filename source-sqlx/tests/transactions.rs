@@ -182,7 +182,7 @@ async fn an_undone_savepoint_still_invalidates() {
 async fn a_failed_commit_invalidates_nevertheless() {
     let world = world().await;
     world.count(7).await;
-    let mut transaction = world.begin().await;
+    let mut transaction = world.begin().await.guarded(Duration::from_secs(30));
     sqlx::query("UPDATE stock SET part_of = 99 WHERE id = 7").execute(&mut *transaction).await.unwrap();
     transaction.invalidate(&world.stock, 7);
     let failed = transaction.commit().await;
@@ -191,6 +191,9 @@ async fn a_failed_commit_invalidates_nevertheless() {
         "the foreign key is looked at by COMMIT: {failed:?}"
     );
     assert!(!world.is_cached(7).await);
+    // it is known not to have happened, so the guard ended too
+    world.count(7).await;
+    assert!(world.is_cached(7).await);
 }
 
 #[tokio::test]

@@ -37,8 +37,15 @@ impl MariadbServer {
         let folder = Folder::new("mariadb");
         let mut create = install.command();
         create.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        let created = create.arg(format!("--datadir={}", folder.path().join("data").display())).status();
-        assert!(created.is_ok_and(|status| status.success()), "mariadb-install-db failed");
+        create.args([
+            "--skip-name-resolve".to_owned(),
+            format!("--datadir={}", folder.path().join("data").display()),
+        ]);
+        let created = create.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+        let created = created.expect("mariadb-install-db runs");
+        let (told, complained) =
+            (String::from_utf8_lossy(&created.stdout), String::from_utf8_lossy(&created.stderr));
+        assert!(created.status.success(), "mariadb-install-db failed: {told}{complained}");
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let port = free_port();
         let process = Mutex::new(run(&binary, port, &folder, &options));
