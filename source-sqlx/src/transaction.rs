@@ -175,7 +175,9 @@ impl<DB: Database> WriteTransaction<DB> {
 /// Whether a failed commit is known not to have happened: a constraint was broken, another transaction was in the way. A
 /// connection that is ended by the server, for one, says nothing: the commit may be done, and wait for a replica.
 fn is_refusal(error: &sqlx::Error) -> bool {
-    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
+        return false;
+    };
     match code.len() {
         5 => code.starts_with("23") || code.starts_with("40"),
         // SQLite: BUSY and CONSTRAINT in all their forms
