@@ -27,7 +27,10 @@ fn first_line(text: &str) -> String {
 
 fn answer(program: &str, argument: &str) -> String {
     let output = Command::new(program).arg(argument).output();
-    output.map_or_else(|_| format!("no {program}"), |output| first_line(&String::from_utf8_lossy(&output.stdout)))
+    output.map_or_else(
+        |_| format!("no {program}"),
+        |output| first_line(&String::from_utf8_lossy(&output.stdout)),
+    )
 }
 
 fn field(file: &str, name: &str) -> Option<String> {
@@ -39,7 +42,8 @@ fn field(file: &str, name: &str) -> Option<String> {
 /// The versions in the lock file, `None` for what is not in it.
 fn version(name: &str) -> Option<&'static str> {
     let lock = include_str!("../Cargo.lock");
-    let package = lock.split("[[package]]").find(|package| package.contains(&format!("\nname = \"{name}\"\n")))?;
+    let package =
+        lock.split("[[package]]").find(|package| package.contains(&format!("\nname = \"{name}\"\n")))?;
     package.split("version = \"").nth(1)?.split('"').next()
 }
 

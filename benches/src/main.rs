@@ -40,7 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ALL.iter().for_each(|scenario| println!("{:<12} {}", scenario.name, scenario.about));
         return Ok(());
     }
-    if let Some(unknown) = options.scenarios.iter().find(|name| ALL.iter().all(|known| known.name != **name)) {
+    if let Some(unknown) = options.scenarios.iter().find(|name| ALL.iter().all(|known| known.name != **name))
+    {
         return Err(format!("there is no scenario `{unknown}`: `list` tells which there are").into());
     }
     let chosen = |scenario: &&Scenario| {

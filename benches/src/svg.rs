@@ -39,7 +39,8 @@ fn panel(svg: &mut String, top: usize, title: &str, bars: &Bars) {
         top + 24,
         top + 42
     );
-    let largest = bars.bars.iter().map(|(_, figure)| *figure).filter(|figure| figure.is_finite()).fold(0.0, f64::max);
+    let largest =
+        bars.bars.iter().map(|(_, figure)| *figure).filter(|figure| figure.is_finite()).fold(0.0, f64::max);
     for (at, (name, figure)) in bars.bars.iter().enumerate() {
         let y = top + 50 + at * BAR;
         let length = if largest > 0.0 { figure / largest * (WIDTH - LABEL - PLACE) as f64 } else { 0.0 };

@@ -245,6 +245,7 @@ fn main() -> Result<(), Failure> {
         if change < -TOLERANCE {
             println!("  {} takes less: `-- --write` lets the budget follow", path.name);
         }
+        // what has no budget is above it
         if change.is_nan() || change > TOLERANCE {
             above.push(path.name);
         }

@@ -37,7 +37,10 @@ pub fn bare_key(key: u64) -> String {
 
 impl Far for RedisRs {
     async fn set(&mut self, key: u64) {
-        self.0.set_ex::<_, _, ()>(bare_key(key), value(key), TTL.as_secs()).await.expect("the server answers");
+        self.0
+            .set_ex::<_, _, ()>(bare_key(key), value(key), TTL.as_secs())
+            .await
+            .expect("the server answers");
     }
     async fn get(&mut self, key: u64) -> Option<Value> {
         self.0.get(bare_key(key)).await.expect("the server answers")
@@ -57,7 +60,10 @@ pub async fn fred(url: &str) -> Fred {
 impl Far for Fred {
     async fn set(&mut self, key: u64) {
         let life = Some(fred::types::Expiration::EX(3_600));
-        self.0.set::<(), _, _>(bare_key(key), value(key), life, None, false).await.expect("the server answers");
+        self.0
+            .set::<(), _, _>(bare_key(key), value(key), life, None, false)
+            .await
+            .expect("the server answers");
     }
     async fn get(&mut self, key: u64) -> Option<Value> {
         self.0.get(bare_key(key)).await.expect("the server answers")
@@ -93,7 +99,11 @@ impl Far for Larder {
     }
     async fn get(&mut self, key: u64) -> Option<Value> {
         // what comes out is shared; a copy is not needed
-        self.0.get(&key).await.expect("the server answers").map(|value| Arc::try_unwrap(value).unwrap_or_default())
+        self.0
+            .get(&key)
+            .await
+            .expect("the server answers")
+            .map(|value| Arc::try_unwrap(value).unwrap_or_default())
     }
 }
 

@@ -82,7 +82,7 @@ fn larder<K: Key, B: IntoBackend<K, Value> + Send + 'static>(backend: B) -> Lard
 
 impl<K: Key> Local<K> for Larder<K> {
     fn fill(&self, keys: &[K]) {
-        block_on(async { each!(keys, |key| self.0.insert(key, value(key)).await.expect("a local store") ) });
+        block_on(async { each!(keys, |key| self.0.insert(key, value(key)).await.expect("a local store")) });
     }
     fn read(&self, keys: &[K]) -> usize {
         block_on(async { count!(keys, |key| self.0.get(key).await.expect("a local store")) })
@@ -219,13 +219,17 @@ impl<K: Key> Cachet<K> {
 
 impl<K: Key> Local<K> for Cachet<K> {
     fn fill(&self, keys: &[K]) {
-        block_on(async { each!(keys, |key| self.0.insert(key.clone(), shared(key)).await.expect("a local store")) });
+        block_on(async {
+            each!(keys, |key| self.0.insert(key.clone(), shared(key)).await.expect("a local store"))
+        });
     }
     fn read(&self, keys: &[K]) -> usize {
         block_on(async { count!(keys, |key| self.0.get(key).await.expect("a local store")) })
     }
     fn load(&self, keys: &[K]) {
-        block_on(async { each!(keys, |key| self.0.get_or_insert(key, || async { shared(key) }).await.expect("it loads")) });
+        block_on(async {
+            each!(keys, |key| self.0.get_or_insert(key, || async { shared(key) }).await.expect("it loads"))
+        });
     }
 }
 
@@ -241,7 +245,9 @@ impl Amalgam {
 
 impl<K: Key> Local<K> for Amalgam {
     fn fill(&self, keys: &[K]) {
-        block_on(async { each!(keys, |key| self.0.set(key.text(), shared(key)).await.expect("a local store")) });
+        block_on(async {
+            each!(keys, |key| self.0.set(key.text(), shared(key)).await.expect("a local store"))
+        });
     }
     fn read(&self, keys: &[K]) -> usize {
         block_on(async { count!(keys, |key| self.0.try_get(key.text()).await.expect("a local store")) })
@@ -249,7 +255,8 @@ impl<K: Key> Local<K> for Amalgam {
     fn load(&self, keys: &[K]) {
         let load = |key: &K| {
             let key = key.clone();
-            self.0.get_or_set(key.text().into_owned(), move |_| async move { Ok::<_, Infallible>(shared(key)) })
+            self.0
+                .get_or_set(key.text().into_owned(), move |_| async move { Ok::<_, Infallible>(shared(key)) })
         };
         block_on(async { each!(keys, |key| load(key).await.expect("it loads")) });
     }
@@ -353,6 +360,8 @@ impl<K: Key> Local<K> for Oxcache<K> {
         block_on(async { count!(keys, |key| self.0.get(key).await.expect("a local store")) })
     }
     fn load(&self, keys: &[K]) {
-        block_on(async { each!(keys, |key| self.0.get_or(key, || async { Ok(value(key)) }).await.expect("it loads")) });
+        block_on(async {
+            each!(keys, |key| self.0.get_or(key, || async { Ok(value(key)) }).await.expect("it loads"))
+        });
     }
 }

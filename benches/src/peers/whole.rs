@@ -29,7 +29,9 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new<F: Future<Output = Value> + Send + 'static>(load: impl Fn(u64) -> F + Send + Sync + 'static) -> Self {
+    pub fn new<F: Future<Output = Value> + Send + 'static>(
+        load: impl Fn(u64) -> F + Send + Sync + 'static,
+    ) -> Self {
         Self { load: Arc::new(move |key| Box::pin(load(key))), loads: Arc::default() }
     }
 
@@ -112,7 +114,11 @@ pub struct Larder {
     source: Source,
 }
 
-fn larder(backend: impl IntoBackend<u64, Value> + Send + 'static, source: Source, strategy: Strategy<Value>) -> Larder {
+fn larder(
+    backend: impl IntoBackend<u64, Value> + Send + 'static,
+    source: Source,
+    strategy: Strategy<Value>,
+) -> Larder {
     let built = Cache::builder().namespace("bench").backend(backend).strategy(strategy).build();
     Larder { cache: built.expect("the parts fit together"), source }
 }
@@ -165,7 +171,8 @@ pub struct MultiTier {
 
 /// Two tiers, invalidated over pub/sub.
 pub async fn multi_tier(url: &str, source: Source) -> MultiTier {
-    let config = multi_tier_cache::MokaCacheConfig { max_capacity: NEAR, time_to_live: TTL, time_to_idle: TTL };
+    let config =
+        multi_tier_cache::MokaCacheConfig { max_capacity: NEAR, time_to_live: TTL, time_to_idle: TTL };
     let near = Arc::new(multi_tier_cache::L1Cache::new(config).expect("it is in memory"));
     let far = Arc::new(multi_tier_cache::L2Cache::with_url(url).await.expect("the server answers"));
     let told = multi_tier_cache::InvalidationConfig::default();
@@ -200,7 +207,9 @@ pub struct Amalgam {
 }
 
 async fn amalgam(url: &str, source: Source, options: amalgam::EntryOptions) -> Amalgam {
-    use amalgam::provider::{PostcardSerializer, RedisBackplane, RedisDistributedCache, RedisDistributedLocker};
+    use amalgam::provider::{
+        PostcardSerializer, RedisBackplane, RedisDistributedCache, RedisDistributedLocker,
+    };
     let redis = RedisDistributedCache::connect(url).await.expect("the server answers");
     let told = RedisBackplane::connect(url.to_owned()).await.expect("the server answers");
     let locker = RedisDistributedLocker::connect(url.to_owned()).await.expect("the server answers");

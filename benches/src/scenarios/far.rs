@@ -28,7 +28,10 @@ pub fn run(effort: Effort) -> Vec<Table> {
         }
     }
     if let Some(at) = tables.iter().position(|table| table.title.contains("64 tasks")) {
-        let bars = tables[at].rows.iter().filter_map(|row| Some((row[0].clone(), row[1].replace(' ', "").parse().ok()?)));
+        let bars = tables[at]
+            .rows
+            .iter()
+            .filter_map(|row| Some((row[0].clone(), row[1].replace(' ', "").parse().ok()?)));
         let bars = bars.collect();
         tables[at] = tables[at].clone().drawn("hits a second: more is better", bars);
     }
@@ -45,7 +48,10 @@ async fn ready<F: Far>(name: &'static str, mut peer: F) -> Peer {
     for key in 0..KEYS {
         peer.set(key).await;
     }
-    Peer { name, rate: Box::new(move |runtime, tasks, time| runtime.block_on(rate(name, &peer, tasks, time))) }
+    Peer {
+        name,
+        rate: Box::new(move |runtime, tasks, time| runtime.block_on(rate(name, &peer, tasks, time))),
+    }
 }
 
 async fn peers(url: &str) -> Vec<Peer> {

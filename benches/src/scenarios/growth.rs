@@ -54,8 +54,13 @@ fn hits(cache: &Cache<u64, u64>, keys: &[u64]) {
 /// From ten thousand keys to ten million.
 fn keys(effort: Effort) -> Table {
     let about = "Nanoseconds of a hit, one thread, uniform u64 keys with u64 values in `Arc`: bare quick_cache, larder over it, and the ratio.";
-    let mut table = Table::new("More keys", about, &["keys", "quick_cache", "larder", "x quick_cache", "bytes an entry, larder"]);
-    for count in effort.pick(&[10_000u64, 100_000, 1_000_000][..], &[10_000, 100_000, 1_000_000, 10_000_000]) {
+    let mut table = Table::new(
+        "More keys",
+        about,
+        &["keys", "quick_cache", "larder", "x quick_cache", "bytes an entry, larder"],
+    );
+    for count in effort.pick(&[10_000u64, 100_000, 1_000_000][..], &[10_000, 100_000, 1_000_000, 10_000_000])
+    {
         let bare = quick_cache::sync::Cache::<u64, Arc<u64>>::new(*count as usize + *count as usize / 4);
         (0..*count).for_each(|key| bare.insert(key, Arc::new(key)));
         let mut own = None;
@@ -66,10 +71,13 @@ fn keys(effort: Effort) -> Table {
         }) / *count as f64;
         let Some(own) = own else { continue };
         let mut random = SmallRng::seed_from_u64(3);
-        let order: Vec<u64> = (0..effort.pick(50_000, 200_000)).map(|_| random.random_range(0..*count)).collect();
+        let order: Vec<u64> =
+            (0..effort.pick(50_000, 200_000)).map(|_| random.random_range(0..*count)).collect();
         let mut contenders = [
             Contender::new("quick_cache", || {
-                nanos(order.len(), || order.iter().for_each(|key| assert!(black_box(bare.get(key)).is_some())))
+                nanos(order.len(), || {
+                    order.iter().for_each(|key| assert!(black_box(bare.get(key)).is_some()))
+                })
             }),
             Contender::new("larder", || nanos(order.len(), || hits(&own, &order))),
         ];
@@ -105,12 +113,20 @@ fn caches(effort: Effort) -> Table {
         let read = || {
             block_on(async {
                 for (at, key) in &order {
-                    assert!(black_box(caches[*at].get(key).await).is_ok_and(|value| value.is_some()), "it is there");
+                    assert!(
+                        black_box(caches[*at].get(key).await).is_ok_and(|value| value.is_some()),
+                        "it is there"
+                    );
                 }
             });
         };
         let rounds = (0..effort.pick(3, 7)).map(|_| nanos(order.len(), read)).collect();
-        table.row([number(count as f64), number(median(rounds)), number(built), number(bytes / count as f64)]);
+        table.row([
+            number(count as f64),
+            number(median(rounds)),
+            number(built),
+            number(bytes / count as f64),
+        ]);
     }
     table
 }

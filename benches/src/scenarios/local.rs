@@ -19,7 +19,8 @@ pub fn run(effort: Effort) -> Vec<Table> {
     }
     // what most people ask first
     if let Some(first) = tables.first_mut() {
-        let bars = first.rows.iter().filter_map(|row| Some((row[0].clone(), row[1].replace(' ', "").parse().ok()?)));
+        let bars =
+            first.rows.iter().filter_map(|row| Some((row[0].clone(), row[1].replace(' ', "").parse().ok()?)));
         let bars = bars.collect();
         *first = first.clone().drawn("nanoseconds a hit: less is better", bars);
     }
@@ -71,7 +72,13 @@ fn measure<K: Key>(effort: Effort, skew: Skew, keys: u64, threads: usize) -> Vec
     rows
 }
 
-fn round_robin<K: Key>(effort: Effort, group: &[&Peer<K>], order: &[K], keys: u64, threads: usize) -> Vec<Row> {
+fn round_robin<K: Key>(
+    effort: Effort,
+    group: &[&Peer<K>],
+    order: &[K],
+    keys: u64,
+    threads: usize,
+) -> Vec<Row> {
     let numbered: Vec<K> = (0..keys).map(K::numbered).collect();
     let caches: Vec<Box<dyn Local<K>>> = group
         .iter()

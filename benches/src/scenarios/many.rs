@@ -38,7 +38,8 @@ async fn mget(connection: &mut redis::aio::MultiplexedConnection, keys: &[u64]) 
 
 fn batches(effort: Effort, url: &str) -> Table {
     let about = "Microseconds for 100 keys of 200-byte values, one task; the bare client's `MGET` with the same codec. Allocations for all 100.";
-    let mut table = Table::new("100 keys at once from Redis", about, &["through", "us", "x MGET", "allocations"]);
+    let mut table =
+        Table::new("100 keys at once from Redis", about, &["through", "us", "x MGET", "allocations"]);
     let runtime = single();
     let mut bare = runtime.block_on(far::redis_rs(url));
     let mut larder = runtime.block_on(far::larder_redis_rs(url));
@@ -81,7 +82,12 @@ fn batches(effort: Effort, url: &str) -> Table {
     drop(contenders);
     for (row, (_, read)) in figures.iter().zip(&reads) {
         let allocated = allocations(50, || (0..50).for_each(|at| _ = read(&batch(at))));
-        table.row([row.name.clone(), number(row.median()), number(row.ratio(&figures[0])), number(allocated)]);
+        table.row([
+            row.name.clone(),
+            number(row.median()),
+            number(row.ratio(&figures[0])),
+            number(allocated),
+        ]);
     }
     table
 }
@@ -96,8 +102,11 @@ async fn by_hand(connection: &mut far::RedisRs, key: u64) {
 fn misses(effort: Effort, url: &str) -> Table {
     let about = "A miss whose source answers at once, 16 tasks on two threads: microseconds of this process's processor time (the server is \
                  another process), and misses a second. By hand it is `GET` and `SET`, without single flight and without a fence.";
-    let mut table =
-        Table::new("A miss with Redis", about, &["through", "us of CPU", "more than by hand", "misses/s", "x by hand"]);
+    let mut table = Table::new(
+        "A miss with Redis",
+        about,
+        &["through", "us of CPU", "more than by hand", "misses/s", "x by hand"],
+    );
     let runtime = double();
     let larder = {
         let redis = runtime.block_on(RedisBackend::connect(url)).expect("an address");

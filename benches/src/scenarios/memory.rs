@@ -23,7 +23,11 @@ fn in_process(effort: Effort) -> Table {
          for as many as are put in. What a store reserves for bookkeeping is in it.",
         number(entries as f64)
     );
-    let mut table = Table::new("Memory of an entry in this process", about, &["through", "bytes", "more than quick_cache"]);
+    let mut table = Table::new(
+        "Memory of an entry in this process",
+        about,
+        &["through", "bytes", "more than quick_cache"],
+    );
     let keys: Vec<u64> = (0..entries).map(u64::numbered).collect();
     let mut base = None;
     let mut bars = vec![];
@@ -57,7 +61,8 @@ fn in_redis(effort: Effort) -> Option<Table> {
         "Bytes that Redis uses more for each of {} entries, without the 200 bytes of the value: names, expiry and what a peer adds to the value.",
         number(entries as f64)
     );
-    let mut table = Table::new("Memory of an entry in Redis", about, &["through", "bytes", "more than redis-rs"]);
+    let mut table =
+        Table::new("Memory of an entry in Redis", about, &["through", "bytes", "more than redis-rs"]);
     let runtime = double();
     let mut base = None;
     let mut measure = |name: &str, server: &RedisServer, fill: &dyn Fn()| {

@@ -12,7 +12,8 @@ const CAPACITY: u64 = 20_000;
 pub fn run(effort: Effort) -> Vec<Table> {
     let mut tables = vec![table::<u64>(effort), table::<String>(effort)];
     let first = tables.remove(0);
-    let bars = first.rows.iter().filter_map(|row| Some((row[0].clone(), row[1].replace(' ', "").parse().ok()?)));
+    let bars =
+        first.rows.iter().filter_map(|row| Some((row[0].clone(), row[1].replace(' ', "").parse().ok()?)));
     let bars = bars.collect();
     tables.insert(0, first.drawn("nanoseconds a miss: less is better", bars));
     tables

@@ -37,8 +37,16 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "miss", about: "a miss in this process: look, load, keep", run: miss::run },
     Scenario { name: "far", about: "a hit in Redis", run: far::run },
     Scenario { name: "many", about: "a hundred keys at once from Redis, and misses", run: many::run },
-    Scenario { name: "tiered", about: "several processes that read and write, and how old reads are", run: tiered::run },
-    Scenario { name: "stampede", about: "1,000 tasks in four processes want one missing key", run: stampede::run },
+    Scenario {
+        name: "tiered",
+        about: "several processes that read and write, and how old reads are",
+        run: tiered::run,
+    },
+    Scenario {
+        name: "stampede",
+        about: "1,000 tasks in four processes want one missing key",
+        run: stampede::run,
+    },
     Scenario { name: "recovery", about: "a cache that is emptied under load", run: recovery::run },
     Scenario { name: "tags", about: "the invalidation of a tag", run: tags::run },
     Scenario { name: "memory", about: "what an entry takes beside its value", run: memory::run },

@@ -30,10 +30,22 @@ pub fn run(effort: Effort) -> Vec<Table> {
         number(KEYS as f64),
         effort.pick(1, 3)
     );
-    let columns = ["through", "reads/s before", "s to 90 %", "loads till then", "loads a key", "reads in the first second"];
+    let columns = [
+        "through",
+        "reads/s before",
+        "s to 90 %",
+        "loads till then",
+        "loads a key",
+        "reads in the first second",
+    ];
     let mut table = Table::new("Recovery after a flush", about, &columns);
-    let names =
-        ["redis-rs by hand", "multi-tier-cache, Redis", "amalgam-cache, Redis", "larder in Redis", "larder in Redis, limited"];
+    let names = [
+        "redis-rs by hand",
+        "multi-tier-cache, Redis",
+        "amalgam-cache, Redis",
+        "larder in Redis",
+        "larder in Redis, limited",
+    ];
     let mut found: Vec<Vec<Recovery>> = names.iter().map(|_| vec![]).collect();
     for _ in 0..effort.pick(1, 3) {
         for (name, found) in names.iter().zip(&mut found) {
@@ -42,7 +54,8 @@ pub fn run(effort: Effort) -> Vec<Table> {
         }
     }
     for (name, found) in names.iter().zip(&found) {
-        let middle = |figure: fn(&Recovery) -> f64| crate::measure::median(found.iter().map(figure).collect());
+        let middle =
+            |figure: fn(&Recovery) -> f64| crate::measure::median(found.iter().map(figure).collect());
         table.row([
             (*name).to_owned(),
             number(middle(|found| found.before)),
@@ -81,9 +94,15 @@ fn by_name(name: &str, server: &RedisServer) -> Recovery {
     runtime.block_on(async {
         match name {
             "redis-rs by hand" => recover(whole::by_hand(&url, source.clone()).await, server, &source).await,
-            "multi-tier-cache, Redis" => recover(whole::multi_tier_far(&url, source.clone()).await, server, &source).await,
-            "amalgam-cache, Redis" => recover(whole::amalgam_far(&url, source.clone()).await, server, &source).await,
-            "larder in Redis" => recover(whole::larder_far(&url, source.clone()).await, server, &source).await,
+            "multi-tier-cache, Redis" => {
+                recover(whole::multi_tier_far(&url, source.clone()).await, server, &source).await
+            }
+            "amalgam-cache, Redis" => {
+                recover(whole::amalgam_far(&url, source.clone()).await, server, &source).await
+            }
+            "larder in Redis" => {
+                recover(whole::larder_far(&url, source.clone()).await, server, &source).await
+            }
             _ => recover(whole::larder_limited(&url, source.clone()).await, server, &source).await,
         }
     })

@@ -49,7 +49,14 @@ pub fn run(effort: Effort) -> Vec<Table> {
         let most = loads.iter().copied().fold(0.0, f64::max);
         let after = |part| number(quantile(late.clone(), part));
         bars.push((contender.to_owned(), median(loads.clone())));
-        table.row([contender.to_owned(), number(median(loads)), number(most), after(0.5), after(0.99), after(1.0)]);
+        table.row([
+            contender.to_owned(),
+            number(median(loads)),
+            number(most),
+            after(0.5),
+            after(0.99),
+            after(1.0),
+        ]);
     }
     vec![table.drawn("loads for one key: less is better", bars)]
 }
@@ -62,11 +69,21 @@ pub fn process(contender: &str, url: &str) {
     });
     let runtime = double();
     match contender {
-        "redis-rs by hand" => serve(&runtime, &runtime.block_on(whole::by_hand(url, source.clone())), &source),
-        "moka before redis-rs by hand" => serve(&runtime, &runtime.block_on(whole::moka_by_hand(url, source.clone())), &source),
-        "multi-tier-cache" => serve(&runtime, &runtime.block_on(whole::multi_tier(url, source.clone())), &source),
-        "amalgam-cache, with its locker" => serve(&runtime, &runtime.block_on(whole::amalgam_tiered(url, source.clone())), &source),
-        "larder in Redis" => serve(&runtime, &runtime.block_on(whole::larder_far(url, source.clone())), &source),
+        "redis-rs by hand" => {
+            serve(&runtime, &runtime.block_on(whole::by_hand(url, source.clone())), &source)
+        }
+        "moka before redis-rs by hand" => {
+            serve(&runtime, &runtime.block_on(whole::moka_by_hand(url, source.clone())), &source)
+        }
+        "multi-tier-cache" => {
+            serve(&runtime, &runtime.block_on(whole::multi_tier(url, source.clone())), &source)
+        }
+        "amalgam-cache, with its locker" => {
+            serve(&runtime, &runtime.block_on(whole::amalgam_tiered(url, source.clone())), &source)
+        }
+        "larder in Redis" => {
+            serve(&runtime, &runtime.block_on(whole::larder_far(url, source.clone())), &source)
+        }
         _ => serve(&runtime, &runtime.block_on(whole::larder_locked(url, source.clone())), &source),
     }
 }

@@ -52,7 +52,8 @@ fn micros(act: impl FnOnce()) -> f64 {
 }
 
 fn moka_swept(entries: u64, rounds: usize) -> Option<f64> {
-    let cache = moka::sync::Cache::builder().max_capacity(2 * entries).support_invalidation_closures().build();
+    let cache =
+        moka::sync::Cache::builder().max_capacity(2 * entries).support_invalidation_closures().build();
     let took = (0..rounds).map(|_| {
         (0..entries).for_each(|key| cache.insert(key, key));
         cache.run_pending_tasks();

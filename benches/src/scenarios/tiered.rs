@@ -44,7 +44,15 @@ pub fn run(effort: Effort) -> Vec<Table> {
         number(KEYS as f64),
         WRITES * 100.0
     );
-    let columns = ["through", "reads/s", "x by hand", "loads/s", "stale reads in a million", "oldest, ms", "old at the end"];
+    let columns = [
+        "through",
+        "reads/s",
+        "x by hand",
+        "loads/s",
+        "stale reads in a million",
+        "oldest, ms",
+        "old at the end",
+    ];
     let mut table = Table::new("Reads and writes of several processes", about, &columns);
     let mut found: Vec<(&str, Outcome)> = vec![];
     for contender in CONTENDERS {
@@ -131,10 +139,13 @@ fn judge(folder: &str) -> (f64, f64, usize) {
     }
     let (mut reads, mut stale, mut oldest, mut left) = (0u64, 0u64, 0u64, 0);
     for events in events.values() {
-        let mut written: Vec<(u64, u64)> = events.iter().filter_map(|event| match event {
-            Event::Written { version, at } => Some((*version, *at)),
-            _ => None,
-        }).collect();
+        let mut written: Vec<(u64, u64)> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Written { version, at } => Some((*version, *at)),
+                _ => None,
+            })
+            .collect();
         written.sort_unstable();
         let newest = written.last().map_or(0, |(version, _)| *version);
         // when everything below a version had been invalidated: at the first acknowledgement of it or of a later one
@@ -147,7 +158,8 @@ fn judge(folder: &str) -> (f64, f64, usize) {
                 Event::Read { version, at } => {
                     reads += 1;
                     let later = ended.partition_point(|(written, _)| *written <= version);
-                    let age = ended.get(later).map_or(0, |(_, acknowledged)| at.saturating_sub(*acknowledged));
+                    let age =
+                        ended.get(later).map_or(0, |(_, acknowledged)| at.saturating_sub(*acknowledged));
                     stale += u64::from(age > 0);
                     oldest = oldest.max(age);
                 }
@@ -175,10 +187,13 @@ pub fn process(arguments: &[String]) {
             }
         })
     };
-    let process = Process { runtime, rows, source: source.clone(), folder: folder.clone(), number: number.clone() };
+    let process =
+        Process { runtime, rows, source: source.clone(), folder: folder.clone(), number: number.clone() };
     match contender.as_str() {
         "redis-rs by hand" => process.serve(&process.runtime.block_on(whole::by_hand(url, source))),
-        "moka (1 s) before redis-rs by hand" => process.serve(&process.runtime.block_on(whole::moka_by_hand(url, source))),
+        "moka (1 s) before redis-rs by hand" => {
+            process.serve(&process.runtime.block_on(whole::moka_by_hand(url, source)))
+        }
         "multi-tier-cache" => process.serve(&process.runtime.block_on(whole::multi_tier(url, source))),
         "amalgam-cache" => process.serve(&process.runtime.block_on(whole::amalgam_tiered(url, source))),
         "larder in Redis" => process.serve(&process.runtime.block_on(whole::larder_far(url, source))),
@@ -233,14 +248,21 @@ impl Process {
 
     fn write(&self, log: &Log) {
         let log = log.lock().expect("nobody panicked");
-        let line = |(what, key, version, at): &(char, u64, u64, u64)| format!("{what} {key} {version} {at}\n");
+        let line =
+            |(what, key, version, at): &(char, u64, u64, u64)| format!("{what} {key} {version} {at}\n");
         let text: String = log.iter().map(line).collect();
         std::fs::write(format!("{}/{}", self.folder, self.number), text).expect("the folder can be written");
     }
 }
 
 /// Reads and now and then writes; says how much it read.
-async fn work<W: Whole>(cache: &W, mut rows: MultiplexedConnection, seed: u64, until: Instant, log: &Log) -> u64 {
+async fn work<W: Whole>(
+    cache: &W,
+    mut rows: MultiplexedConnection,
+    seed: u64,
+    until: Instant,
+    log: &Log,
+) -> u64 {
     let mut draw = Draw::new(Skew::Zipf, KEYS, seed);
     let (mut reads, mut own) = (0, vec![]);
     while Instant::now() < until {
