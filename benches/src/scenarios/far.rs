@@ -38,10 +38,12 @@ pub fn run(effort: Effort) -> Vec<Table> {
     tables
 }
 
+type Rate = Box<dyn Fn(&Runtime, u64, Duration) -> f64>;
+
 /// A peer whose type is out of sight: reads with so many tasks for so long, and says how many answers a second came.
 struct Peer {
     name: &'static str,
-    rate: Box<dyn Fn(&Runtime, u64, Duration) -> f64>,
+    rate: Rate,
 }
 
 async fn ready<F: Far>(name: &'static str, mut peer: F) -> Peer {

@@ -267,7 +267,7 @@ async fn work<W: Whole>(
     let (mut reads, mut own) = (0, vec![]);
     while Instant::now() < until {
         let key = draw.next();
-        let watched = key % WATCHED == 0;
+        let watched = key.is_multiple_of(WATCHED);
         if draw.chance(WRITES) {
             let version: u64 = rows.incr(key, 1).await.expect("the server answers");
             cache.invalidate(key).await;
