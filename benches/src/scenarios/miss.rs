@@ -8,6 +8,7 @@ use crate::report::{Table, number};
 use super::Effort;
 
 const CAPACITY: u64 = 20_000;
+const FEW: usize = 200;
 
 pub fn run(effort: Effort) -> Vec<Table> {
     let mut tables = vec![table::<u64>(effort), table::<String>(effort)];
@@ -27,20 +28,30 @@ fn table<K: Key>(effort: Effort) -> Table {
     let mut table = Table::new(title, about, &["through", "ns", "x moka (future)", "allocations"]);
     let peers = all::<K>();
     let caches: Vec<Box<dyn Local<K>>> = peers.iter().map(|peer| (peer.build)(CAPACITY)).collect();
-    let count = effort.pick(5_000, 20_000);
-    let mut next = 0;
-    let mut fresh = move || {
+    let mut next = CAPACITY;
+    let fresh = std::cell::RefCell::new(move |count: usize| {
         next += count as u64;
-        (next..next + count as u64).map(K::numbered).collect::<Vec<K>>()
-    };
-    caches.iter().for_each(|cache| (0..CAPACITY.div_ceil(count as u64)).for_each(|_| cache.load(&fresh())));
-    let fresh = std::cell::RefCell::new(fresh);
+        (next - count as u64..next).map(K::numbered).collect::<Vec<K>>()
+    });
+    let full: Vec<K> = (0..CAPACITY).map(K::numbered).collect();
+    let counts: Vec<usize> = caches
+        .iter()
+        .map(|cache| {
+            cache.fill(&full);
+            // as many as can be had in a moment: there are some that look at every entry to put one out
+            let keys = (fresh.borrow_mut())(FEW);
+            let each = nanos(FEW, || cache.load(&keys));
+            ((effort.pick(20e6, 60e6) / each) as usize).clamp(FEW, 20_000)
+        })
+        .collect();
     let mut contenders: Vec<Contender<'_>> = peers
         .iter()
         .zip(&caches)
-        .map(|(peer, cache)| {
-            Contender::new(peer.name, || {
-                let keys = (fresh.borrow_mut())();
+        .zip(&counts)
+        .map(|((peer, cache), &count)| {
+            let fresh = &fresh;
+            Contender::new(peer.name, move || {
+                let keys = (fresh.borrow_mut())(count);
                 nanos(count, || cache.load(&keys))
             })
         })
@@ -49,8 +60,8 @@ fn table<K: Key>(effort: Effort) -> Table {
     drop(contenders);
     let Some(base) = figures.iter().find(|figures| figures.name == "moka (future)") else { return table };
     for (figures, cache) in figures.iter().zip(&caches) {
-        let keys = (fresh.borrow_mut())();
-        let allocated = allocations(count, || cache.load(&keys));
+        let keys = (fresh.borrow_mut())(FEW);
+        let allocated = allocations(FEW, || cache.load(&keys));
         table.row([
             figures.name.clone(),
             number(figures.median()),
