@@ -84,6 +84,7 @@ async fn a_password_in_the_line_or_in_the_environment_and_a_socket() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "in_an_environment_with_a_password", "--nocapture"]);
     command.env("LARDER_TEST_ADDRESS", &address).env("LARDER_TEST_SOCKET", server.socket());
+    command.env("LARDER_TEST_KEYS", format!("1:{}", "0f".repeat(32)));
     let output = command.env("LARDER_TEST_PASSWORD", "s3cret/@(,)").output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("the password was taken"), "{told}");
@@ -97,6 +98,12 @@ async fn in_an_environment_with_a_password() {
         format!("redis://{address}?password_env=LARDER_TEST_PASSWORD"),
         format!("redis://default@{address}/1?password_env=LARDER_TEST_PASSWORD&client=fred"),
         format!("redis+unix://{socket}?password_env=LARDER_TEST_PASSWORD&db=1"),
+        format!(
+            "redis://{address}?password_env=LARDER_TEST_PASSWORD&keys_env=LARDER_TEST_KEYS&compression=zstd"
+        ),
+        format!(
+            "tiered:(quick://,redis://{address}?password_env=LARDER_TEST_PASSWORD&keys_env=LARDER_TEST_KEYS)"
+        ),
     ] {
         works(&line).await;
     }

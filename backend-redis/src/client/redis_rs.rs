@@ -388,3 +388,8 @@ pub(crate) fn with_resp3(client: &redis::Client) -> redis::RedisResult<redis::Cl
     let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3);
     redis::Client::open(info.set_redis_settings(settings))
 }
+
+#[cfg(test)]
+#[path = "push_tests.rs"]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod push_tests;
