@@ -90,7 +90,7 @@ pub fn payload(bytes: &[u8]) {
 /// A key is never empty, printable, without braces or spaces, not too long, and says all of it in full.
 pub fn key(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let middle = text.char_indices().map(|(at, _)| at).nth(text.chars().count() / 2).unwrap_or(text.len());
+    let middle = (0..=text.len() / 2).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0);
     let (left, right) = text.split_at(middle);
     let keys: [&dyn CacheKey; 6] = [
         &&*text,
