@@ -13,7 +13,7 @@ mod derive;
 /// # Settings
 /// | setting | what it says |
 /// |---|---|
-/// | `cache = expression` | which cache; anything that derefs to a `Cache`: a static, `self.products`, `context.cache()?` |
+/// | `cache = expression` | which cache; anything that derefs to a `Cache`: a static, `self.products`, `context.cache().await` |
 /// | `key = "by_id:{user.id}:{lang}"` | the parts of the key, between colons, each a text or an argument or a field of one; default all arguments |
 /// | `key = expression` | a key of the cache's own type, for a `Cache<u64, _>` |
 /// | `prefix = "product"` | the function's name in keys; default its path in the program |

@@ -4,7 +4,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{GenericParam, Generics, ItemFn, Result, ReturnType};
+use syn::{Expr, GenericParam, Generics, ItemFn, Result, ReturnType};
 
 use super::arguments::{Argument, Arguments};
 use super::attributes::{is_conditional, without_expectations};
@@ -67,19 +67,21 @@ impl Expansion<'_> {
 
     /// The cache, as a reference.
     pub(super) fn cache(&self) -> TokenStream {
-        let cache = &self.settings.cache;
-        let span = cache.span();
-        let of_calls = self.settings.larder(span, "of_calls");
+        let cache = referred(&self.settings.cache);
         match &self.settings.key {
-            Key::Expression(_) => quote_spanned!(span=> &(#cache)),
-            Key::Arguments | Key::Template(_) => quote_spanned!(span=> #of_calls(&(#cache))),
+            Key::Expression(_) => cache,
+            Key::Arguments | Key::Template(_) => {
+                let span = self.settings.cache.span();
+                let of_calls = self.settings.larder(span, "of_calls");
+                quote_spanned!(span=> #of_calls(#cache))
+            }
         }
     }
 
     /// The key, as a reference.
     pub(super) fn key_of_call(&self) -> TokenStream {
         match &self.settings.key {
-            Key::Expression(key) => quote_spanned!(key.span()=> &(#key)),
+            Key::Expression(key) => referred(key),
             Key::Arguments | Key::Template(_) => {
                 let (path, arguments) = (self.path(HIDDEN_KEY), self.arguments.referred());
                 quote!(&#path(#(#arguments),*))
@@ -217,6 +219,13 @@ impl Expansion<'_> {
         });
         generics.chain(unnamed).collect()
     }
+}
+
+/// A reference to what an expression is or refers to. Two references, since behind one the compiler would expect the cache
+/// itself of an `.await` or a `match`.
+fn referred(expression: &Expr) -> TokenStream {
+    let span = expression.span().resolved_at(Span::mixed_site());
+    quote_spanned!(span=> &&(#expression))
 }
 
 fn turbofish(generics: &Generics) -> Option<TokenStream> {
