@@ -66,8 +66,7 @@ fn an_invalidation_is_understood_or_ends_everything() {
     let (mut changed, mut flushed) = (0u64, 0u64);
     for round in 0..ROUNDS {
         let push = push(&mut random);
-        hear(&Messages::default(), push.clone());
-        let heard = heard(push.clone());
+        let heard = told(push.clone());
         if push.kind != PushKind::Invalidate {
             continue;
         }

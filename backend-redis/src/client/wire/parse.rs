@@ -121,8 +121,9 @@ pub(super) fn frame(bytes: &Bytes) -> Result<Frame, Failure> {
     if bytes.first() != Some(&b'>') {
         return Ok(Frame::Answer(reading.reply(0)?));
     }
+    // what is pushed and not understood may have been a change
     let parts = reading.reply(0)?.and_then(Reply::list);
-    Ok(parts.map_or(Frame::Other, |parts| pushed(parts).unwrap_or(Frame::Other)))
+    Ok(parts.map_or(Frame::Heard(Heard::Flushed), |parts| pushed(parts).unwrap_or(Frame::Other)))
 }
 
 /// What a push means.
@@ -130,12 +131,7 @@ fn pushed(parts: Vec<Reply>) -> Option<Frame> {
     let mut parts = parts.into_iter();
     let kind = parts.next()?.bytes().ok()??;
     Some(match &kind[..] {
-        b"invalidate" => Frame::Heard(match parts.next()? {
-            Reply::List(keys) => {
-                Heard::Changed(keys.into_iter().map(|key| key.bytes().ok()?).collect::<Option<_>>()?)
-            }
-            _ => Heard::Flushed,
-        }),
+        b"invalidate" => Frame::Heard(names(parts).map_or(Heard::Flushed, Heard::Changed)),
         b"message" => {
             let channel = String::from_utf8_lossy(&parts.next()?.bytes().ok()??).into_owned();
             Frame::Heard(Heard::Message { channel, text: parts.next()?.bytes().ok()?? })
@@ -143,6 +139,13 @@ fn pushed(parts: Vec<Reply>) -> Option<Frame> {
         b"subscribe" | b"unsubscribe" => Frame::Confirmed,
         _ => Frame::Other,
     })
+}
+
+/// The names in an invalidation; `None` for all names, and when it is not understood.
+fn names(mut parts: impl Iterator<Item = Reply>) -> Option<Vec<Bytes>> {
+    let keys = parts.next()?.list().ok()?;
+    let names = keys.into_iter().map(|key| key.bytes().ok()?).collect();
+    if parts.next().is_none() { names } else { None }
 }
 
 /// A frame that is whole, and how far it has been read.
@@ -290,6 +293,10 @@ mod tests {
         for (sent, expected) in [
             (">2\r\n+invalidate\r\n*1\r\n$1\r\na\r\n", Frame::Heard(Heard::Changed(vec!["a".into()]))),
             (">2\r\n+invalidate\r\n_\r\n", Frame::Heard(Heard::Flushed)),
+            (">2\r\n+invalidate\r\n*2\r\n$1\r\na\r\n:1\r\n", Frame::Heard(Heard::Flushed)),
+            (">3\r\n+invalidate\r\n*1\r\n$1\r\na\r\n*0\r\n", Frame::Heard(Heard::Flushed)),
+            (">1\r\n+invalidate\r\n", Frame::Heard(Heard::Flushed)),
+            (">2\r\n+invalidate\r\n-ERR\r\n", Frame::Heard(Heard::Flushed)),
             (
                 ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nt\r\n",
                 Frame::Heard(Heard::Message { channel: "c".into(), text: "t".into() }),
