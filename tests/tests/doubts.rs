@@ -1,4 +1,4 @@
-//! Invalidations of tags that fail, and what the process that asked for them may still read. Both were found by the simulation.
+//! Tags whose last invalidation is in doubt: it failed, or the server has forgotten it. All were found by the simulation.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use common::{Table, over, settle};
 use larder::codec::Json;
-use larder::{Cache, ManualClock, Tag};
+use larder::{Cache, ManualClock, Origin, Tag, Tiered, TokioClock};
 use larder_memory::{Fault, Gate, MemoryServer, OperationKind as Kind};
+use larder_quick::Quick;
 
 fn tag() -> Tag {
     Tag::new("kind", "number")
@@ -84,4 +85,30 @@ async fn who_comes_after_a_failed_invalidation_of_a_tag_joins_no_older_load() {
     hold.release();
     assert_eq!(first.await.unwrap(), Some(10), "it began before the write");
     assert_eq!(second.await.unwrap(), Some(11));
+}
+
+/// The server counts its invalidations anew: what the near tier remembers of the old counts must not make entries look younger.
+#[tokio::test(start_paused = true)]
+async fn a_server_with_old_data_counts_tags_anew() {
+    let (server, table) = (MemoryServer::with_clock(TokioClock::new()), Table::with([(1, 10)]));
+    let cache: Cache<u64, u64> = Cache::builder()
+        .namespace("numbers")
+        .batch_source(table.clone())
+        .clock(TokioClock::new())
+        .strategy(larder::Strategy::aside(common::MINUTE))
+        .backend(Tiered::new(Quick::new(100), server.connect("one").encoded(Json)))
+        .tag_keys(|_| [tag()])
+        .build()
+        .unwrap();
+    cache.get(&1).await.unwrap();
+    let old = server.snapshot();
+    cache.invalidate_tag(&tag()).await.unwrap();
+    cache.invalidate_tag(&tag()).await.unwrap();
+    server.restart_from(&old);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cache.get(&1).await.unwrap();
+    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
+    table.set(1, 11);
+    cache.invalidate_tag(&tag()).await.unwrap();
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
 }
