@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use larder::{Acquired, Error, LockProvider, LockToken, Result};
+use tokio::time::Instant;
 
 use super::network::Link;
 use crate::check::{History, What};
@@ -31,6 +32,12 @@ impl RemoteLocks {
         self.history.record(self.link.process, what);
     }
 
+    /// The lease began at some moment after the lock was asked for, in the store's time.
+    fn held(&self, name: &str, token: LockToken, asked: Instant, lease: Duration) {
+        let lease = lease.saturating_sub(asked.elapsed());
+        self.note(What::Locked { lock: number(name), token: token.get(), lease });
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -48,9 +55,10 @@ impl LockProvider for RemoteLocks {
     async fn try_acquire(&self, name: &str, lease: Duration) -> Result<Acquired> {
         let (own, name) = (self.clone(), name.to_owned());
         self.ask("try_acquire", async move {
+            let asked = Instant::now();
             let acquired = own.locks.try_acquire(&name, lease).await?;
             if let Acquired::Held(token) = acquired {
-                own.note(What::Locked { lock: number(&name), token: token.get(), lease });
+                own.held(&name, token, asked, lease);
             }
             Ok(acquired)
         })
@@ -60,9 +68,10 @@ impl LockProvider for RemoteLocks {
     async fn renew(&self, name: &str, token: LockToken, lease: Duration) -> Result<bool> {
         let (own, name) = (self.clone(), name.to_owned());
         self.ask("renew", async move {
+            let asked = Instant::now();
             let held = own.locks.renew(&name, token, lease).await?;
             if held {
-                own.note(What::Locked { lock: number(&name), token: token.get(), lease });
+                own.held(&name, token, asked, lease);
             }
             Ok(held)
         })
@@ -72,9 +81,9 @@ impl LockProvider for RemoteLocks {
     async fn release(&self, name: &str, token: LockToken) -> Result<bool> {
         let (own, name) = (self.clone(), name.to_owned());
         self.ask("release", async move {
-            let held = own.locks.release(&name, token).await?;
+            // from here on it may be another's, before this process has its answer
             own.note(What::Unlocked { lock: number(&name), token: token.get() });
-            Ok(held)
+            own.locks.release(&name, token).await
         })
         .await
     }
