@@ -224,20 +224,11 @@ impl Connection {
 
     /// The outer error is the connection's, the inner ones the commands' own.
     async fn run(self, commands: &[Command<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
-        if let Self::Wire(wire) = self {
-            return wire.run(commands).await;
-        }
-        let mut answers = self.run_by_library(commands).await?;
-        gather(&mut answers);
-        Ok(answers)
-    }
-
-    async fn run_by_library(self, commands: &[Command<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
-        match (self, commands) {
-            (Self::Wire(wire), commands) => wire.run(commands).await,
+        let mut answers: Vec<_> = match (self, commands) {
+            (Self::Wire(wire), commands) => return wire.run(commands).await,
             (Self::Node(mut connection), [command]) => {
                 let answer = connection.send_packed_command(&packed(command)).await;
-                Ok(vec![Ok(reply(answer.map_err(failure)?)?)])
+                vec![Ok(reply(answer.map_err(failure)?)?)]
             }
             (Self::Node(mut connection), commands) => {
                 let mut pipe = redis::Pipeline::with_capacity(commands.len());
@@ -245,18 +236,23 @@ impl Connection {
                 pipe.ignore_errors();
                 let answers =
                     connection.send_packed_commands(&pipe, 0, commands.len()).await.map_err(failure)?;
-                Ok(answers.into_iter().map(reply).collect())
+                answers.into_iter().map(reply).collect()
             }
-            (Self::Cluster(connection), commands) => Ok(join_all(commands.iter().map(|command| {
-                let mut connection = connection.clone();
-                async move {
-                    let route = Route::with_key(command.key, SlotAddr::Master);
-                    let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
-                    reply(connection.route_command(packed(command), routing).await.map_err(failure)?)
-                }
-            }))
-            .await),
-        }
+            (Self::Cluster(connection), commands) => {
+                join_all(commands.iter().map(|command| {
+                    let mut connection = connection.clone();
+                    async move {
+                        let route = Route::with_key(command.key, SlotAddr::Master);
+                        let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+                        reply(connection.route_command(packed(command), routing).await.map_err(failure)?)
+                    }
+                }))
+                .await
+            }
+        };
+        // our own socket gives slices of one buffer; the library an allocation for each value
+        gather(&mut answers);
+        Ok(answers)
     }
 }
 
