@@ -32,8 +32,8 @@ thread_local! {
     static CLAIM: Claim = const { Claim(Cell::new(UNKNOWN)) };
 }
 
-#[cold]
-fn claim() -> usize {
+/// Gives this thread a stripe of its own, or the shared one.
+fn claim() {
     let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let stripe = free.unwrap_or_else(|| {
         let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,16 +42,12 @@ fn claim() -> usize {
     });
     // a thread whose locals are being torn down counts on the shared stripe and claims nothing
     match CLAIM.try_with(|claim| claim.0.set(stripe)) {
-        Ok(()) => {
-            STRIPE.with(|own| own.set(stripe));
-            stripe
-        }
+        Ok(()) => STRIPE.with(|own| own.set(stripe)),
         Err(_) => {
             if stripe < OWNED {
                 FREE.lock().unwrap_or_else(PoisonError::into_inner).push(stripe);
             }
             STRIPE.with(|own| own.set(SHARED));
-            SHARED
         }
     }
 }
@@ -65,32 +61,41 @@ struct Line(AtomicU64);
 ///
 /// Exact: a stripe has one writer at a time, and passes from a thread that ended to its next owner through a lock.
 #[derive(Debug)]
-pub(crate) struct Striped([Line; OWNED + 1]);
+pub(crate) struct Striped {
+    owned: [Line; OWNED],
+    shared: Line,
+}
 
 impl Default for Striped {
     fn default() -> Self {
-        Self([const { Line(AtomicU64::new(0)) }; OWNED + 1])
+        Self { owned: [const { Line(AtomicU64::new(0)) }; OWNED], shared: Line::default() }
     }
 }
 
 impl Striped {
     #[inline]
     pub(crate) fn increment(&self) {
-        let stripe = match STRIPE.with(Cell::get) {
-            UNKNOWN => claim(),
-            stripe => stripe,
-        };
-        let counter = &self.0[stripe].0;
-        if stripe == SHARED {
-            counter.fetch_add(1, Ordering::Relaxed);
-        } else {
+        match self.owned.get(STRIPE.with(Cell::get)) {
             // an atomic add would cost as much as a fifth of the whole hit
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            Some(Line(own)) => own.store(own.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
+            None => self.increment_unowned(),
+        }
+    }
+
+    /// For a thread that has no stripe yet, or shares one.
+    #[cold]
+    fn increment_unowned(&self) {
+        match STRIPE.with(Cell::get) {
+            UNKNOWN => {
+                claim();
+                self.increment();
+            }
+            _ => _ = self.shared.0.fetch_add(1, Ordering::Relaxed),
         }
     }
 
     pub(crate) fn sum(&self) -> u64 {
-        self.0.iter().map(|line| line.0.load(Ordering::Relaxed)).sum()
+        self.owned.iter().chain([&self.shared]).map(|line| line.0.load(Ordering::Relaxed)).sum()
     }
 }
 
