@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,11 +12,10 @@ use crate::Result;
 use crate::entry::Entry;
 use crate::ledger::Ledger;
 use crate::mutation;
+use crate::shards::{Shard, Shards};
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
-/// How many locks the fences are spread over. Only misses and writes take one.
-const SHARDS: usize = 64;
 /// A shard with more fences than this drops the expired ones before it takes another.
 const SWEEP_ABOVE: usize = 64;
 
@@ -85,7 +84,7 @@ impl<K: Hash + Eq + Clone, S> Local<K, S> {
     /// How many announced loads have neither filled nor ended.
     #[must_use]
     pub fn fences(&self) -> usize {
-        self.fences.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.fences.standing.len()
     }
 }
 
@@ -103,8 +102,7 @@ struct Standing {
 }
 
 struct Fences<K> {
-    shards: Box<[Mutex<HashMap<K, Standing>>]>,
-    hasher: RandomState,
+    standing: Shards<K, Standing>,
     next: AtomicU64,
 }
 
@@ -115,21 +113,14 @@ fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<K: Hash + Eq + Clone> Fences<K> {
     fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect();
-        Self { shards, hasher: RandomState::new(), next: AtomicU64::new(1) }
+        Self { standing: Shards::default(), next: AtomicU64::new(1) }
     }
 
-    fn of(&self, key: &K) -> MutexGuard<'_, HashMap<K, Standing>> {
-        lock(&self.shards[(self.hasher.hash_one(key) as usize) % SHARDS])
+    fn of(&self, key: &K) -> MutexGuard<'_, Shard<K, Standing>> {
+        self.standing.of(key)
     }
 
-    fn grant(
-        &self,
-        fences: &mut HashMap<K, Standing>,
-        key: &K,
-        announce: Announce,
-        now: Timestamp,
-    ) -> Granted {
+    fn grant(&self, fences: &mut Shard<K, Standing>, key: &K, announce: Announce, now: Timestamp) -> Granted {
         let until = now.saturating_add(announce.lease());
         if let Some(standing) = fences.get_mut(key).filter(|standing| standing.until > now) {
             if announce.is_exclusive() || standing.exclusive {
@@ -196,7 +187,7 @@ enum Granted {
     Busy(Duration),
 }
 
-fn holds<K: Hash + Eq>(fences: &HashMap<K, Standing>, key: &K, fence: Fence, now: Timestamp) -> bool {
+fn holds<K: Hash + Eq>(fences: &Shard<K, Standing>, key: &K, fence: Fence, now: Timestamp) -> bool {
     fences.get(key).is_some_and(|standing| standing.nonce == fence.nonce() && standing.until > now)
 }
 
@@ -317,7 +308,7 @@ where
 
     async fn clear(&self) -> Result<()> {
         // fences first: a fill that still finds its fence is wiped by what follows
-        self.fences.shards.iter().for_each(|shard| lock(shard).clear());
+        self.fences.standing.clear();
         self.store.clear();
         Ok(())
     }

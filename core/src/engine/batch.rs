@@ -1,10 +1,11 @@
 //! Reading many keys: one look near, one round trip far, one load for what is missing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use futures_util::future::{Either, join, join_all};
 use tokio::time::Instant;
 
@@ -24,27 +25,37 @@ use crate::{Error, ErrorKind, Result};
 /// How many loads a `get_many` has under way when its source loads one key at a time.
 const LOADS_AT_ONCE: usize = 32;
 
-/// The keys of a batch that have to be loaded.
-struct Absent<'a, K, V> {
-    keys: Vec<&'a K>,
-    /// How many of them, at the head, were not asked for because an invalidation waits.
-    blocked: usize,
-    /// What there is of them that is not good enough.
-    known: HashMap<&'a K, Entry<V>>,
-    approach: Approach,
+/// A key of a batch that is not near.
+struct Wanted<'a, K, V> {
+    key: &'a K,
+    /// Where its answer goes.
+    at: usize,
+    /// What there is of it that is not good enough.
+    known: Option<Entry<V>>,
+    /// Why it is missing, should it be.
+    cause: MissCause,
 }
 
-impl<K: Key, V> Absent<'_, K, V> {
-    /// Why each of them is missing.
-    fn causes(&self) -> Vec<MissCause> {
-        let cause = |(at, key): (usize, &&K)| match at {
-            at if at < self.blocked => MissCause::Unacknowledged,
-            _ if self.approach == Approach::Alone => MissCause::Unreachable,
-            _ if self.known.contains_key(*key) => MissCause::Expired,
-            _ => MissCause::Absent,
-        };
-        self.keys.iter().enumerate().map(cause).collect()
+/// Answers aligned with the keys of a batch; `None` where there is none yet.
+type Answers<V> = [Option<Result<Entry<V>>>];
+
+/// The keys that have no answer yet, each once, and where it is asked for again: there, and where it was first.
+fn wanted<'a, K: Key, V>(
+    keys: &'a [K],
+    answers: &Answers<V>,
+) -> (Vec<Wanted<'a, K, V>>, Vec<(usize, usize)>) {
+    let missing = || (0..keys.len()).filter(|&at| answers[at].is_none());
+    let count = missing().count();
+    let (mut wanted, mut repeated) = (Vec::with_capacity(count), Vec::new());
+    let mut seen = HashMap::with_capacity_and_hasher(count, RandomState::default());
+    for at in missing() {
+        let key = &keys[at];
+        match *seen.entry(key).or_insert(at) {
+            first if first == at => wanted.push(Wanted { key, at, known: None, cause: MissCause::Absent }),
+            first => repeated.push((at, first)),
+        }
     }
+    (wanted, repeated)
 }
 
 /// A key of a batch that is to be loaded, and may be stored with its fence.
@@ -58,110 +69,105 @@ struct Ready<K: Key, V> {
 impl<K: Key, V: Value> Engine<K, V> {
     /// The answers to `keys`, aligned with them; each distinct missing key is loaded once.
     pub(crate) async fn read_many(self: &Arc<Self>, keys: &[K]) -> Result<Vec<Result<Entry<V>>>> {
-        let mut answers: HashMap<&K, Result<Entry<V>>> = HashMap::with_capacity(keys.len());
-        let mut seen = HashSet::with_capacity(keys.len());
-        let mut missing = Vec::new();
-        for key in keys.iter().filter(|key| seen.insert(*key)) {
-            match self.peek(key) {
-                Some(entry) => _ = answers.insert(key, Ok(entry)),
-                None => missing.push(key),
-            }
-        }
-        if !missing.is_empty() {
+        let recent = self.clock.recent();
+        let mut answers: Vec<_> = keys.iter().map(|key| self.peek_at(key, recent).map(Ok)).collect();
+        if answers.iter().any(Option::is_none) {
+            let (wanted, repeated) = wanted(keys, &answers);
             let began = self.clock.now();
             let start = self.sequence.now();
-            let absent = self.read_far_many(&missing, &mut answers).await?;
-            let causes = absent.causes();
-            self.load_many(start, absent, &mut answers).await?;
+            let (absent, approach) = self.read_far_many(wanted, &mut answers).await;
+            let causes: Vec<MissCause> = absent.iter().map(|wanted| wanted.cause).collect();
+            self.load_many(start, absent, approach, &mut answers).await?;
             let elapsed = began.until(self.clock.now());
             causes.into_iter().for_each(|cause| self.recorder.record(&Event::Missed { elapsed, cause }));
+            repeated.into_iter().for_each(|(again, first)| answers[again] = answers[first].clone());
         }
         let unanswered = || Err(Error::new(ErrorKind::Closed, "the key was not read"));
-        Ok(keys.iter().map(|key| answers.get(key).cloned().unwrap_or_else(unanswered)).collect())
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect())
     }
 
-    /// One round trip for all; answers what is there, and refreshes behind what is due.
+    /// One round trip for all: answers what is there, refreshes behind what is due, and gives back what is absent.
     async fn read_far_many<'a>(
         self: &Arc<Self>,
-        keys: &[&'a K],
-        answers: &mut HashMap<&'a K, Result<Entry<V>>>,
-    ) -> Result<Absent<'a, K, V>> {
-        let (blocked, open): (Vec<&K>, Vec<&K>) = keys.iter().partition(|key| self.pending.holds(key));
-        let asked: Vec<K> = open.iter().map(|&key| key.clone()).collect();
+        wanted: Vec<Wanted<'a, K, V>>,
+        answers: &mut Answers<V>,
+    ) -> (Vec<Wanted<'a, K, V>>, Approach) {
+        let (mut absent, open): (Vec<_>, Vec<_>) =
+            wanted.into_iter().partition(|wanted| self.pending.any() && self.pending.holds(wanted.key));
+        absent.iter_mut().for_each(|wanted| wanted.cause = MissCause::Unacknowledged);
+        let asked: Vec<K> = open.iter().map(|wanted| wanted.key.clone()).collect();
         let doubts = self.pending.doubts();
         let found = self.backend.get_many(&asked, self.clock.now()).await.and_then(|found| {
             let message = "get_many answered another number of entries than was asked for";
             let aligned = found.len() == asked.len();
             aligned.then_some(found).ok_or_else(|| Error::new(ErrorKind::Backend, message))
         });
-        let (found, approach) = match found {
-            Ok(found) => (found, Approach::Missing),
+        let found = match found {
+            Ok(found) => found,
             Err(error) => {
                 self.degraded("get_many", &error);
-                (vec![], Approach::Alone)
+                absent.extend(
+                    open.into_iter().map(|wanted| Wanted { cause: MissCause::Unreachable, ..wanted }),
+                );
+                return (absent, Approach::Alone);
             }
         };
         let now = self.clock.now();
-        let mut absent = Absent { blocked: blocked.len(), keys: blocked, known: HashMap::new(), approach };
         let mut due = Vec::new();
-        let mut found = found.into_iter();
-        for key in open {
-            let entry = found.next().flatten();
-            let stands = |entry: &Entry<V>| self.stands(key, entry) && !doubts.end(entry);
+        for (mut wanted, entry) in open.into_iter().zip(found) {
+            let stands = |entry: &Entry<V>| self.stands(wanted.key, entry) && !doubts.end(entry);
             let Some(entry) = entry.filter(|entry| entry.is_alive(now) && stands(entry)) else {
-                absent.keys.push(key);
+                absent.push(wanted);
                 continue;
             };
             let verdict = self.strategy.settings.judge(&entry, now, fastrand::f64);
-            match self.serve(key, Found { entry, tier: Tier::Far, verdict, now }) {
+            match self.serve(wanted.key, Found { entry, tier: Tier::Far, verdict, now }) {
                 Ok((answer, verdict)) => {
-                    if verdict == Verdict::Due && self.is_refreshable(key) {
-                        due.push((key, answer.entry.clone()));
+                    if verdict == Verdict::Due && self.is_refreshable(wanted.key) {
+                        due.push((wanted.key, Some(answer.entry.clone())));
                     }
-                    answers.insert(key, Ok(answer.entry));
+                    answers[wanted.at] = Some(Ok(answer.entry));
                 }
                 Err(expired) => {
-                    absent.keys.push(key);
-                    absent.known.insert(key, expired);
+                    (wanted.known, wanted.cause) = (Some(expired), MissCause::Expired);
+                    absent.push(wanted);
                 }
             }
         }
         self.refresh_many_behind(due);
-        Ok(absent)
+        (absent, Approach::Missing)
     }
 
     /// Loads together what is due, behind its reader.
-    fn refresh_many_behind(self: &Arc<Self>, mut due: Vec<(&K, Entry<V>)>) {
+    fn refresh_many_behind(self: &Arc<Self>, mut due: Vec<(&K, Option<Entry<V>>)>) {
         if !self.is_batched() {
             // a rush of loads for what can be served: the others are due at their next read too
             due.truncate(LOADS_AT_ONCE);
         }
-        let Some(patience) = due.iter().map(|(_, entry)| patience(entry)).max() else { return };
-        let keys: Vec<&K> = due.iter().map(|(key, _)| *key).collect();
-        let known = due.iter().map(|(key, entry)| (*key, entry.clone())).collect();
-        let boarded = self.board_all(&keys, &known, Approach::Missing, Some(patience));
-        if let Err(error) = boarded {
+        let Some(patience) = due.iter().filter_map(|(_, entry)| entry.as_ref().map(patience)).max() else {
+            return;
+        };
+        if let Err(error) = self.board_all(due, Approach::Missing, Some(patience)) {
             tracing::debug!(%error, "entries were not refreshed");
         }
     }
 
-    async fn load_many<'a>(
+    async fn load_many(
         self: &Arc<Self>,
         start: u64,
-        absent: Absent<'a, K, V>,
-        answers: &mut HashMap<&'a K, Result<Entry<V>>>,
+        mut absent: Vec<Wanted<'_, K, V>>,
+        approach: Approach,
+        answers: &mut Answers<V>,
     ) -> Result<()> {
-        let Absent { keys, mut known, approach, blocked: _ } = absent;
         let began = Instant::now();
-        let batched = self.is_batched();
-        let at_once = if batched { keys.len().max(1) } else { LOADS_AT_ONCE };
-        for keys in keys.chunks(at_once) {
-            let flights = self.board_all(keys, &known, approach, None)?;
-            for (&key, boarded) in keys.iter().zip(flights) {
-                let known = known.remove(key);
-                let reading = self.read_boarded(key, start, boarded, approach);
-                let answer = self.awaited(key, known, began, reading).await;
-                answers.insert(key, answer.map(|answer| answer.entry));
+        let at_once = if self.is_batched() { absent.len().max(1) } else { LOADS_AT_ONCE };
+        for absent in absent.chunks_mut(at_once) {
+            let keys = absent.iter().map(|wanted| (wanted.key, wanted.known.clone())).collect();
+            let flights = self.board_all(keys, approach, None)?;
+            for (wanted, boarded) in absent.iter_mut().zip(flights) {
+                let reading = self.read_boarded(wanted.key, start, boarded, approach);
+                let answer = self.awaited(wanted.key, wanted.known.take(), began, reading).await;
+                answers[wanted.at] = Some(answer.map(|answer| answer.entry));
             }
         }
         Ok(())
@@ -186,29 +192,28 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Joins or starts the flights of keys: one task for all where the source loads many, else one for each.
+    /// Joins or starts the flights of keys, of each of which something may be known: one task for all where the source
+    /// loads many, else one for each.
     fn board_all(
         self: &Arc<Self>,
-        keys: &[&K],
-        known: &HashMap<&K, Entry<V>>,
+        keys: Vec<(&K, Option<Entry<V>>)>,
         approach: Approach,
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
         if self.is_batched() {
-            return self.board_many(keys, known, approach, patience);
+            return self.board_many(keys, approach, patience);
         }
-        let board = |key: &&K| {
-            let plan = Plan::new(Load::Registered, approach).knowing(known.get(*key).cloned());
+        let board = |(key, known)| {
+            let plan = Plan::new(Load::Registered, approach).knowing(known);
             self.board(key, &mut Some(plan), patience)
         };
-        keys.iter().map(board).collect()
+        keys.into_iter().map(board).collect()
     }
 
     /// Joins the flights that are under way and starts one task for all the others.
     fn board_many(
         self: &Arc<Self>,
-        keys: &[&K],
-        known: &HashMap<&K, Entry<V>>,
+        keys: Vec<(&K, Option<Entry<V>>)>,
         approach: Approach,
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
@@ -217,8 +222,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         let mut leading: Leading<K, V> = Vec::new();
         let mut chain = Chain::current();
         // all before the first: a refusal half way would abandon flights that others have joined
-        keys.iter().try_for_each(|key| self.admit(key))?;
-        for &key in keys {
+        keys.iter().try_for_each(|(key, _)| self.admit(key))?;
+        for (key, known) in keys {
             let flight: Arc<Flight<V>> = match self.flights.join(key, patience) {
                 Role::Follow(flight) => {
                     self.recorder.record(&Event::Joined);
@@ -227,7 +232,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 }
                 Role::Lead(landing) => {
                     let flight = landing.flight();
-                    leading.push((landing, known.get(key).cloned()));
+                    leading.push((landing, known));
                     flight
                 }
             };

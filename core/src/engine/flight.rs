@@ -1,8 +1,6 @@
 //! Loads under way, each shared by everybody who asks for its key meanwhile.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce};
@@ -10,11 +8,9 @@ use tokio::sync::{Notify, SetOnce};
 use super::Key;
 use crate::entry::Entry;
 use crate::mutation;
+use crate::shards::Shards;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result};
-
-const SHARDS: usize = 64;
 
 /// How a flight ended: the same for all who waited.
 pub(super) struct Outcome<V> {
@@ -67,34 +63,21 @@ pub(super) enum Role<K: Key, V> {
     Follow(Arc<Flight<V>>),
 }
 
-type Shard<K, V> = HashMap<K, Arc<Flight<V>>>;
-
 /// All loads under way. An entry is there only while its load runs.
 pub(super) struct Flights<K, V> {
-    shards: Box<[Mutex<Shard<K, V>>]>,
-    hasher: RandomState,
+    loads: Shards<K, Arc<Flight<V>>>,
     airborne: AtomicUsize,
     landed: Notify,
 }
 
 impl<K: Key, V> Flights<K, V> {
     pub(super) fn new() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            airborne: AtomicUsize::new(0),
-            landed: Notify::new(),
-        }
-    }
-
-    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
-        let shard = (self.hasher.hash_one(key) as usize) % SHARDS;
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        Self { loads: Shards::default(), airborne: AtomicUsize::new(0), landed: Notify::new() }
     }
 
     /// Joins the load of `key`, or becomes the one who loads it, with this patience of those who join.
     pub(super) fn join(self: &Arc<Self>, key: &K, patience: Option<Duration>) -> Role<K, V> {
-        let mut shard = self.shard(key);
+        let mut shard = self.loads.of(key);
         if let Some(flight) = shard.get(key) {
             return Role::Follow(Arc::clone(flight));
         }
@@ -106,24 +89,22 @@ impl<K: Key, V> Flights<K, V> {
 
     /// Takes the load of `key` out of sight: later callers start a new one, those who wait get what they waited for.
     pub(super) fn detach(&self, key: &K) {
-        self.shard(key).remove(key);
+        self.loads.of(key).remove(key);
     }
 
     /// Takes all loads out of sight.
     pub(super) fn detach_all(&self) {
-        for shard in &self.shards {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        self.loads.clear();
     }
 
     /// Whether `key` is being loaded.
     pub(super) fn contain(&self, key: &K) -> bool {
-        self.shard(key).contains_key(key)
+        self.loads.of(key).contains_key(key)
     }
 
     /// Takes this very flight out of sight; a successor under the same key stays.
     pub(super) fn remove(&self, key: &K, flight: &Arc<Flight<V>>) {
-        let mut shard = self.shard(key);
+        let mut shard = self.loads.of(key);
         if shard.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) {
             shard.remove(key);
         }

@@ -151,10 +151,14 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// [`hit`](Self::hit), with the whole entry, judged to the nanosecond.
     pub(crate) fn peek(&self, key: &K) -> Option<Entry<V>> {
+        self.peek_at(key, self.clock.recent())
+    }
+
+    /// [`peek`](Self::peek) at a reading of the clock that was taken just now.
+    fn peek_at(&self, key: &K, recent: Timestamp) -> Option<Entry<V>> {
         if self.pending.any() && self.pending.holds(key) {
             return None;
         }
-        let recent = self.clock.recent();
         let entry = self.backend.peek(key, recent)?;
         if !self.is_fresh(&entry, recent) || (self.pending.any() && self.pending.ends(&entry)) {
             return None;
