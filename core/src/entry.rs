@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::revision::Stood;
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
@@ -39,9 +40,16 @@ pub(crate) struct Extra {
     tags: Box<[Tag]>,
     stamp: Stamp,
     validator: Option<Box<str>>,
+    stood: Stood,
 }
 
 impl Extra {
+    /// At which revision of its judge the entry was last found to stand.
+    #[inline]
+    pub(crate) fn stood(&self) -> &Stood {
+        &self.stood
+    }
+
     pub(crate) fn tags(&self) -> &[Tag] {
         &self.tags
     }
@@ -445,7 +453,10 @@ impl<V> Entry<V> {
     }
 
     fn extra_mut(&mut self) -> &mut Extra {
-        Arc::make_mut(self.extra.get_or_insert_default())
+        let extra = Arc::make_mut(self.extra.get_or_insert_default());
+        // what is changed is to be judged anew
+        extra.stood = Stood::default();
+        extra
     }
 
     #[inline]

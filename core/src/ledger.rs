@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Extra};
+use crate::revision::Revision;
 use crate::tag::{Stamp, Tag};
 
 /// Counts invalidations of tags, and knows the count of each tag's last one.
@@ -14,6 +15,7 @@ pub(crate) struct Ledger {
     /// How many invalidations there were: the one look that a hit takes while nothing was invalidated since its load.
     count: AtomicU64,
     tags: RwLock<Tags>,
+    revision: Revision,
 }
 
 #[derive(Debug, Default)]
@@ -26,7 +28,12 @@ struct Tags {
 impl Ledger {
     pub(crate) fn new() -> Self {
         // zero is the ledger of entries that have none
-        Self { id: fastrand::u64(1..), count: AtomicU64::new(0), tags: RwLock::default() }
+        Self {
+            id: fastrand::u64(1..),
+            count: AtomicU64::new(0),
+            tags: RwLock::default(),
+            revision: Revision::default(),
+        }
     }
 
     /// To be taken before a load begins.
@@ -39,6 +46,7 @@ impl Ledger {
         let count = self.count.load(Ordering::SeqCst) + 1;
         state.invalidated.extend(tags.iter().map(|tag| (tag.clone(), count)));
         self.count.store(count, Ordering::SeqCst);
+        self.revision.advance();
         Stamp::new(self.id, count)
     }
 
@@ -46,16 +54,22 @@ impl Ledger {
     #[inline]
     pub(crate) fn allows<V>(&self, entry: &Entry<V>) -> bool {
         // what is not inlined is not given the entry, which would then have to be in memory for it
-        entry.extra().is_none_or(|extra| self.allows_tagged(extra.tags(), extra.stamp()))
+        entry.extra().is_none_or(|extra| extra.stood().is_at(self.revision.now()) || self.judges(extra))
     }
 
-    fn allows_tagged(&self, tags: &[Tag], stamp: Stamp) -> bool {
+    fn judges(&self, extra: &Extra) -> bool {
+        let (tags, stamp) = (extra.tags(), extra.stamp());
         if tags.is_empty() || stamp.ledger() != self.id || stamp.count() == self.count.load(Ordering::SeqCst)
         {
             return true;
         }
         let state = self.tags.read().unwrap_or_else(PoisonError::into_inner);
-        tags.iter().all(|tag| state.invalidated.get(tag).copied().unwrap_or(state.floor) <= stamp.count())
+        let stands = |tag| state.invalidated.get(tag).copied().unwrap_or(state.floor) <= stamp.count();
+        let stands = tags.iter().all(stands);
+        if stands {
+            extra.stood().note(self.revision.now());
+        }
+        stands
     }
 
     pub(crate) fn prune(&self, count: u64) -> usize {
@@ -65,11 +79,13 @@ impl Ledger {
         state.floor = state.floor.max(count.min(self.count.load(Ordering::SeqCst)));
         let floor = state.floor;
         state.invalidated.retain(|_, invalidated| *invalidated > floor);
+        self.revision.advance();
         before - state.invalidated.len()
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::sync::Arc;
     use std::time::Duration;
@@ -102,5 +118,42 @@ mod tests {
         assert!(ledger.allows(&young));
         assert_eq!(ledger.prune(u64::MAX), 0);
         assert!(ledger.allows(&entry(&ledger, &["a"])), "entries yet to come stand");
+    }
+
+    #[test]
+    fn what_stood_is_judged_again_after_each_change() {
+        let ledger = Ledger::new();
+        let one = entry(&ledger, &["a", "b"]);
+        for other in ["c", "d"] {
+            ledger.invalidate(&[Tag::new("t", other)]);
+            assert!(ledger.allows(&one) && one.extra().unwrap().stood().is_at(ledger.revision.now()));
+        }
+        let copy = one.clone();
+        assert!(copy.extra().unwrap().stood().is_at(ledger.revision.now()), "copies share what was found");
+        ledger.invalidate(&[Tag::new("t", "b")]);
+        assert!(!ledger.allows(&one) && !ledger.allows(&copy));
+    }
+
+    #[test]
+    fn a_changed_entry_is_judged_by_what_it_is_now() {
+        let ledger = Ledger::new();
+        let stamp = ledger.stamp();
+        ledger.invalidate(&[Tag::new("t", "a")]);
+        let stood = entry(&ledger, &["a"]);
+        ledger.invalidate(&[Tag::new("t", "c")]);
+        assert!(ledger.allows(&stood));
+        assert!(!ledger.allows(&stood.clone().stamped(stamp)), "as one that was loaded before");
+        assert!(!ledger.allows(&stood.with_tags([Tag::new("t", "c")])));
+    }
+
+    #[test]
+    fn one_ledger_does_not_take_the_word_of_another() {
+        let (one, other) = (Ledger::new(), Ledger::new());
+        let entry = entry(&one, &["a"]);
+        one.invalidate(&[Tag::new("t", "b")]);
+        other.invalidate(&[Tag::new("t", "b")]);
+        assert!(one.allows(&entry));
+        assert_ne!(one.revision.now(), other.revision.now());
+        assert!(!entry.extra().unwrap().stood().is_at(other.revision.now()));
     }
 }

@@ -97,6 +97,7 @@ pub mod mutation;
 #[cfg(not(larder_mutations))]
 mod mutation;
 mod observe;
+mod revision;
 mod shards;
 mod source;
 mod strategy;

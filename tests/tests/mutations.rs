@@ -21,7 +21,7 @@ use memory::Server;
 const LIMIT: u64 = 10_000;
 
 /// Each mechanism that is taken out, in the words of the place where it is.
-const MUTATIONS: [&str; 34] = [
+const MUTATIONS: [&str; 35] = [
     // fences
     "a removal leaves the fence",
     "a removal leaves the fence (in process)",
@@ -53,6 +53,7 @@ const MUTATIONS: [&str; 34] = [
     "what is placed unproven has no bound",
     "the near entry goes before the far one",
     "a near tier does not follow tags",
+    "what stood once is not judged again",
     "a flush is not pushed",
     "lost pushes are not noticed",
     // tags

@@ -39,23 +39,27 @@ struct Wanted<'a, K, V> {
 /// Answers aligned with the keys of a batch; `None` where there is none yet.
 type Answers<V> = [Option<Result<Entry<V>>>];
 
-/// The keys that have no answer yet, each once, and where it is asked for again: there, and where it was first.
-fn wanted<'a, K: Key, V>(
-    keys: &'a [K],
-    answers: &Answers<V>,
-) -> (Vec<Wanted<'a, K, V>>, Vec<(usize, usize)>) {
-    let missing = || (0..keys.len()).filter(|&at| answers[at].is_none());
-    let count = missing().count();
+/// The keys that have no answer yet.
+struct Missing<'a, K, V> {
+    /// Each once.
+    wanted: Vec<Wanted<'a, K, V>>,
+    /// Where one is asked for again, and where it was asked for first.
+    repeated: Vec<(usize, usize)>,
+}
+
+fn missing<'a, K: Key, V>(keys: &'a [K], answers: &Answers<V>) -> Missing<'a, K, V> {
+    let unanswered = || (0..keys.len()).filter(|&at| answers[at].is_none());
+    let count = unanswered().count();
     let (mut wanted, mut repeated) = (Vec::with_capacity(count), Vec::new());
     let mut seen = HashMap::with_capacity_and_hasher(count, RandomState::default());
-    for at in missing() {
+    for at in unanswered() {
         let key = &keys[at];
         match *seen.entry(key).or_insert(at) {
             first if first == at => wanted.push(Wanted { key, at, known: None, cause: MissCause::Absent }),
             first => repeated.push((at, first)),
         }
     }
-    (wanted, repeated)
+    Missing { wanted, repeated }
 }
 
 /// A key of a batch that is to be loaded, and may be stored with its fence.
@@ -72,7 +76,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let recent = self.clock.recent();
         let mut answers: Vec<_> = keys.iter().map(|key| self.peek_at(key, recent).map(Ok)).collect();
         if answers.iter().any(Option::is_none) {
-            let (wanted, repeated) = wanted(keys, &answers);
+            let Missing { wanted, repeated } = missing(keys, &answers);
             let began = self.clock.now();
             let start = self.sequence.now();
             let (absent, approach) = self.read_far_many(wanted, &mut answers).await;

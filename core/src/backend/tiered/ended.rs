@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use super::generations::Generations;
-use crate::entry::Entry;
+use crate::entry::{Entry, Extra};
 use crate::mutation;
+use crate::revision::Revision;
 use crate::tag::{Stamp, Tag};
 
 /// The tags that were invalidated, by the far ledger's count, as far as this process knows: near entries that carry one and
@@ -16,6 +17,7 @@ pub(super) struct Ended {
     /// The count of the last invalidation: the one look that a hit takes while nothing was invalidated since its load.
     last: AtomicU64,
     tags: RwLock<EndedTags>,
+    revision: Revision,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ impl Ended {
             *count = stamp.count().max(*count);
         }
         self.last.fetch_max(stamp.count(), Ordering::SeqCst);
+        self.revision.advance();
     }
 
     /// Empties the near tier and forgets every invalidation: what is told from now on is all that counts.
@@ -63,27 +66,34 @@ impl Ended {
         near.raise_all();
         *ended = EndedTags::default();
         self.last.store(0, Ordering::SeqCst);
+        self.revision.advance();
     }
 
     #[inline]
     pub(super) fn allows<V>(&self, entry: &Entry<V>) -> bool {
         // what is not inlined is not given the entry, which would then have to be in memory for it
-        entry.extra().is_none_or(|extra| self.allows_tagged(extra.tags(), extra.stamp()))
+        entry.extra().is_none_or(|extra| extra.stood().is_at(self.revision.now()) || self.judges(extra))
     }
 
-    fn allows_tagged(&self, tags: &[Tag], stamp: Stamp) -> bool {
+    fn judges(&self, extra: &Extra) -> bool {
+        let (tags, stamp) = (extra.tags(), extra.stamp());
         if tags.is_empty() {
             return true;
         }
-        let last = self.last.load(Ordering::SeqCst);
-        if last == 0 {
+        if self.last.load(Ordering::SeqCst) == 0 {
             return true;
         }
         let ended = self.tags.read().unwrap_or_else(PoisonError::into_inner);
+        // under the lock, as all that is judged by: what comes after has another revision
+        let last = self.last.load(Ordering::SeqCst);
         // of which of two ledgers is the younger nobody here knows: the far tier does
-        ended.ledger == stamp.ledger()
+        let stands = ended.ledger == stamp.ledger()
             && (last <= stamp.count()
-                || tags.iter().all(|tag| ended.counts.get(tag).is_none_or(|count| *count <= stamp.count())))
+                || tags.iter().all(|tag| ended.counts.get(tag).is_none_or(|count| *count <= stamp.count())));
+        if stands {
+            extra.stood().note(self.revision.now());
+        }
+        stands
     }
 
     /// Forgets what belongs to a ledger that is no more; `true` when there was something to forget.
@@ -102,7 +112,24 @@ impl Ended {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn news_that_come_late_end_what_was_found_to_stand() {
+        let (near, ended) = (Generations::new(), Ended::default());
+        let [bread, cake] = ["bread", "cake"].map(|name| Tag::new("food", name));
+        let entry = Entry::new(Some(Arc::new(1)), Timestamp::ORIGIN, Duration::MAX)
+            .with_tags([bread.clone()])
+            .stamped(Stamp::new(1, 4));
+        ended.note(&[cake], Stamp::new(1, 6), &near);
+        assert!(ended.allows(&entry) && ended.allows(&entry), "another tag's");
+        ended.note(&[bread], Stamp::new(1, 5), &near);
+        assert!(!ended.allows(&entry), "told of later than of one that is younger");
+    }
 
     #[test]
     fn what_is_forgotten_of_tags_is_forgotten_of_entries_first() {

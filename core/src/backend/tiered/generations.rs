@@ -13,6 +13,9 @@ const _: () = assert!(SLOTS <= Mark::SLOTS);
 /// Counts the changes that this process knows of, for slots of keys.
 pub(super) struct Generations {
     slots: Box<[AtomicU32; SLOTS]>,
+    /// How many changes there were to all slots. A slot's generation is the sum of the two: both only grow, so that it stays
+    /// the same only while neither has changed, and a mark that is read while they change is no younger than what was there.
+    all: AtomicU32,
     /// Drawn from what a test can seed: which keys end each other is then the same in each run.
     seed: u64,
 }
@@ -27,7 +30,11 @@ impl Generations {
     pub(super) fn new() -> Self {
         // on the heap at once: an array would be made on the stack
         let slots: Box<[AtomicU32]> = (0..SLOTS).map(|_| AtomicU32::new(0)).collect();
-        Self { slots: slots.try_into().expect("there are as many"), seed: fastrand::u64(..) }
+        Self {
+            slots: slots.try_into().expect("there are as many"),
+            all: AtomicU32::new(0),
+            seed: fastrand::u64(..),
+        }
     }
 
     fn slot<N: Hash + ?Sized>(&self, name: &N) -> usize {
@@ -38,19 +45,26 @@ impl Generations {
 
     /// The generation now; to be read *before* far is asked.
     pub(super) fn mark<N: Hash + ?Sized>(&self, name: &N) -> Mark {
-        let slot = self.slot(name);
-        Mark::new(slot, self.slots[slot].load(Ordering::SeqCst))
+        self.mark_of(self.slot(name))
+    }
+
+    fn mark_of(&self, slot: usize) -> Mark {
+        Mark::new(slot, self.generation(slot))
+    }
+
+    #[inline]
+    fn generation(&self, slot: usize) -> u32 {
+        self.slots[slot].load(Ordering::SeqCst).wrapping_add(self.all.load(Ordering::SeqCst))
     }
 
     /// The same slot's mark as it is now.
     pub(super) fn now(&self, mark: Mark) -> Mark {
-        let slot = mark.slot() % SLOTS;
-        Mark::new(slot, self.slots[slot].load(Ordering::SeqCst))
+        self.mark_of(mark.slot() % SLOTS)
     }
 
     #[inline]
     pub(super) fn is_current(&self, mark: Mark) -> bool {
-        self.slots[mark.slot() % SLOTS].load(Ordering::SeqCst) == mark.generation()
+        self.generation(mark.slot() % SLOTS) == mark.generation()
     }
 
     pub(super) fn raise<N: Hash + ?Sized>(&self, name: &N) {
@@ -58,8 +72,28 @@ impl Generations {
     }
 
     pub(super) fn raise_all(&self) {
-        for slot in &*self.slots {
-            slot.fetch_add(1, Ordering::SeqCst);
-        }
+        self.all.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_current_until_its_slot_changes_or_all_do() {
+        let generations = Generations::new();
+        let other =
+            (1..).find(|key| generations.slot(key) != generations.slot(&0)).expect("there are many slots");
+        let (mark, apart) = (generations.mark(&0), generations.mark(&other));
+        assert!(generations.is_current(mark) && generations.is_current(apart));
+        generations.raise(&0);
+        assert!(!generations.is_current(mark) && generations.is_current(apart));
+        let mark = generations.mark(&0);
+        generations.raise_all();
+        assert!(!generations.is_current(mark) && !generations.is_current(apart));
+        assert!(
+            generations.is_current(generations.mark(&0)) && generations.is_current(generations.now(apart))
+        );
     }
 }
