@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::client::{Failure, FailureKind};
 use crate::lanes::{LANES, lane};
-use crate::names::Space;
+use crate::names::{Space, Values};
 use crate::read::{Found, read};
 use crate::server::Server;
 
@@ -73,31 +73,21 @@ struct Queue {
     led: bool,
 }
 
-/// The names that are asked for, written one after the other, and who asks.
+/// The names that are asked for, and who asks.
 #[derive(Debug, Default)]
 struct Batch {
-    names: String,
-    askers: Vec<Asker>,
-}
-
-#[derive(Debug)]
-struct Asker {
-    /// Where its name ends.
-    end: usize,
-    answer: oneshot::Sender<Found>,
+    names: Values,
+    askers: Vec<oneshot::Sender<Found>>,
 }
 
 impl Batch {
     /// Room for as much again, and half of it more.
-    fn with_room_for(names: usize, reads: usize) -> Self {
+    fn with_room_for(bytes: usize, reads: usize) -> Self {
         let more = |last: usize| last + last / 2;
-        Self { names: String::with_capacity(more(names)), askers: Vec::with_capacity(more(reads)) }
-    }
-
-    fn names(&self) -> Vec<&str> {
-        let mut begin = 0;
-        let name = |asker: &Asker| &self.names[std::mem::replace(&mut begin, asker.end)..asker.end];
-        self.askers.iter().map(name).collect()
+        Self {
+            names: Values::with_room_for(more(bytes), more(reads)),
+            askers: Vec::with_capacity(more(reads)),
+        }
     }
 }
 
@@ -117,8 +107,8 @@ impl Batcher {
         let leads = {
             let mut queue = self.queue(lane);
             let Batch { names, askers } = &mut queue.batch;
-            self.space.write_value(names, key);
-            askers.push(Asker { end: names.len(), answer });
+            names.push(&self.space, key);
+            askers.push(answer);
             !std::mem::replace(&mut queue.led, true)
         };
         if leads {
@@ -145,9 +135,9 @@ impl Batcher {
             queue.led = false;
             std::mem::replace(&mut queue.batch, room)
         };
-        last[0].store(batch.names.len(), Ordering::Relaxed);
+        last[0].store(batch.names.bytes(), Ordering::Relaxed);
         last[1].store(batch.askers.len(), Ordering::Relaxed);
-        let names = batch.names();
+        let names = batch.names.all();
         let read = |names| read(&self.server, &self.space, self.strict, names, now);
         let found = match names.len() {
             ..=MOST => read(&names).await,
@@ -155,7 +145,7 @@ impl Batcher {
         };
         for (asker, found) in batch.askers.into_iter().zip(found) {
             // who gave up does not care
-            _ = asker.answer.send(found);
+            _ = asker.send(found);
         }
     }
 }
@@ -183,20 +173,5 @@ impl Drop for Leading {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             drop(runtime.spawn(batch));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_told_apart_again() {
-        let mut batch = Batch::with_room_for(1, 1);
-        for name in ["a", "", "bcd"] {
-            batch.names.push_str(name);
-            batch.askers.push(Asker { end: batch.names.len(), answer: oneshot::channel().0 });
-        }
-        assert_eq!(batch.names(), ["a", "", "bcd"]);
     }
 }

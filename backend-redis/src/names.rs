@@ -17,6 +17,10 @@ use larder::StoreKey;
 
 /// What comes between the namespace and the key in the name of a value.
 const VALUE: &str = ":v:{";
+/// In the name of its fence.
+const FENCE: &str = ":f:{";
+/// In the name of its guards.
+const GUARDS: &str = ":q:{";
 /// And in that of a ledger's head.
 const HEAD: &str = ":l:{";
 
@@ -48,6 +52,35 @@ impl Names {
     }
 }
 
+/// The names of many values, written one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    text: String,
+    /// Where each name ends.
+    ends: Vec<usize>,
+}
+
+impl Values {
+    pub(crate) fn with_room_for(bytes: usize, count: usize) -> Self {
+        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(count) }
+    }
+
+    pub(crate) fn push(&mut self, space: &Space, key: &StoreKey) {
+        space.write(&mut self.text, VALUE, key);
+        self.ends.push(self.text.len());
+    }
+
+    /// How long they are together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    pub(crate) fn all(&self) -> Vec<&str> {
+        let mut begin = 0;
+        self.ends.iter().map(|&end| &self.text[std::mem::replace(&mut begin, end)..end]).collect()
+    }
+}
+
 /// The names of one namespace.
 #[derive(Debug, Clone)]
 pub(crate) struct Space {
@@ -76,22 +109,29 @@ impl Space {
     }
 
     pub(crate) fn value(&self, key: &StoreKey) -> String {
-        let mut name = String::with_capacity(self.namespace.len() + key.as_str().len() + 5);
-        self.write_value(&mut name, key);
+        self.name(VALUE, key)
+    }
+
+    fn name(&self, kind: &str, key: &StoreKey) -> String {
+        let mut name = String::with_capacity(self.namespace.len() + kind.len() + key.as_str().len() + 1);
+        self.write(&mut name, kind, key);
         name
     }
 
-    /// Appends the name of a value.
-    pub(crate) fn write_value(&self, out: &mut String, key: &StoreKey) {
-        out.push_str(&self.namespace);
-        out.push_str(":v:{");
-        out.push_str(key.as_str());
-        out.push('}');
+    fn write(&self, out: &mut String, kind: &str, key: &StoreKey) {
+        [&self.namespace, kind, key.as_str(), "}"].into_iter().for_each(|part| out.push_str(part));
+    }
+
+    /// The names of many values.
+    pub(crate) fn values(&self, keys: &[StoreKey]) -> Values {
+        let mut values = Values::with_room_for(0, keys.len());
+        keys.iter().for_each(|key| values.push(self, key));
+        values
     }
 
     pub(crate) fn entry(&self, key: &StoreKey) -> Names {
-        let beside = |kind: char| format!("{}:{kind}:{{{key}}}", self.namespace);
-        Names { value: self.value(key), fence: beside('f'), guards: beside('q') }
+        let [value, fence, guards] = [VALUE, FENCE, GUARDS].map(|kind| self.name(kind, key));
+        Names { value, fence, guards }
     }
 
     /// The names of a plain value, all in the slot of its own.
@@ -123,6 +163,14 @@ mod tests {
         assert_eq!(names.fence, "shop:product@2:f:{(=a%7D%7Bb,7)}");
         assert_eq!(slot(&names.value), slot(&names.fence));
         assert_eq!(slot(&names.value), slot(&names.guards));
+    }
+
+    #[test]
+    fn names_that_are_written_together_are_told_apart_again() {
+        let space = Space::new("shop".into());
+        let keys = ["a", "", "bcd"].map(StoreKey::new);
+        assert_eq!(space.values(&keys).all(), keys.map(|key| space.value(&key)));
+        assert!(space.values(&[]).all().is_empty());
     }
 
     #[test]

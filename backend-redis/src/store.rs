@@ -232,9 +232,8 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         if keys.is_empty() {
             return Ok(vec![]);
         }
-        let names: Vec<String> = keys.iter().map(|key| self.space.value(key)).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let found = read(&self.server, &self.space, self.strict, &names, now).await;
+        let names = self.space.values(keys);
+        let found = read(&self.server, &self.space, self.strict, &names.all(), now).await;
         if let Some(failure) = found.iter().find_map(|found| found.as_ref().err()).cloned() {
             let error = failure.into_error("get_many");
             if found.iter().all(std::result::Result::is_err) {

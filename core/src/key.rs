@@ -98,13 +98,13 @@ impl KeyWriter {
     /// assert_eq!(key.finish().as_str(), "-7");
     /// ```
     pub fn integer(&mut self, number: impl Into<Integer>) {
-        use fmt::Write as _;
-        let _ = match number.into().0 {
-            Number::Signed(number) => write!(self.0, "{number}"),
-            Number::Unsigned(number) => write!(self.0, "{number}"),
-            Number::WideSigned(number) => write!(self.0, "{number}"),
-            Number::WideUnsigned(number) => write!(self.0, "{number}"),
-        };
+        let mut digits = itoa::Buffer::new();
+        self.0.push_str(match number.into().0 {
+            Number::Signed(number) => digits.format(number),
+            Number::Unsigned(number) => digits.format(number),
+            Number::WideSigned(number) => digits.format(number),
+            Number::WideUnsigned(number) => digits.format(number),
+        });
     }
 
     /// Writes raw bytes (an identifier, a digest): `x` and hex digits.

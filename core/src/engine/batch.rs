@@ -96,8 +96,10 @@ impl<K: Key, V: Value> Engine<K, V> {
         wanted: Vec<Wanted<'a, K, V>>,
         answers: &mut Answers<V>,
     ) -> (Vec<Wanted<'a, K, V>>, Approach) {
-        let (mut absent, open): (Vec<_>, Vec<_>) =
-            wanted.into_iter().partition(|wanted| self.pending.any() && self.pending.holds(wanted.key));
+        let (mut absent, open) = match self.pending.any() {
+            true => wanted.into_iter().partition(|wanted| self.pending.holds(wanted.key)),
+            false => (vec![], wanted),
+        };
         absent.iter_mut().for_each(|wanted| wanted.cause = MissCause::Unacknowledged);
         let asked: Vec<K> = open.iter().map(|wanted| wanted.key.clone()).collect();
         let doubts = self.pending.doubts();
