@@ -1,48 +1,185 @@
-//! The simulation's histories over a real Redis: the same processes, callers, sources and lossy networks, and the same
-//! checker, while the server is killed, flushed and frozen, and its clients are.
+//! The simulation's histories over real servers (alone, as a cluster, behind sentinels): the same processes, callers,
+//! sources and lossy networks, and the same checker, while servers are killed, replaced, flushed and frozen, and their
+//! clients are cut off.
 
 mod common;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use common::group::{Group, Kind};
 use common::{LIBRARIES, Library, or_skip};
 use larder::codec::Json;
 use larder::{Encoded, LockProvider};
 use larder_redis::RedisBackend;
-use larder_testkit::check::{Figures, check, timeline};
-use larder_testkit::servers::RedisServer;
-use larder_testkit::sim::{Plan, Setup, Store, Trouble, trace_in_real_time};
+use larder_testkit::check::{check, timeline};
+use larder_testkit::sim::{Action, Plan, Setup, Step, Store, Trouble, trace_in_real_time};
 
-/// How many histories run side by side on one server, each in a namespace of its own.
-const HISTORIES: u64 = 6;
-/// How many steps each has.
+/// How many steps each history has.
 const STEPS: usize = 150;
+/// How long a primary that has others stands still: too short for them to take its place.
+const STUTTER: Duration = Duration::from_millis(150);
+/// In which time an answer that was sent before its server died has reached its caller.
+const ON_ITS_WAY: Duration = Duration::from_millis(60);
 
-/// One history's part of a server that all share.
+/// One history's part of servers that all share.
 struct Redis {
-    server: Arc<RedisServer>,
+    group: Arc<Group>,
     handles: Vec<RedisBackend>,
     prefix: String,
-    /// Whether this history may break the server, which breaks it for the others too.
+    /// Whether this history may break the servers, which breaks them for the others too.
     breaks: bool,
-    frozen: Mutex<bool>,
+    /// Whether the processes know the server by its life. Without that, tags are not promised after a failover that lost
+    /// writes: then there is none.
+    strict: bool,
+    state: Mutex<State>,
+    faults: Arc<Mutex<Faults>>,
+    turn: AtomicUsize,
+}
+
+/// How often what went wrong.
+type Faults = BTreeMap<&'static str, usize>;
+
+#[derive(Default)]
+struct State {
+    /// A node alone that stands still until it is mended.
+    frozen: bool,
+    /// The primary that died and who follows it, until the history says so.
+    dead: Option<[usize; 2]>,
+    /// What comes right by itself.
+    mending: Option<JoinHandle<()>>,
+}
+
+impl State {
+    fn is_busy(&self) -> bool {
+        self.frozen
+            || self.dead.is_some()
+            || self.mending.as_ref().is_some_and(|mending| !mending.is_finished())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Redis {
-    async fn reach(server: &Arc<RedisServer>, library: Library, number: u64) -> Self {
-        let mut handles = vec![];
+    async fn reach(
+        group: &Arc<Group>,
+        library: Library,
+        seed: u64,
+        breaks: bool,
+        faults: &Arc<Mutex<Faults>>,
+    ) -> Self {
+        let (mut handles, strict) = (vec![], breaks && seed % 2 == 1);
         for _ in 0..3 {
-            let config = library.config(&server.url()).command_timeout(Duration::from_millis(500));
-            handles.push(config.connect().await.expect("the server is there"));
+            let config = library.config(&group.url()).command_timeout(Duration::from_millis(500));
+            let redis = config.connect().await.expect("the servers are there");
+            handles.push(if strict { redis.strict() } else { redis });
         }
-        let prefix = format!("history-{number}");
-        Self { server: Arc::clone(server), handles, prefix, breaks: false, frozen: Mutex::new(false) }
+        Self {
+            group: Arc::clone(group),
+            handles,
+            prefix: format!("history-{seed}"),
+            breaks,
+            strict,
+            state: Mutex::default(),
+            faults: Arc::clone(faults),
+            turn: AtomicUsize::new(seed as usize),
+        }
     }
 
     fn handle(&self, process: &str) -> &RedisBackend {
         let place: usize = process.parse().unwrap_or_default();
         &self.handles[place % self.handles.len()]
+    }
+
+    fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Everything is as it should be, or soon: waits for that.
+    fn mend(&self) -> bool {
+        let mut state = lock(&self.state);
+        let mending = state.mending.take();
+        if state.frozen {
+            self.group.nodes()[0].thaw();
+        }
+        let was_amiss = std::mem::take(&mut state.frozen) || mending.is_some();
+        if let Some(mending) = mending {
+            tokio::task::block_in_place(|| mending.join()).expect("the servers come right");
+        }
+        was_amiss
+    }
+
+    fn freeze(&self, state: &mut State) -> Option<&'static str> {
+        let primaries = self.group.primaries();
+        let place = primaries[self.turn() % primaries.len()];
+        self.group.nodes()[place].freeze();
+        if let Group::Node(_) = *self.group {
+            state.frozen = true;
+            return Some("frozen");
+        }
+        let group = Arc::clone(&self.group);
+        state.mending = Some(std::thread::spawn(move || {
+            std::thread::sleep(STUTTER);
+            group.nodes()[place].thaw();
+        }));
+        Some("frozen for a moment")
+    }
+
+    fn die(&self, state: &mut State) -> Option<&'static str> {
+        state.dead = Some(self.group.die(self.turn())?);
+        std::thread::sleep(ON_ITS_WAY);
+        Some(match *self.group {
+            Group::Node(_) => "killed, back with old data",
+            _ => "killed, followed by its replica",
+        })
+    }
+
+    fn evict(&self, count: usize) {
+        for node in self.group.primaries().into_iter().map(|place| &self.group.nodes()[place]) {
+            for _ in 0..count {
+                let name = node.command(&["RANDOMKEY"]);
+                // not a guard, which eviction would void: larder asks for a server that keeps them
+                if name.contains(":v:") || name.contains(":f:") {
+                    node.command(&["UNLINK", &name]);
+                }
+            }
+        }
+    }
+
+    /// Does what comes nearest to a trouble; says what that was.
+    fn suffer(&self, trouble: &Trouble, state: &mut State) -> Option<&'static str> {
+        let all = |command: &[&str]| _ = self.group.everywhere(command);
+        match trouble {
+            Trouble::Cut(_) => self.freeze(state),
+            Trouble::Flush => {
+                all(&["FLUSHALL"]);
+                Some("flushed")
+            }
+            Trouble::RestartEmpty => self.group.restart_one(self.turn()).then_some(match *self.group {
+                Group::Node(_) => "killed, back empty",
+                _ => "a replica killed, back",
+            }),
+            Trouble::Remember if self.strict => self.group.remember().then_some("remembered"),
+            Trouble::Forget if self.strict => self.die(state),
+            Trouble::Evict(count) => {
+                self.evict(*count);
+                Some("evicted")
+            }
+            Trouble::LosePushes(true) => {
+                all(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+                Some("listeners cut off")
+            }
+            Trouble::PruneTags => {
+                all(&["CLIENT", "KILL", "TYPE", "normal"]);
+                Some("clients cut off")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -62,39 +199,32 @@ impl Store for Redis {
     }
 
     fn suffers(&self, trouble: &Trouble) -> bool {
-        let server = &self.server;
-        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
-        match trouble {
-            _ if !self.breaks => return false,
-            // nothing answers until it is mended
-            Trouble::Cut(_) if !*frozen => {
-                server.freeze();
-                *frozen = true;
-            }
-            Trouble::Mend(_) if *frozen => {
-                server.thaw();
-                *frozen = false;
-            }
-            _ if *frozen => return false,
-            Trouble::Flush => _ = server.command(&["FLUSHALL"]),
-            Trouble::RestartEmpty => {
-                server.kill();
-                server.start_again();
-            }
-            Trouble::Evict(count) => {
-                for _ in 0..*count {
-                    let name = server.command(&["RANDOMKEY"]);
-                    // not a guard, which eviction would void: larder asks for a server that keeps them
-                    if name.contains(":v:") || name.contains(":f:") {
-                        server.command(&["UNLINK", &name]);
-                    }
-                }
-            }
-            Trouble::LosePushes(true) => _ = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]),
-            Trouble::PruneTags => _ = server.command(&["CLIENT", "KILL", "TYPE", "normal"]),
-            _ => return false,
+        if !self.breaks {
+            return false;
         }
-        true
+        if let Trouble::Mend(_) = trouble {
+            return self.mend();
+        }
+        let mut state = lock(&self.state);
+        if state.is_busy() {
+            return false;
+        }
+        if let Some(mended) = state.mending.take() {
+            mended.join().expect("the servers came right");
+        }
+        let fault = tokio::task::block_in_place(|| self.suffer(trouble, &mut state));
+        if let Some(fault) = fault {
+            *lock(&self.faults).entry(fault).or_default() += 1;
+        }
+        fault.is_some()
+    }
+
+    fn suffered(&self, _trouble: &Trouble) {
+        let mut state = lock(&self.state);
+        if let Some(dead) = state.dead.take() {
+            let group = Arc::clone(&self.group);
+            state.mending = Some(std::thread::spawn(move || group.come_back(dead)));
+        }
     }
 
     fn left(&self) -> Vec<String> {
@@ -102,59 +232,92 @@ impl Store for Redis {
     }
 }
 
-/// Runs histories from a seed on, side by side on one server, and checks each; answers how many reads were bound by an
-/// invalidation.
-async fn keep_every_promise(server: RedisServer, library: Library, first: u64, breaks: bool) -> u64 {
-    let server = Arc::new(server);
-    let mut running = tokio::task::JoinSet::new();
-    // a history that breaks the server has it for itself
-    let histories = if breaks { 1 } else { HISTORIES };
-    for seed in first..first + histories {
-        let store = Redis { breaks, ..Redis::reach(&server, library, seed).await };
-        running.spawn(async move {
-            let plan = Plan::of(seed, 3, STEPS);
-            let rules = plan.setup.rules_in_real_time();
-            let history = trace_in_real_time(store, &plan).await;
-            match check(&history, &rules) {
-                Ok(figures) => figures,
-                Err(violation) => {
-                    let timeline = timeline(&history, &rules, violation.key);
-                    panic!("seed {seed} with {library:?}: {violation}\n{:#?}\n{timeline}", plan.setup)
-                }
-            }
-        });
+/// The plan of a seed; one that breaks servers also has a primary die, twice.
+fn plan(seed: u64, breaks: bool) -> Plan {
+    let mut plan = Plan::of(seed, 3, STEPS);
+    let end = plan.steps.last().map(|step| step.at).unwrap_or_default();
+    if breaks {
+        for at in [end / 3, end * 2 / 3] {
+            let suffer = |at, trouble| Step { at, action: Action::Suffer(trouble) };
+            plan.steps.push(suffer(at, Trouble::Remember));
+            plan.steps.push(suffer(at + Duration::from_millis(20), Trouble::Forget));
+        }
+        plan.steps.sort_by_key(|step| step.at);
     }
-    let mut bound_reads = 0;
-    while let Some(ended) = running.join_next().await {
-        let figures: Figures = ended.expect("every history keeps every promise");
-        println!("{library:?}: {figures:?}");
-        bound_reads += figures.bound_reads;
-    }
-    bound_reads
+    plan
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_a_network_that_loses_and_delays() {
-    for &library in LIBRARIES {
-        let server = or_skip!(RedisServer::start(&[]));
-        let bound_reads = keep_every_promise(server, library, 100, false).await;
-        assert!(bound_reads > 100, "only {bound_reads} reads were bound by an invalidation");
+/// Runs a history and checks it; answers how many reads were bound by an invalidation.
+async fn run(store: Redis, plan: Plan, library: Library) -> u64 {
+    let (rules, kind) = (plan.setup.rules_in_real_time(), store.prefix.clone());
+    let history = trace_in_real_time(store, &plan).await;
+    match check(&history, &rules) {
+        Ok(figures) => {
+            println!("{kind} with {library:?}: {figures:?}");
+            figures.bound_reads
+        }
+        Err(violation) => {
+            let timeline = timeline(&history, &rules, violation.key);
+            panic!("{kind} with {library:?}: {violation}\n{:#?}\n{timeline}", plan.setup)
+        }
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_servers_that_are_killed_flushed_and_frozen() {
+/// Runs the histories of seeds side by side: all on one group of servers, or each on one of its own, which it breaks. Every
+/// promise is kept, enough was read to notice if not, and each of these faults happened.
+async fn keep_every_promise(kind: Kind, seeds: std::ops::Range<u64>, breaks: bool, expected: &[&str]) {
     for &library in LIBRARIES {
+        let faults = Arc::new(Mutex::new(Faults::new()));
         let mut running = tokio::task::JoinSet::new();
-        for seed in 200..205 {
-            // each has a server of its own
-            let server = or_skip!(RedisServer::start(&[]));
-            running.spawn(keep_every_promise(server, library, seed, true));
+        let mut shared = None;
+        for seed in seeds.clone() {
+            if breaks || shared.is_none() {
+                shared = Some(Arc::new(or_skip!(Group::start(kind))));
+            }
+            let Some(group) = &shared else { continue };
+            let store = Redis::reach(group, library, seed, breaks, &faults).await;
+            running.spawn(run(store, plan(seed, breaks), library));
         }
         let mut bound_reads = 0;
         while let Some(ended) = running.join_next().await {
             bound_reads += ended.expect("every history keeps every promise");
         }
+        let faults = lock(&faults).clone();
+        println!("{kind:?} with {library:?}: {bound_reads} reads bound by an invalidation; {faults:?}");
         assert!(bound_reads > 100, "only {bound_reads} reads were bound by an invalidation");
+        for expected in expected {
+            assert!(faults.contains_key(expected), "no server was {expected}: {faults:?}");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_network_that_loses_and_delays() {
+    keep_every_promise(Kind::Node, 100..106, false, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_network_that_loses_and_delays_to_a_cluster() {
+    keep_every_promise(Kind::Cluster, 110..116, false, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_network_that_loses_and_delays_to_sentinels() {
+    keep_every_promise(Kind::Sentinels, 120..126, false, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_servers_that_are_killed_flushed_and_frozen() {
+    keep_every_promise(Kind::Node, 200..205, true, &["frozen", "flushed", "killed, back with old data"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_clusters_whose_primaries_die() {
+    keep_every_promise(Kind::Cluster, 209..212, true, &["killed, followed by its replica"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_sentinels_whose_primaries_die() {
+    keep_every_promise(Kind::Sentinels, 219..222, true, &["killed, followed by its replica"]).await;
 }

@@ -1,6 +1,7 @@
 //! The servers and handles that the tests share.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod group;
 pub(crate) mod proxy;
 pub(crate) mod storm;
 pub(crate) mod tiers;

@@ -25,15 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn run(effort: Effort) -> Vec<Table> {
     let about = format!(
         "{TASKS} tasks read {} keys, Zipf 0.99, through Redis; the source takes {AT_ONCE} loads at once, {LOAD:?} each. Then `FLUSHALL`: seconds \
-         until the rate of reads is at 90 % of what it was, loads until then, and reads answered in the first second. One run each in turn, \
-         medians of {}.",
+         until as many reads a second are answered as by hand before (90 % of that), until the contender's own rate is at 90 %, loads until \
+         then, and reads answered in the first second. One run each in turn, medians of {}.",
         number(KEYS as f64),
         effort.pick(1, 3)
     );
     let columns = [
         "through",
         "reads/s before",
-        "s to 90 %",
+        "s to 90 % of by hand",
+        "s to 90 % of its own",
         "loads till then",
         "loads a key",
         "reads in the first second",
@@ -47,10 +48,14 @@ pub fn run(effort: Effort) -> Vec<Table> {
         "larder in Redis, limited",
     ];
     let mut found: Vec<Vec<Recovery>> = names.iter().map(|_| vec![]).collect();
+    // the rate of the first, by hand: what is served by any of them without its cache emptied
+    let mut common = None;
     for _ in 0..effort.pick(1, 3) {
         for (name, found) in names.iter().zip(&mut found) {
             let Some(server) = RedisServer::start(&[]) else { return vec![] };
-            found.push(by_name(name, &server));
+            let recovery = by_name(name, &server, common);
+            common = common.or(Some(recovery.before));
+            found.push(recovery);
         }
     }
     for (name, found) in names.iter().zip(&found) {
@@ -59,6 +64,7 @@ pub fn run(effort: Effort) -> Vec<Table> {
         table.row([
             (*name).to_owned(),
             number(middle(|found| found.before)),
+            number(middle(|found| found.usable)),
             number(middle(|found| found.seconds)),
             number(middle(|found| found.loads)),
             number(middle(|found| found.loads / KEYS as f64)),
@@ -67,20 +73,22 @@ pub fn run(effort: Effort) -> Vec<Table> {
     }
     let bars = names.iter().zip(&found);
     let bars = bars.map(|(name, found)| {
-        ((*name).to_owned(), crate::measure::median(found.iter().map(|found| found.seconds).collect()))
+        ((*name).to_owned(), crate::measure::median(found.iter().map(|found| found.usable).collect()))
     });
     let bars = bars.collect();
-    vec![table.drawn("seconds to 90 % of the rate: less is better", bars)]
+    vec![table.drawn("seconds to the rate by hand: less is better", bars)]
 }
 
 struct Recovery {
     before: f64,
+    /// Until the service is what it was by hand.
+    usable: f64,
     seconds: f64,
     loads: f64,
     first: f64,
 }
 
-fn by_name(name: &str, server: &RedisServer) -> Recovery {
+fn by_name(name: &str, server: &RedisServer, common: Option<f64>) -> Recovery {
     let gate = Arc::new(Semaphore::new(AT_ONCE));
     let source = Source::new(move |key| {
         let gate = Arc::clone(&gate);
@@ -93,22 +101,22 @@ fn by_name(name: &str, server: &RedisServer) -> Recovery {
     let (runtime, url) = (double(), server.url());
     runtime.block_on(async {
         match name {
-            "redis-rs by hand" => recover(whole::by_hand(&url, source.clone()).await, server, &source).await,
+            "redis-rs by hand" => recover(whole::by_hand(&url, source.clone()).await, server, &source, common).await,
             "multi-tier-cache, Redis" => {
-                recover(whole::multi_tier_far(&url, source.clone()).await, server, &source).await
+                recover(whole::multi_tier_far(&url, source.clone()).await, server, &source, common).await
             }
             "amalgam-cache, Redis" => {
-                recover(whole::amalgam_far(&url, source.clone()).await, server, &source).await
+                recover(whole::amalgam_far(&url, source.clone()).await, server, &source, common).await
             }
             "larder in Redis" => {
-                recover(whole::larder_far(&url, source.clone()).await, server, &source).await
+                recover(whole::larder_far(&url, source.clone()).await, server, &source, common).await
             }
-            _ => recover(whole::larder_limited(&url, source.clone()).await, server, &source).await,
+            _ => recover(whole::larder_limited(&url, source.clone()).await, server, &source, common).await,
         }
     })
 }
 
-async fn recover<W: Whole>(cache: W, server: &RedisServer, source: &Source) -> Recovery {
+async fn recover<W: Whole>(cache: W, server: &RedisServer, source: &Source, common: Option<f64>) -> Recovery {
     let mut warming = tokio::task::JoinSet::new();
     for task in 0..64 {
         let cache = cache.clone();
@@ -139,7 +147,7 @@ async fn recover<W: Whole>(cache: W, server: &RedisServer, source: &Source) -> R
     let (loads, from) = (source.loads(), count());
     server.command(&["FLUSHALL"]);
     let flushed = Instant::now();
-    let (mut last, mut first) = ((from, flushed), 0.0);
+    let (mut last, mut first, mut usable) = ((from, flushed), 0.0, None);
     while flushed.elapsed() < PATIENCE {
         tokio::time::sleep(STEP).await;
         if first == 0.0 && flushed.elapsed() >= Duration::from_secs(1) {
@@ -147,6 +155,9 @@ async fn recover<W: Whole>(cache: W, server: &RedisServer, source: &Source) -> R
         }
         let rate = (count() - last.0) / last.1.elapsed().as_secs_f64();
         last = (count(), Instant::now());
+        if rate >= 0.9 * common.unwrap_or(before) {
+            usable.get_or_insert(flushed.elapsed().as_secs_f64());
+        }
         if rate >= 0.9 * before {
             break;
         }
@@ -158,5 +169,5 @@ async fn recover<W: Whole>(cache: W, server: &RedisServer, source: &Source) -> R
     }
     stop.store(true, Ordering::Relaxed);
     tasks.join_all().await;
-    Recovery { before, seconds, loads, first }
+    Recovery { before, usable: usable.unwrap_or(seconds), seconds, loads, first }
 }

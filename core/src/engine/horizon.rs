@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::tag::Stamp;
 use crate::time::Timestamp;
 
 /// Which invalidations are older than any entry that can still be alive: their tags can be forgotten, since no entry is
@@ -13,7 +14,14 @@ use crate::time::Timestamp;
 pub(super) struct Horizon {
     /// The longest life that an entry was given, in nanoseconds.
     longest: AtomicU64,
-    seen: Mutex<VecDeque<(Timestamp, u64)>>,
+    seen: Mutex<Seen>,
+}
+
+/// Some counts of one ledger, and when it had them.
+#[derive(Debug, Default)]
+struct Seen {
+    ledger: u64,
+    counts: VecDeque<(Timestamp, u64)>,
 }
 
 impl Horizon {
@@ -34,17 +42,21 @@ impl Horizon {
         }
     }
 
-    /// Notes an invalidation that brought the ledger to `count`; answers the count up to which tags can be forgotten, when
-    /// it is time to.
-    pub(super) fn invalidated(&self, count: u64, now: Timestamp) -> Option<u64> {
+    /// Notes an invalidation that brought the ledger to this state; answers the count up to which tags can be forgotten, when
+    /// it is time to. What another ledger had counted says nothing of this one.
+    pub(super) fn invalidated(&self, stamp: Stamp, now: Timestamp) -> Option<u64> {
         let longest = self.longest.load(Ordering::Relaxed);
         if longest == u64::MAX {
             return None;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.ledger != stamp.ledger() {
+            *seen = Seen { ledger: stamp.ledger(), counts: VecDeque::new() };
+        }
+        let seen = &mut seen.counts;
         let apart = Duration::from_nanos(longest / Self::MOMENTS);
         if seen.back().is_none_or(|(at, _)| at.until(now) >= apart) {
-            seen.push_back((now, count));
+            seen.push_back((now, stamp.count()));
         }
         let mut past = None;
         while let Some((_, count)) =
@@ -65,24 +77,44 @@ mod tests {
     fn tags_are_forgotten_when_no_entry_can_carry_them() {
         let horizon = Horizon::new(Duration::from_secs(60));
         let at = |seconds| Timestamp::ORIGIN.saturating_add(Duration::from_secs(seconds));
-        assert_eq!(horizon.invalidated(1, at(0)), None);
-        assert_eq!(horizon.invalidated(2, at(1)), None, "near enough to the first");
-        assert_eq!(horizon.invalidated(3, at(60)), None);
-        assert_eq!(horizon.invalidated(4, at(61)), Some(1));
-        assert_eq!(horizon.invalidated(5, at(62)), None);
+        assert_eq!(horizon.invalidated(Stamp::new(1, 1), at(0)), None);
+        assert_eq!(horizon.invalidated(Stamp::new(1, 2), at(1)), None, "near enough to the first");
+        assert_eq!(horizon.invalidated(Stamp::new(1, 3), at(60)), None);
+        assert_eq!(horizon.invalidated(Stamp::new(1, 4), at(61)), Some(1));
+        assert_eq!(horizon.invalidated(Stamp::new(1, 5), at(62)), None);
         horizon.lives(Duration::from_secs(600));
-        assert_eq!(horizon.invalidated(6, at(200)), None, "an entry may still be older than that");
-        assert_eq!(horizon.invalidated(7, at(661)), Some(3));
+        assert_eq!(
+            horizon.invalidated(Stamp::new(1, 6), at(200)),
+            None,
+            "an entry may still be older than that"
+        );
+        assert_eq!(horizon.invalidated(Stamp::new(1, 7), at(661)), Some(3));
         horizon.lives(Duration::MAX);
-        assert_eq!(horizon.invalidated(8, at(100_000)), None);
+        assert_eq!(horizon.invalidated(Stamp::new(1, 8), at(100_000)), None);
+    }
+
+    #[test]
+    fn the_counts_of_a_ledger_that_is_no_more_are_forgotten() {
+        let horizon = Horizon::new(Duration::from_secs(60));
+        let at = |seconds| Timestamp::ORIGIN.saturating_add(Duration::from_secs(seconds));
+        assert_eq!(horizon.invalidated(Stamp::new(1, 90), at(0)), None);
+        assert_eq!(
+            horizon.invalidated(Stamp::new(2, 1), at(61)),
+            None,
+            "what it had counted is not the other's"
+        );
+        assert_eq!(horizon.invalidated(Stamp::new(2, 2), at(122)), Some(1));
     }
 
     #[test]
     fn moments_do_not_pile_up() {
         let horizon = Horizon::new(Duration::from_secs(60));
         for second in 0..10_000 {
-            horizon.invalidated(second, Timestamp::ORIGIN.saturating_add(Duration::from_secs(second)));
+            horizon.invalidated(
+                Stamp::new(1, second),
+                Timestamp::ORIGIN.saturating_add(Duration::from_secs(second)),
+            );
         }
-        assert!(horizon.seen.lock().is_ok_and(|seen| seen.len() <= 18));
+        assert!(horizon.seen.lock().is_ok_and(|seen| seen.counts.len() <= 18));
     }
 }

@@ -114,7 +114,7 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Forgets tags that no living entry can carry, in the background and now and then.
     fn forget_old_tags(self: &Arc<Self>, stamp: Stamp) {
-        let Some(count) = self.horizon.invalidated(stamp.count(), self.clock.now()) else { return };
+        let Some(count) = self.horizon.invalidated(stamp, self.clock.now()) else { return };
         let engine = Arc::clone(self);
         let pruned = Self::spawn(async move {
             if let Err(error) = engine.backend.prune_tags(count).await {

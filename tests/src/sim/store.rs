@@ -33,6 +33,10 @@ pub trait Store: Send + Sync + Sized + 'static {
     /// Lets a trouble happen; `false` when it cannot, which is then no part of the history.
     fn suffers(&self, trouble: &Trouble) -> bool;
 
+    /// Called when the history has a trouble that happened. In real time, what has forgotten something must not answer before:
+    /// it comes back now. Default: nothing.
+    fn suffered(&self, _trouble: &Trouble) {}
+
     /// What is left in the store that should be gone when nobody loads any more and leases have ended: standing fences.
     fn left(&self) -> Vec<String>;
 }

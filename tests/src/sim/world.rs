@@ -143,6 +143,7 @@ impl<S: Store> World<S> {
             other => What::Note(format!("the store suffers: {other:?}")),
         };
         self.history.record(0, what);
+        self.store.suffered(trouble);
     }
 
     /// A process dies and another takes its place.

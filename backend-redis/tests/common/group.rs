@@ -1,0 +1,189 @@
+//! Servers of one kind, and what may become of them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
+
+/// How long a failover may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How servers are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Node,
+    Cluster,
+    Sentinels,
+}
+
+/// What processes connect to.
+#[derive(Debug)]
+pub(crate) enum Group {
+    Node(RedisServer),
+    Cluster(RedisCluster),
+    Sentinels(RedisSentinels),
+}
+
+fn until(what: &str, mut ready: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !ready() {
+        assert!(began.elapsed() < PATIENCE, "{what} took longer than {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A line of `INFO replication`.
+fn replication(node: &RedisServer, name: &str) -> Option<String> {
+    let told = node.command(&["INFO", "replication"]);
+    told.lines().find_map(|line| Some(line.trim().strip_prefix(name)?.strip_prefix(':')?.to_owned()))
+}
+
+fn offset(node: &RedisServer, name: &str) -> Option<u64> {
+    replication(node, name)?.parse().ok()
+}
+
+fn is_primary(node: &RedisServer) -> bool {
+    replication(node, "role").as_deref() == Some("master")
+}
+
+fn follows(node: &RedisServer, primary: &RedisServer) -> bool {
+    replication(node, "master_port") == Some(primary.port().to_string())
+        && replication(node, "master_link_status").as_deref() == Some("up")
+}
+
+impl Group {
+    /// Starts them; `None` when there is no `redis-server`.
+    pub(crate) fn start(kind: Kind) -> Option<Self> {
+        Some(match kind {
+            Kind::Node => Self::Node(RedisServer::start(&[])?),
+            Kind::Cluster => Self::Cluster(RedisCluster::start()?),
+            Kind::Sentinels => Self::Sentinels(RedisSentinels::start()?),
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Node(node) => node.url(),
+            Self::Cluster(cluster) => cluster.url(),
+            Self::Sentinels(sentinels) => sentinels.url(),
+        }
+    }
+
+    /// All that keep data.
+    pub(crate) fn nodes(&self) -> &[RedisServer] {
+        match self {
+            Self::Node(node) => std::slice::from_ref(node),
+            Self::Cluster(cluster) => cluster.nodes(),
+            Self::Sentinels(sentinels) => sentinels.servers(),
+        }
+    }
+
+    /// Those that are written to, when nothing is amiss.
+    pub(crate) fn primaries(&self) -> Vec<usize> {
+        (0..self.nodes().len()).filter(|&place| is_primary(&self.nodes()[place])).collect()
+    }
+
+    fn replica(&self, primary: usize) -> Option<usize> {
+        let nodes = self.nodes();
+        (0..nodes.len()).find(|&place| follows(&nodes[place], &nodes[primary]))
+    }
+
+    /// Sends a command to all primaries; answers what they say.
+    pub(crate) fn everywhere(&self, command: &[&str]) -> Vec<String> {
+        self.primaries().into_iter().map(|place| self.nodes()[place].command(command)).collect()
+    }
+
+    /// Makes sure that what was acknowledged before is still there after [`die`](Self::die) and
+    /// [`come_back`](Self::come_back): replicas have it, or the disk.
+    pub(crate) fn remember(&self) -> bool {
+        match self {
+            Self::Node(node) => {
+                let saved = node.command(&["SAVE"]) == "OK";
+                saved && std::fs::rename(dump(node), kept(node)).is_ok()
+            }
+            _ => self.primaries().into_iter().all(|primary| self.is_replicated(primary)),
+        }
+    }
+
+    /// Whether a replica soon has what its primary has now.
+    fn is_replicated(&self, primary: usize) -> bool {
+        let (Some(needed), Some(replica)) =
+            (offset(&self.nodes()[primary], "master_repl_offset"), self.replica(primary))
+        else {
+            return false;
+        };
+        (0..30).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            offset(&self.nodes()[replica], "slave_repl_offset").is_some_and(|offset| offset >= needed)
+        })
+    }
+
+    /// Ends a primary in the middle of its work; answers which, and who is to follow it.
+    pub(crate) fn die(&self, turn: usize) -> Option<[usize; 2]> {
+        let primaries = self.primaries();
+        let victim = primaries[turn % primaries.len()];
+        let heir = match self {
+            Self::Node(_) => victim,
+            _ => self.replica(victim)?,
+        };
+        self.nodes()[victim].kill();
+        Some([victim, heir])
+    }
+
+    /// Waits until another has taken the place of one that died, which then is its replica; a node alone has what it
+    /// remembered.
+    pub(crate) fn come_back(&self, [victim, heir]: [usize; 2]) {
+        let (victim, heir) = (&self.nodes()[victim], &self.nodes()[heir]);
+        match self {
+            Self::Node(node) => {
+                std::fs::copy(kept(node), dump(node)).expect("it was saved");
+                node.start_again();
+                _ = std::fs::remove_file(dump(node));
+                return;
+            }
+            Self::Cluster(_) => {
+                until("an election", || is_primary(heir));
+                victim.start_again();
+            }
+            Self::Sentinels(sentinels) => {
+                until("a promotion", || is_primary(heir) && sentinels.primary() == Some(heir.port()));
+                victim.start_again();
+                // as an operator would: the sentinels take their time
+                victim.command(&["REPLICAOF", "127.0.0.1", &heir.port().to_string()]);
+            }
+        }
+        until("a new replica", || follows(victim, heir));
+    }
+
+    /// Restarts a node that has no other without its data, or a replica, of which nobody should notice anything.
+    pub(crate) fn restart_one(&self, turn: usize) -> bool {
+        let primaries = self.primaries();
+        let primary = primaries[turn % primaries.len()];
+        let place = match self {
+            Self::Node(_) => Some(primary),
+            _ => self.replica(primary),
+        };
+        let Some(node) = place.map(|place| &self.nodes()[place]) else { return false };
+        node.kill();
+        node.start_again();
+        if let Self::Sentinels(_) = self {
+            let port = self.nodes()[primary].port().to_string();
+            node.command(&["REPLICAOF", "127.0.0.1", &port]);
+        }
+        true
+    }
+}
+
+/// Where a node finds its data when it is started.
+fn dump(node: &RedisServer) -> PathBuf {
+    folder(node).join("dump.rdb")
+}
+
+fn kept(node: &RedisServer) -> PathBuf {
+    folder(node).join("kept.rdb")
+}
+
+fn folder(node: &RedisServer) -> PathBuf {
+    let socket = PathBuf::from(node.socket());
+    socket.parent().map(PathBuf::from).unwrap_or_default()
+}
