@@ -68,26 +68,32 @@ fn act() -> impl Strategy<Value = Act> {
 /// What one key is answered with: `Err` when the source fails.
 type Answer = Result<Option<u64>, ()>;
 
+/// A value, or that there is none, and when that ends.
+#[derive(Clone, Copy)]
+struct Kept {
+    value: Option<u64>,
+    end: u64,
+}
+
 /// A cache as its documentation has it.
 #[derive(Default)]
 struct Model {
     rows: HashMap<u64, u64>,
     failing: bool,
     now: u64,
-    /// Values, or that there is none, and when they end.
-    kept: HashMap<u64, (Option<u64>, u64)>,
+    kept: HashMap<u64, Kept>,
     /// How often the source was asked, for however many keys.
     loads: u64,
 }
 
 impl Model {
-    fn cached(&self, key: u64) -> Option<Option<u64>> {
-        self.kept.get(&key).filter(|(_, end)| self.now < *end).map(|(value, _)| *value)
+    fn cached(&self, key: u64) -> Option<Kept> {
+        self.kept.get(&key).filter(|kept| self.now < kept.end).copied()
     }
 
     fn keep(&mut self, key: u64, value: Option<u64>) {
         let life = if value.is_some() { TTL } else { NEGATIVE_TTL };
-        self.kept.insert(key, (value, self.now + life));
+        self.kept.insert(key, Kept { value, end: self.now + life });
     }
 
     fn load(&mut self, key: u64) -> Answer {
@@ -104,7 +110,9 @@ impl Model {
         self.loads += u64::from(keys.iter().any(|key| self.cached(*key).is_none()));
         let mut answers = HashMap::new();
         for &key in keys {
-            answers.entry(key).or_insert_with(|| self.cached(key).map_or_else(|| self.load(key), Ok));
+            answers
+                .entry(key)
+                .or_insert_with(|| self.cached(key).map_or_else(|| self.load(key), |kept| Ok(kept.value)));
         }
         keys.iter().map(|key| answers[key]).collect()
     }
@@ -125,9 +133,9 @@ impl Model {
                     self.loads += 1;
                     self.keep(*key, Some(*value));
                 }
-                return vec![Ok(self.cached(*key).flatten())];
+                return vec![Ok(self.cached(*key).and_then(|kept| kept.value))];
             }
-            Act::Lookup(key) => return self.cached(*key).map(Ok).into_iter().collect(),
+            Act::Lookup(key) => return self.cached(*key).map(|kept| Ok(kept.value)).into_iter().collect(),
             Act::Refresh(key) => {
                 self.loads += 1;
                 return vec![self.load(*key)];

@@ -24,10 +24,14 @@ pub(crate) enum Group {
     Sentinels(RedisSentinels),
 }
 
-fn until(what: &str, mut ready: impl FnMut() -> bool) {
+/// Waits for it; says how things stand when it does not come.
+fn until(group: &Group, what: &str, mut ready: impl FnMut() -> bool) {
     let began = Instant::now();
     while !ready() {
-        assert!(began.elapsed() < PATIENCE, "{what} took longer than {PATIENCE:?}");
+        if began.elapsed() > PATIENCE {
+            let roles = group.nodes().iter().map(|node| (node.port(), node.command(&["ROLE"])));
+            panic!("{what} took longer than {PATIENCE:?}: {:?}", roles.collect::<Vec<_>>());
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -142,17 +146,26 @@ impl Group {
                 return;
             }
             Self::Cluster(_) => {
-                until("an election", || is_primary(heir));
+                until(self, "an election", || is_primary(heir));
                 victim.start_again();
             }
             Self::Sentinels(sentinels) => {
-                until("a promotion", || is_primary(heir) && sentinels.primary() == Some(heir.port()));
+                until(self, "a promotion", || is_primary(heir) && sentinels.primary() == Some(heir.port()));
                 victim.start_again();
-                // as an operator would: the sentinels take their time
-                victim.command(&["REPLICAOF", "127.0.0.1", &heir.port().to_string()]);
             }
         }
-        until("a new replica", || follows(victim, heir));
+        self.follow(victim, heir);
+    }
+
+    /// Waits until one is a replica of the other.
+    fn follow(&self, replica: &RedisServer, primary: &RedisServer) {
+        until(self, &format!("a replica at {} of {}", replica.port(), primary.port()), || {
+            if let Self::Sentinels(_) = self {
+                // as an operator would: the sentinels take their time
+                replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+            }
+            follows(replica, primary)
+        });
     }
 
     /// Restarts a node that has no other without its data, or a replica, of which nobody should notice anything.
@@ -166,9 +179,8 @@ impl Group {
         let Some(node) = place.map(|place| &self.nodes()[place]) else { return false };
         node.kill();
         node.start_again();
-        if let Self::Sentinels(_) = self {
-            let port = self.nodes()[primary].port().to_string();
-            node.command(&["REPLICAOF", "127.0.0.1", &port]);
+        if !matches!(self, Self::Node(_)) {
+            self.follow(node, &self.nodes()[primary]);
         }
         true
     }
