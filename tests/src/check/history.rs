@@ -294,6 +294,17 @@ impl History {
         events.push(Event { at, process, what });
     }
 
+    /// Adds the answer to something that was asked when there were `since` events, unless the store has lost what it had
+    /// meanwhile: whether before or after it answered is not known.
+    pub(crate) fn record_unless_lost(&self, process: u32, since: usize, what: What) {
+        let mut events = self.locked();
+        let lost = |event: &Event| matches!(event.what, What::Emptied | What::RolledBack { .. });
+        if !events.iter().skip(since).any(lost) {
+            let at = self.now();
+            events.push(Event { at, process, what });
+        }
+    }
+
     /// A number for an operation or a load, which no other has.
     ///
     /// # Examples

@@ -32,10 +32,16 @@ impl RemoteLocks {
         self.history.record(self.link.process, what);
     }
 
+    /// What there was when a lock was asked for.
+    fn now(&self) -> (Instant, usize) {
+        (Instant::now(), self.history.len())
+    }
+
     /// The lease began at some moment after the lock was asked for, in the store's time.
-    fn held(&self, name: &str, token: LockToken, asked: Instant, lease: Duration) {
+    fn held(&self, name: &str, token: LockToken, (asked, since): (Instant, usize), lease: Duration) {
         let lease = lease.saturating_sub(asked.elapsed());
-        self.note(What::Locked { lock: number(name), token: token.get(), lease });
+        let what = What::Locked { lock: number(name), token: token.get(), lease };
+        self.history.record_unless_lost(self.link.process, since, what);
     }
 
     async fn ask<T: Send + 'static>(
@@ -55,7 +61,7 @@ impl LockProvider for RemoteLocks {
     async fn try_acquire(&self, name: &str, lease: Duration) -> Result<Acquired> {
         let (own, name) = (self.clone(), name.to_owned());
         self.ask("try_acquire", async move {
-            let asked = Instant::now();
+            let asked = own.now();
             let acquired = own.locks.try_acquire(&name, lease).await?;
             if let Acquired::Held(token) = acquired {
                 own.held(&name, token, asked, lease);
@@ -68,7 +74,7 @@ impl LockProvider for RemoteLocks {
     async fn renew(&self, name: &str, token: LockToken, lease: Duration) -> Result<bool> {
         let (own, name) = (self.clone(), name.to_owned());
         self.ask("renew", async move {
-            let asked = Instant::now();
+            let asked = own.now();
             let held = own.locks.renew(&name, token, lease).await?;
             if held {
                 own.held(&name, token, asked, lease);
