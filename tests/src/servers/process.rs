@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A program of the machine.
 #[derive(Debug, Clone)]
@@ -50,19 +51,32 @@ fn beside_the_path() -> impl Iterator<Item = PathBuf> {
     versions.into_iter().rev().chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
 }
 
-/// A port of the loopback that nobody listens on now.
+/// Where ports are looked for: below those that systems give to outgoing connections, or a client that tries again and again
+/// to reach a server that was killed would take its port, by being connected to itself.
+const PORTS: std::ops::Range<u32> = 15_000..32_000;
+
+/// A port of the loopback that nobody listens on now, and that this process has not been given before.
 ///
 /// # Panics
 /// When there is none.
 ///
 /// # Examples
 /// ```
-/// assert_ne!(larder_testkit::servers::free_port(), 0);
+/// use larder_testkit::servers::free_port;
+/// assert_ne!(free_port(), free_port());
 /// ```
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    // processes that run side by side begin at different places
+    let first = std::process::id().wrapping_mul(509);
+    let free = PORTS.clone().find_map(|_| {
+        let place = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = u16::try_from(PORTS.start + place).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(port)
+    });
+    free.expect("the loopback has a free port")
 }
 
 /// A running program, killed when it is dropped.

@@ -84,6 +84,14 @@ impl RedisServer {
         ask(self.port, command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
+    /// [`command`](Self::command), for when somebody else may be cutting connections off.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn try_command(&self, command: &[&str]) -> std::io::Result<String> {
+        ask(self.port, command)
+    }
+
     fn process<T>(&self, with: impl FnOnce(&Process) -> T) -> T {
         with(&self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
