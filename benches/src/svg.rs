@@ -39,18 +39,19 @@ fn panel(svg: &mut String, top: usize, title: &str, bars: &Bars) {
         top + 24,
         top + 42
     );
-    let largest =
-        bars.bars.iter().map(|(_, figure)| *figure).filter(|figure| figure.is_finite()).fold(0.0, f64::max);
+    let largest = scale(bars.bars.iter().map(|(_, figure)| *figure).filter(|figure| figure.is_finite()).collect());
     for (at, (name, figure)) in bars.bars.iter().enumerate() {
         let y = top + 50 + at * BAR;
-        let length = if largest > 0.0 { figure / largest * (WIDTH - LABEL - PLACE) as f64 } else { 0.0 };
+        let share = if largest > 0.0 { (figure / largest).min(1.0) } else { 0.0 };
+        let length = share * (WIDTH - LABEL - PLACE) as f64;
+        let cut = if *figure > largest { " (cut off)" } else { "" };
         let own = name.starts_with("larder");
         let (colour, weight) = if own { ("#1a7f64", "600") } else { ("#b6bec8", "400") };
         _ = writeln!(
             svg,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" font-weight=\"{weight}\" fill=\"#1f2328\">{}</text>\n\
              <rect x=\"{LABEL}\" y=\"{}\" width=\"{:.1}\" height=\"{}\" rx=\"2\" fill=\"{colour}\"/>\n\
-             <text x=\"{:.1}\" y=\"{}\" fill=\"#1f2328\">{}</text>",
+             <text x=\"{:.1}\" y=\"{}\" fill=\"#1f2328\">{}{cut}</text>",
             LABEL - 8,
             y + 13,
             escaped(name),
@@ -62,6 +63,13 @@ fn panel(svg: &mut String, top: usize, title: &str, bars: &Bars) {
             number(*figure)
         );
     }
+}
+
+/// What the longest bar stands for: the largest figure, but for those that would leave nothing to see of the others.
+fn scale(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let Some(middle) = figures.get(figures.len() / 2).copied() else { return 0.0 };
+    figures.into_iter().rev().find(|figure| *figure <= 50.0 * middle).unwrap_or(middle)
 }
 
 fn escaped(text: &str) -> String {
