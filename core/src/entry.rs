@@ -1,6 +1,7 @@
 //! What a backend keeps: a value, or the knowledge that there is none, with its times.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,8 +101,10 @@ impl Mark {
 /// When a value was stored and what its load cost, in 8 bytes, since entries are copied on the hit path and their size is
 /// what a local tier fits into the processor's caches: milliseconds of the clock in 41 bits (69 years), and microseconds
 /// as an 18-bit mantissa and a 5-bit exponent.
+///
+/// Kept inverted, so that it is never zero: an `Option<Entry>` is then no larger than an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Born(u64);
+struct Born(NonZeroU64);
 
 impl Born {
     const COST_BITS: u32 = 23;
@@ -109,22 +112,28 @@ impl Born {
     const EXPONENTS: u32 = 1 << (Self::COST_BITS - Self::MANTISSA_BITS);
 
     fn new(created: Timestamp, cost: Duration) -> Self {
-        let millis = (created.as_nanos() / 1_000_000).min((1 << (u64::BITS - Self::COST_BITS)) - 1);
+        // one less than there is room for: not all bits are ever set
+        let millis = (created.as_nanos() / 1_000_000).min((1 << (u64::BITS - Self::COST_BITS)) - 2);
         let micros = u64::try_from(cost.as_micros()).unwrap_or(u64::MAX);
         let exponent = (u64::BITS - micros.leading_zeros()).saturating_sub(Self::MANTISSA_BITS);
         let packed = match exponent < Self::EXPONENTS {
             true => u64::from(exponent) << Self::MANTISSA_BITS | micros >> exponent,
             false => (1 << Self::COST_BITS) - 1,
         };
-        Self(millis << Self::COST_BITS | packed)
+        let inverted = NonZeroU64::new(!(millis << Self::COST_BITS | packed));
+        Self(inverted.expect("not all bits are set"))
+    }
+
+    fn packed(self) -> u64 {
+        !self.0.get()
     }
 
     fn created(self) -> Timestamp {
-        Timestamp::from_nanos((self.0 >> Self::COST_BITS).saturating_mul(1_000_000))
+        Timestamp::from_nanos((self.packed() >> Self::COST_BITS).saturating_mul(1_000_000))
     }
 
     fn cost(self) -> Duration {
-        let packed = self.0 & ((1 << Self::COST_BITS) - 1);
+        let packed = self.packed() & ((1 << Self::COST_BITS) - 1);
         let mantissa = packed & ((1 << Self::MANTISSA_BITS) - 1);
         Duration::from_micros(mantissa << (packed >> Self::MANTISSA_BITS))
     }
@@ -270,7 +279,8 @@ impl<V> Entry<V> {
     #[must_use]
     #[inline]
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        now < self.expires || self.expires == Timestamp::NEVER
+        // no clock shows `NEVER`: what expires then does not
+        now < self.expires
     }
 
     /// How long ago the value was stored.
@@ -563,8 +573,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_as_small_as_six_words() {
-        assert_eq!(size_of::<Option<Entry<String>>>(), 56);
-        assert_eq!(size_of::<Entry<String>>(), 48);
+        assert_eq!([size_of::<Entry<String>>(), size_of::<Option<Entry<String>>>()], [48; 2]);
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl fmt::Debug for Timestamp {
 /// assert_eq!(before.until(clock.now()), Duration::from_secs(60));
 /// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The time now. Never goes backwards.
+    /// The time now. Never goes backwards, and never reaches [`Timestamp::NEVER`].
     fn now(&self) -> Timestamp;
 
     /// A cheap reading for the hit path: never ahead of [`Clock::now`] and at most [`CLOCK_LAG`] behind.
@@ -240,6 +240,9 @@ impl CacheClock {
     }
 }
 
+/// The last moment that a clock shows: [`Timestamp::NEVER`] is after it.
+const LAST: u64 = u64::MAX - 1;
+
 /// A clock that stands still until a test moves it. Clones share the time.
 ///
 /// # Examples
@@ -286,8 +289,9 @@ impl ManualClock {
     pub fn advance(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // fetch_add would wrap; a clock must not go back
-        let _ =
-            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| Some(now.saturating_add(nanos)));
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
+            Some(now.saturating_add(nanos).min(LAST))
+        });
     }
 }
 
