@@ -62,6 +62,13 @@ impl State {
             || self.dead.is_some()
             || self.mending.as_ref().is_some_and(|mending| !mending.is_finished())
     }
+
+    /// Waits for what comes right by itself; `false` when nothing has to.
+    fn come_right(&mut self) -> bool {
+        let Some(mending) = self.mending.take() else { return false };
+        tokio::task::block_in_place(|| mending.join()).expect("the servers come right");
+        true
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -106,20 +113,15 @@ impl Redis {
     /// Everything is as it should be, or soon: waits for that.
     fn mend(&self) -> bool {
         let mut state = lock(&self.state);
-        let mending = state.mending.take();
-        if state.frozen {
+        let was_frozen = std::mem::take(&mut state.frozen);
+        if was_frozen {
             self.group.nodes()[0].thaw();
         }
-        let was_amiss = std::mem::take(&mut state.frozen) || mending.is_some();
-        if let Some(mending) = mending {
-            tokio::task::block_in_place(|| mending.join()).expect("the servers come right");
-        }
-        was_amiss
+        state.come_right() || was_frozen
     }
 
     fn freeze(&self, state: &mut State) -> Option<&'static str> {
-        let primaries = self.group.primaries();
-        let place = primaries[self.turn() % primaries.len()];
+        let place = self.group.primary(self.turn());
         self.group.nodes()[place].freeze();
         if let Group::Node(_) = *self.group {
             state.frozen = true;
@@ -212,9 +214,8 @@ impl Store for Redis {
         if state.is_busy() {
             return false;
         }
-        if let Some(mended) = state.mending.take() {
-            mended.join().expect("the servers came right");
-        }
+        // what has come right may have failed to
+        state.come_right();
         let fault = tokio::task::block_in_place(|| self.suffer(trouble, &mut state));
         if let Some(fault) = fault {
             *lock(&self.faults).entry(fault).or_default() += 1;

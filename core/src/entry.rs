@@ -237,8 +237,7 @@ impl<V> Entry<V> {
     /// ```
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        let until = self.good_until();
-        now < until || until == Timestamp::NEVER
+        now < self.good_until()
     }
 
     /// The same entry, kept for `window` longer than it is fresh.

@@ -273,7 +273,7 @@ impl ManualClock {
     /// ```
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
-        Self(Arc::new(AtomicU64::new(start.as_nanos())))
+        Self(Arc::new(AtomicU64::new(start.as_nanos().min(LAST))))
     }
 
     /// Moves the time on by `duration`.

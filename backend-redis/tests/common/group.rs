@@ -36,9 +36,11 @@ fn until(group: &Group, what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// A line of `INFO replication`. Sentinels that tell a node whom to follow cut off who is asking it.
+/// A line of `INFO replication`. Sentinels that tell a node whom to follow cut off who is asking it, who asks again.
 fn replication(node: &RedisServer, name: &str) -> Option<String> {
-    let told = node.try_command(&["INFO", "replication"]).ok()?;
+    let question = ["INFO", "replication"];
+    let told =
+        (0..5).find_map(|_| node.try_command(&question).ok()).unwrap_or_else(|| node.command(&question));
     told.lines().find_map(|line| Some(line.trim().strip_prefix(name)?.strip_prefix(':')?.to_owned()))
 }
 
@@ -87,6 +89,12 @@ impl Group {
         (0..self.nodes().len()).filter(|&place| is_primary(&self.nodes()[place])).collect()
     }
 
+    /// One of them, each in its turn.
+    pub(crate) fn primary(&self, turn: usize) -> usize {
+        let primaries = self.primaries();
+        primaries[turn % primaries.len()]
+    }
+
     fn replica(&self, primary: usize) -> Option<usize> {
         let nodes = self.nodes();
         (0..nodes.len()).find(|&place| follows(&nodes[place], &nodes[primary]))
@@ -124,8 +132,7 @@ impl Group {
 
     /// Ends a primary in the middle of its work; answers which, and who is to follow it.
     pub(crate) fn die(&self, turn: usize) -> Option<[usize; 2]> {
-        let primaries = self.primaries();
-        let victim = primaries[turn % primaries.len()];
+        let victim = self.primary(turn);
         let heir = match self {
             Self::Node(_) => victim,
             _ => self.replica(victim)?,
@@ -170,8 +177,7 @@ impl Group {
 
     /// Restarts a node that has no other without its data, or a replica, of which nobody should notice anything.
     pub(crate) fn restart_one(&self, turn: usize) -> bool {
-        let primaries = self.primaries();
-        let primary = primaries[turn % primaries.len()];
+        let primary = self.primary(turn);
         let place = match self {
             Self::Node(_) => Some(primary),
             _ => self.replica(primary),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
@@ -13,6 +12,7 @@ use crate::entry::Entry;
 use crate::ledger::Ledger;
 use crate::mutation;
 use crate::shards::{Shard, Shards};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
 
@@ -104,11 +104,6 @@ struct Standing {
 struct Fences<K> {
     standing: Shards<K, Standing>,
     next: AtomicU64,
-}
-
-fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
-    // nothing in here can be left half done: a poisoned lock is as good as new
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K: Hash + Eq + Clone> Fences<K> {
