@@ -51,7 +51,7 @@ impl Recorder {
         }
     }
 
-    /// A far hit, apart for the same reason.
+    /// Counts an event, and tells the observer.
     pub(crate) fn record(&self, event: &Event<'_>) {
         self.count(event);
         if let Some(observer) = &self.observer {
