@@ -39,7 +39,8 @@ fn panel(svg: &mut String, top: usize, title: &str, bars: &Bars) {
         top + 24,
         top + 42
     );
-    let largest = scale(bars.bars.iter().map(|(_, figure)| *figure).filter(|figure| figure.is_finite()).collect());
+    let largest =
+        scale(bars.bars.iter().map(|(_, figure)| *figure).filter(|figure| figure.is_finite()).collect());
     for (at, (name, figure)) in bars.bars.iter().enumerate() {
         let y = top + 50 + at * BAR;
         let share = if largest > 0.0 { (figure / largest).min(1.0) } else { 0.0 };

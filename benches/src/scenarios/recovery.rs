@@ -101,7 +101,9 @@ fn by_name(name: &str, server: &RedisServer, common: Option<f64>) -> Recovery {
     let (runtime, url) = (double(), server.url());
     runtime.block_on(async {
         match name {
-            "redis-rs by hand" => recover(whole::by_hand(&url, source.clone()).await, server, &source, common).await,
+            "redis-rs by hand" => {
+                recover(whole::by_hand(&url, source.clone()).await, server, &source, common).await
+            }
             "multi-tier-cache, Redis" => {
                 recover(whole::multi_tier_far(&url, source.clone()).await, server, &source, common).await
             }
