@@ -28,9 +28,7 @@ pub struct RedisRs(pub MultiplexedConnection);
 
 pub async fn redis_rs(url: &str) -> RedisRs {
     let client = redis::Client::open(url).expect("an address");
-    // a set of a million names takes longer than the half second that the client waits by default
-    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-    RedisRs(client.get_multiplexed_async_connection_with_config(&patient).await.expect("the server answers"))
+    RedisRs(client.get_multiplexed_async_connection().await.expect("the server answers"))
 }
 
 pub fn bare_key(key: u64) -> String {

@@ -11,7 +11,6 @@ use larder_testkit::servers::RedisServer;
 use redis::AsyncCommands as _;
 
 use crate::measure::{double, median};
-use crate::peers::far::redis_rs;
 use crate::report::{Table, number};
 
 use super::Effort;
@@ -73,7 +72,11 @@ fn moka_swept(entries: u64, rounds: usize) -> Option<f64> {
 fn set_by_hand(entries: u64, rounds: usize) -> Option<f64> {
     let server = RedisServer::start(&[])?;
     let runtime = double();
-    let mut redis = runtime.block_on(redis_rs(&server.url())).0;
+    let client = redis::Client::open(server.url()).expect("an address");
+    // a set of a million names takes longer than the half second that the client waits by default
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let connecting = client.get_multiplexed_async_connection_with_config(&patient);
+    let mut redis = runtime.block_on(connecting).expect("the server answers");
     let rounds = if entries > 100_000 { 1 } else { rounds };
     let took = (0..rounds).map(|_| {
         runtime.block_on(async {
