@@ -29,18 +29,7 @@ const SLACK: Duration = Duration::from_secs(5);
 /// ```
 pub struct MokaStore<K, V> {
     /// Hashed as the other stores are, by a seed that is drawn for each: moka's default takes several times as long.
-    entries: Cache<K, Kept<V>, RandomState>,
-}
-
-struct Kept<V> {
-    entry: Entry<V>,
-    remaining: Duration,
-}
-
-impl<V> Clone for Kept<V> {
-    fn clone(&self) -> Self {
-        Self { entry: self.entry.clone(), remaining: self.remaining }
-    }
+    entries: Cache<K, Entry<V>, RandomState>,
 }
 
 impl<K, V> MokaStore<K, V>
@@ -48,21 +37,27 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    pub(crate) fn open(capacity: u64, weigher: impl Weigher<K, V>, scope: &Scope) -> Self {
-        let scope = scope.clone();
-        let entries = Cache::builder()
+    pub(crate) fn open(
+        capacity: u64,
+        weigher: impl Weigher<K, V>,
+        frees_expired: bool,
+        scope: &Scope,
+    ) -> Self {
+        let evictions = scope.clone();
+        let mut builder = Cache::builder()
             .max_capacity(capacity)
-            .weigher(move |key, kept: &Kept<V>| {
-                kept.entry.value().map_or(1, |value| weigher.weigh(key, value)).max(1)
+            .weigher(move |key, entry: &Entry<V>| {
+                entry.value().map_or(1, |value| weigher.weigh(key, value)).max(1)
             })
-            .expire_after(Remaining)
-            .eviction_listener(move |_key, _kept, cause| {
-                if cause == RemovalCause::Size {
-                    scope.record(&Event::evicted(1));
+            .eviction_listener(move |_key, entry: Entry<V>, cause| {
+                if cause == RemovalCause::Size && entry.is_alive(evictions.clock().recent()) {
+                    evictions.record(&Event::evicted(1));
                 }
-            })
-            .build_with_hasher(RandomState::default());
-        Self { entries }
+            });
+        if frees_expired {
+            builder = builder.expire_after(Remaining(scope.clone()));
+        }
+        Self { entries: builder.build_with_hasher(RandomState::default()) }
     }
 
     /// How many entries are kept, as far as moka's housekeeping has come.
@@ -92,11 +87,11 @@ where
 {
     #[inline]
     fn get(&self, key: &K) -> Option<Entry<V>> {
-        self.entries.get(key).map(|kept| kept.entry)
+        self.entries.get(key)
     }
 
-    fn insert(&self, key: K, entry: Entry<V>, remaining: Duration) {
-        self.entries.insert(key, Kept { entry, remaining });
+    fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) {
+        self.entries.insert(key, entry);
     }
 
     fn remove(&self, key: &K) {
@@ -109,26 +104,50 @@ where
 }
 
 /// Frees the memory of expired entries; whether one may be served is judged by larder's own clock.
-struct Remaining;
+struct Remaining(Scope);
 
 impl Remaining {
-    fn of<V>(kept: &Kept<V>) -> Option<Duration> {
-        (kept.remaining < FOR_EVER).then(|| kept.remaining + SLACK)
+    fn of<V>(&self, entry: &Entry<V>) -> Option<Duration> {
+        let remaining = entry.remaining(self.0.clock().now());
+        (remaining < FOR_EVER).then(|| remaining + SLACK)
     }
 }
 
-impl<K, V> Expiry<K, Kept<V>> for Remaining {
-    fn expire_after_create(&self, _key: &K, kept: &Kept<V>, _created_at: Instant) -> Option<Duration> {
-        Self::of(kept)
+impl<K, V> Expiry<K, Entry<V>> for Remaining {
+    fn expire_after_create(&self, _key: &K, entry: &Entry<V>, _created_at: Instant) -> Option<Duration> {
+        self.of(entry)
     }
 
     fn expire_after_update(
         &self,
         _key: &K,
-        kept: &Kept<V>,
+        entry: &Entry<V>,
         _updated_at: Instant,
         _until_expiry: Option<Duration>,
     ) -> Option<Duration> {
-        Self::of(kept)
+        self.of(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use larder::{Clock, ManualClock};
+
+    use super::*;
+
+    #[test]
+    fn what_is_freed_is_freed_a_little_after_its_end() {
+        let clock = ManualClock::new();
+        let expiry = Remaining(Scope::unnamed().timed(clock.clone()));
+        let entry = |ttl| Entry::new(Some(Arc::new(1)), clock.now(), ttl);
+        let minute = Duration::from_secs(60);
+        assert_eq!(expiry.expire_after_create(&1, &entry(minute), Instant::now()), Some(minute + SLACK));
+        assert_eq!(
+            expiry.expire_after_update(&1, &entry(minute), Instant::now(), None),
+            Some(minute + SLACK)
+        );
+        assert_eq!(expiry.expire_after_create(&1, &entry(Duration::MAX), Instant::now()), None);
     }
 }

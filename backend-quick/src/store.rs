@@ -104,7 +104,9 @@ impl<K, V> Lifecycle<K, Entry<V>> for Evictions {
     type RequestState = ();
 
     // not `on_evict`, which is called for entries that are replaced too
-    fn before_evict(&self, _state: &mut (), _key: &K, _entry: &mut Entry<V>) {
-        self.0.record(&Event::evicted(1));
+    fn before_evict(&self, _state: &mut (), _key: &K, entry: &mut Entry<V>) {
+        if entry.is_alive(self.0.clock().recent()) {
+            self.0.record(&Event::evicted(1));
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::engine::{Answer, Engine, Key, Load, Value};
 use crate::entry::Hit;
 use crate::error::BoxError;
 use crate::fetched::Fetched;
+use crate::get::Get;
 use crate::observe::Stats;
 use crate::source::Loaded;
 use crate::tag::Tag;
@@ -84,11 +85,12 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// assert_eq!(squares.get(&3).await?.as_deref(), Some(&9));
     /// # Ok(()) }
     /// ```
-    pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
-        if let Some(Hit(value)) = self.engine.hit(key) {
-            return Ok(value);
-        }
-        Box::pin(async { Ok(self.read(key).await?.entry.into_value()) }).await
+    #[inline]
+    pub fn get<'a>(&'a self, key: &'a K) -> impl Future<Output = Result<Option<Arc<V>>>> {
+        Get::new(&self.engine, key, |engine, key| async move {
+            engine.registered()?;
+            Ok(engine.read(key, || Load::Registered).await?.entry.into_value())
+        })
     }
 
     /// What this process's memory has of `key`, at once: for code that is not async, or that wants to know whether a
@@ -251,18 +253,21 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// assert_eq!(value.as_deref(), Some(&25));
     /// # Ok(()) }
     /// ```
-    pub async fn get_or_load<F, Fut, T, E>(&self, key: &K, loader: F) -> Result<Option<Arc<V>>>
+    #[inline]
+    pub fn get_or_load<'a, F, Fut, T, E>(
+        &'a self,
+        key: &'a K,
+        loader: F,
+    ) -> impl Future<Output = Result<Option<Arc<V>>>>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         T: Into<Loaded<V>>,
         E: Into<BoxError>,
     {
-        if let Some(Hit(value)) = self.engine.hit(key) {
-            return Ok(value);
-        }
-        let read = Box::pin(self.engine.read(key, || given(loader)));
-        Ok(read.await?.entry.into_value())
+        Get::new(&self.engine, key, |engine, key| async move {
+            Ok(engine.read(key, || given(loader)).await?.entry.into_value())
+        })
     }
 
     /// [`get_or_load`](Self::get_or_load), with where the value came from, how old it is, and why it was not cached.

@@ -86,6 +86,7 @@ mod engine;
 mod entry;
 mod error;
 mod fetched;
+mod get;
 pub mod guide;
 mod header;
 mod key;

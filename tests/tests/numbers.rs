@@ -108,6 +108,27 @@ async fn replaced_entries_are_no_evictions() {
     }
 }
 
+/// Room is made by what nobody would have been served any more: the store is not too small.
+#[tokio::test]
+async fn entries_that_had_expired_are_no_evictions() {
+    let quick: Backend = |builder| builder.backend(Quick::new(100));
+    let moka: Backend = |builder| builder.backend(larder_moka::Moka::new(100));
+    for backend in [quick, moka] {
+        for expire in [true, false] {
+            let clock = ManualClock::new();
+            let cache = backend(over(&Table::default(), &clock)).build().unwrap();
+            for key in 0..10_000 {
+                cache.insert(&key, key).await.unwrap();
+                if expire {
+                    clock.advance(MINUTE);
+                }
+            }
+            let evictions = cache.stats().evictions;
+            assert_eq!(evictions == 0, expire, "{evictions} evictions");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_look_without_waiting_counts_only_what_it_finds() {
     let clock = ManualClock::new();
@@ -119,6 +140,28 @@ async fn a_look_without_waiting_counts_only_what_it_finds() {
     assert_eq!(cache.stats().near_hits, 1);
     clock.advance(MINUTE);
     assert_eq!(cache.peek(&1), None);
+}
+
+#[tokio::test]
+async fn a_read_that_nobody_polls_does_nothing() {
+    let clock = ManualClock::new();
+    let cache = over(&Table::with([(1, 10)]), &clock).backend(Quick::new(10)).build().unwrap();
+    cache.get(&1).await.unwrap();
+    let before = cache.stats();
+    drop(cache.get(&1));
+    drop(cache.get(&2));
+    drop(cache.get_or_load(&2, || async { Ok::<_, std::io::Error>(20) }));
+    assert_eq!((cache.stats().reads(), cache.stats().loads), (before.reads(), 1));
+    // one that waits already goes on behind it
+    let mut waiting = Box::pin(cache.get_or_load(&2, || async { Ok::<_, std::io::Error>(20) }));
+    assert!(
+        std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context)))
+            .await
+            .is_pending()
+    );
+    drop(waiting);
+    assert_eq!(cache.get(&2).await.unwrap().as_deref(), Some(&20));
+    assert_eq!(cache.stats().loads, 2);
 }
 
 #[tokio::test]

@@ -136,16 +136,23 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// The hit path: answers from this process's memory, or not at all.
-    #[inline]
+    /// The hit path: answers from this process's memory, or not at all. In one piece with its caller, which by itself no
+    /// compiler makes it: a call costs a thirtieth of a hit.
+    #[inline(always)]
     pub(crate) fn hit(&self, key: &K) -> Option<Hit<V>> {
-        if self.strategy.settings.early.is_none() && !self.pending.any() {
-            let hit = self.backend.peek_fresh(key, self.clock.recent());
-            if hit.is_some() {
-                self.recorder.near_hit();
-                return hit;
-            }
+        if self.strategy.settings.early.is_none()
+            && !self.pending.any()
+            && let Some(hit) = self.backend.peek_fresh(key, self.clock.recent())
+        {
+            self.recorder.near_hit();
+            return Some(hit);
         }
+        self.hit_slowly(key)
+    }
+
+    /// When there may be more to judge, or nothing is there.
+    #[inline(never)]
+    fn hit_slowly(&self, key: &K) -> Option<Hit<V>> {
         self.peek(key).map(|mut entry| entry.take_hit())
     }
 

@@ -116,7 +116,7 @@ pub enum Event<'a> {
     /// What was loaded was not stored, because the key was invalidated or written meanwhile.
     #[non_exhaustive]
     FillRefused,
-    /// Entries left a bounded store to make room.
+    /// Entries that were alive left a bounded store to make room.
     #[non_exhaustive]
     Evicted {
         /// How many.

@@ -1,0 +1,72 @@
+//! The future of a read that is a hit most of the time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::Result;
+use crate::engine::{Engine, Key, Value};
+use crate::entry::Hit;
+
+/// Answers a hit at its first poll. Only when there is none, `rest` makes the future of what is to be done then, on the
+/// heap.
+///
+/// An `async fn` would do the same, but it writes down its state for an interruption that a hit does not have, and takes it
+/// apart again by a call.
+pub(crate) struct Get<'a, K: Key, V, R, F> {
+    engine: &'a Arc<Engine<K, V>>,
+    key: &'a K,
+    state: State<R, F>,
+}
+
+enum State<R, F> {
+    Looks(R),
+    Waits(Pin<Box<F>>),
+    Taken,
+}
+
+impl<'a, K: Key, V: Value, R, F> Get<'a, K, V, R, F>
+where
+    R: FnOnce(&'a Arc<Engine<K, V>>, &'a K) -> F,
+    F: Future<Output = Result<Option<Arc<V>>>>,
+{
+    #[inline]
+    pub(crate) fn new(engine: &'a Arc<Engine<K, V>>, key: &'a K, rest: R) -> Self {
+        Self { engine, key, state: State::Looks(rest) }
+    }
+
+    #[inline(never)]
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
+        let state = std::mem::replace(&mut self.state, State::Taken);
+        let mut rest = match state {
+            State::Looks(rest) => Box::pin(rest(self.engine, self.key)),
+            State::Waits(rest) => rest,
+            State::Taken => unreachable!("it is put back below"),
+        };
+        let answer = rest.as_mut().poll(context);
+        self.state = State::Waits(rest);
+        answer
+    }
+}
+
+// nothing in it is pinned in its place: what waits is on the heap
+impl<K: Key, V, R, F> Unpin for Get<'_, K, V, R, F> {}
+
+impl<'a, K: Key, V: Value, R, F> Future for Get<'a, K, V, R, F>
+where
+    R: FnOnce(&'a Arc<Engine<K, V>>, &'a K) -> F,
+    F: Future<Output = Result<Option<Arc<V>>>>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if matches!(self.state, State::Looks(_))
+            && let Some(Hit(value)) = self.engine.hit(self.key)
+        {
+            return Poll::Ready(Ok(value));
+        }
+        self.wait(context)
+    }
+}
