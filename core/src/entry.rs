@@ -236,8 +236,10 @@ impl<V> Entry<V> {
     /// assert!(entry.is_fresh(now) && !entry.is_fresh(entry.fresh_until()));
     /// ```
     #[must_use]
+    #[inline]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        now < self.good_until()
+        // a near tier may cap the life of an entry below its freshness
+        now < self.fresh_until && self.is_alive(now)
     }
 
     /// The same entry, kept for `window` longer than it is fresh.
@@ -520,12 +522,6 @@ impl<V> Entry<V> {
     #[inline]
     pub(crate) fn take_hit(&mut self) -> Hit<V> {
         Hit(self.value.take())
-    }
-
-    /// Until when the entry is fresh and alive: a near tier may cap the life of an entry below its freshness.
-    #[inline]
-    pub(crate) fn good_until(&self) -> Timestamp {
-        self.fresh_until.min(self.expires)
     }
 
     #[inline]

@@ -172,17 +172,23 @@ impl SystemClock {
         let now = read(rustix::time::ClockId::Monotonic);
         Self { origin: now.saturating_sub(3_600_000_000_000) }
     }
+
+    #[inline]
+    fn since_origin(&self, id: rustix::time::ClockId) -> Timestamp {
+        // no reading is before the origin: a coarse one lags by milliseconds, and none is below zero
+        Timestamp(read(id).wrapping_sub(self.origin))
+    }
 }
 
 #[cfg(target_os = "linux")]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp(read(rustix::time::ClockId::Monotonic).saturating_sub(self.origin))
+        self.since_origin(rustix::time::ClockId::Monotonic)
     }
 
     #[inline]
     fn recent(&self) -> Timestamp {
-        Timestamp(read(rustix::time::ClockId::MonotonicCoarse).saturating_sub(self.origin))
+        self.since_origin(rustix::time::ClockId::MonotonicCoarse)
     }
 }
 

@@ -27,14 +27,18 @@ use crate::time::Timestamp;
 ///     if quick { Erased::new(one) } else { Erased::new(other) }
 /// }
 /// ```
-pub struct Erased<K, V>(Arc<dyn DynBackend<K, V>>);
+#[allow(
+    clippy::redundant_allocation,
+    reason = "each call to what an `Arc` holds unsized first asks how that is aligned"
+)]
+pub struct Erased<K, V>(Arc<Box<dyn DynBackend<K, V>>>);
 
 impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
     /// Erases the type of `backend`. What is erased already stays as it is, so that a hit goes through one dynamic call.
     pub fn new(backend: impl CacheBackend<K, V>) -> Self {
         match (&backend as &dyn Any).downcast_ref::<Self>() {
             Some(erased) => erased.clone(),
-            None => Self(Arc::new(backend)),
+            None => Self(Arc::new(Box::new(backend))),
         }
     }
 }
@@ -93,7 +97,7 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     }
     fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Option<Hit<V>> {
         // all of the backend's layers are inlined here
-        self.look(key, recent, |entry| (entry.good_until() > recent.after_lag()).then(|| entry.take_hit()))
+        self.look(key, recent, |entry| entry.is_fresh(recent.after_lag()).then(|| entry.take_hit()))
     }
     fn shared_name_dyn(&self, key: &K) -> Option<String> {
         self.shared_name(key)

@@ -180,7 +180,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Whether an entry is fresh at a cheap reading of the clock, which may lag: near its end the precise one decides.
     #[inline]
     fn is_fresh(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
-        entry.good_until() > recent.after_lag() || entry.is_fresh(self.clock.now())
+        entry.is_fresh(recent.after_lag()) || entry.is_fresh(self.clock.now())
     }
 
     /// Whether an entry that the backend gave spares the load that was about to begin: it is fresh, and not the one that

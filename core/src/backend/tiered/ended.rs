@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use super::generations::Generations;
-use crate::entry::{Entry, Extra};
+use crate::entry::Extra;
 use crate::mutation;
 use crate::revision::Revision;
 use crate::tag::{Stamp, Tag};
@@ -70,9 +70,8 @@ impl Ended {
     }
 
     #[inline]
-    pub(super) fn allows<V>(&self, entry: &Entry<V>) -> bool {
-        // what is not inlined is not given the entry, which would then have to be in memory for it
-        entry.extra().is_none_or(|extra| extra.stood().is_at(self.revision.now()) || self.judges(extra))
+    pub(super) fn allows(&self, extra: Option<&Extra>) -> bool {
+        extra.is_none_or(|extra| extra.stood().is_at(self.revision.now()) || self.judges(extra))
     }
 
     fn judges(&self, extra: &Extra) -> bool {
@@ -116,6 +115,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::entry::Entry;
     use crate::time::Timestamp;
 
     #[test]
@@ -126,9 +126,9 @@ mod tests {
             .with_tags([bread.clone()])
             .stamped(Stamp::new(1, 4));
         ended.note(&[cake], Stamp::new(1, 6), &near);
-        assert!(ended.allows(&entry) && ended.allows(&entry), "another tag's");
+        assert!(ended.allows(entry.extra()) && ended.allows(entry.extra()), "another tag's");
         ended.note(&[bread], Stamp::new(1, 5), &near);
-        assert!(!ended.allows(&entry), "told of later than of one that is younger");
+        assert!(!ended.allows(entry.extra()), "told of later than of one that is younger");
     }
 
     #[test]

@@ -43,10 +43,10 @@ impl View {
     /// Whether a near entry may be served.
     #[inline]
     pub(super) fn allows<V>(&self, entry: &Entry<V>, now: Timestamp) -> bool {
-        let mark = entry.mark();
+        let (mark, extra) = (entry.mark(), entry.extra());
         // in this order: whatever makes the first forget an invalidation has made the second refuse what is near
         (mark.is_blind() || self.is_proven(now))
-            && self.ended.allows(entry)
+            && self.ended.allows(extra)
             && self.generations.is_current(mark)
     }
 
