@@ -23,6 +23,8 @@ pub(crate) enum Kind {
 pub(crate) struct Local {
     pub(crate) library: Library,
     pub(crate) max: u64,
+    /// Only moka can.
+    pub(crate) frees_expired: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +126,9 @@ impl Local {
                 "{word}:// is in this process and has no host: write {word}://?max=10000"
             )));
         }
-        Ok(Self { library, max: options.take("max")?.unwrap_or(MAX) })
+        let max = options.take("max")?.unwrap_or(MAX);
+        let frees_expired = library == Library::Moka && options.take("frees_expired")?.unwrap_or(false);
+        Ok(Self { library, max, frees_expired })
     }
 }
 

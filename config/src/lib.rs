@@ -45,6 +45,7 @@
 //! | of | option | what | default |
 //! |---|---|---|---|
 //! | `quick`, `moka` | `max` | most entries | 10000 |
+//! | `moka` | `frees_expired` | `true` frees what has expired before its place is needed; hits take longer | `false` |
 //! | `memory` | `max` | most values and fences | no bound |
 //! | `memory`, `redis..` | `prefix` | name before the cache's namespace: an environment, a tenant | none |
 //! | | `codec` | `json`, `postcard`, `messagepack`, `bincode`: features of these names | `json` |

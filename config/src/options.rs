@@ -147,6 +147,7 @@ impl Options {
 /// All that some store has.
 const OPTIONS: &[&str] = &[
     "max",
+    "frees_expired",
     "prefix",
     "timeout",
     "codec",

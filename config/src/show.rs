@@ -82,7 +82,8 @@ impl Display for Kind {
 
 impl Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://?max={}", self.library.word(), self.max)
+        let frees_expired = if self.frees_expired { "&frees_expired=true" } else { "" };
+        write!(f, "{}://?max={}{frees_expired}", self.library.word(), self.max)
     }
 }
 

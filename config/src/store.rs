@@ -212,11 +212,11 @@ impl Opened {
     {
         Ok(match self {
             #[cfg(feature = "quick")]
-            Self::Local(Local { library: Library::Quick, max }) => {
+            Self::Local(Local { library: Library::Quick, max, .. }) => {
                 erased(larder_quick::Quick::new(max), scope)?
             }
             #[cfg(feature = "moka")]
-            Self::Local(Local { library: Library::Moka, max }) => erased(larder_moka::Moka::new(max), scope)?,
+            Self::Local(local @ Local { library: Library::Moka, .. }) => erased(moka(&local), scope)?,
             #[cfg(feature = "memory")]
             Self::Memory(memory, settings) => match settings.bytes.timeout {
                 Some(timeout) => {
@@ -248,13 +248,17 @@ impl Pair {
                 before(larder_quick::Quick::new(self.near.max), far, self.bound, self.near_ttl, scope)
             }
             #[cfg(feature = "moka")]
-            Library::Moka => {
-                before(larder_moka::Moka::new(self.near.max), far, self.bound, self.near_ttl, scope)
-            }
+            Library::Moka => before(moka(&self.near), far, self.bound, self.near_ttl, scope),
             #[allow(unreachable_patterns, reason = "which are left depends on the features")]
             _ => Err(larder::Error::config("the near tier is not compiled in")),
         }
     }
+}
+
+#[cfg(feature = "moka")]
+fn moka(local: &Local) -> larder_moka::Moka {
+    let moka = larder_moka::Moka::new(local.max);
+    if local.frees_expired { moka.frees_expired() } else { moka }
 }
 
 fn before<K, V, N>(

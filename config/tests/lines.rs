@@ -23,7 +23,8 @@ fn a_line_is_read_and_written() {
         ("memory://", "memory://?codec=json"),
         (" memory://shop?max=1_000&prefix=a%2Fb ", "memory://shop?max=1000&prefix=a/b&codec=json"),
         ("quick://", "quick://?max=10000"),
-        ("moka://?max=500", "moka://?max=500"),
+        ("moka://?max=500&frees_expired=false", "moka://?max=500"),
+        ("moka://?frees_expired=true", "moka://?max=10000&frees_expired=true"),
         ("redis://localhost", "redis://localhost?codec=json"),
         (
             "redis://cache:7000/2?codec=postcard&timeout=0.5s&connections=4&strict=true&client=fred",
@@ -83,6 +84,8 @@ fn what_cannot_work_says_how_it_would() {
         ("quick://?max=0", "`max` cannot be `0`: write a whole number above zero, such as 10000"),
         ("quick://?max=-1", "`max` cannot be `-1`"),
         ("quick://?max=ten", "`max` cannot be `ten`: write a whole number"),
+        ("quick://?frees_expired=true", "quick: there is no option `frees_expired` here: there are `max`"),
+        ("moka://?frees_expired=yes", "`frees_expired` cannot be `yes`: write `true` or `false`"),
         ("memory://a:b", "the name of a memory:// server has ASCII letters, digits and -_"),
         ("memory://?prefix=a:b", "cannot be a namespace or prefix: use 1 to 64 ASCII letters"),
         ("redis://", "no server in redis://: write redis://host:6379"),

@@ -32,7 +32,7 @@ const CONTENDERS: [(&str, Take); 6] = [
 pub fn run(effort: Effort) -> Vec<Table> {
     let counts = effort.pick([1, 1_000, 100_000], [1, 10_000, 1_000_000]);
     let about = "Microseconds until the invalidation of a tag is done, by how many entries carry it; medians. By hand, a set holds the names of the \
-                 keys, and all of them are deleted; moka's predicate is run over all entries by its housekeeping, which is waited for.";
+                 keys, and all of them are deleted; moka's predicate is run over all entries by its housekeeping, which is waited for, five seconds at most.";
     let columns: Vec<String> = counts.iter().map(|&count| number(count as f64)).collect();
     let columns: Vec<&str> = std::iter::once("through").chain(columns.iter().map(String::as_str)).collect();
     let mut table = Table::new("Invalidating a tag", about, &columns);
