@@ -75,8 +75,8 @@ impl<W> Moka<W> {
     }
 
     /// Frees the memory of expired entries within seconds, as far as the store is used meanwhile, and not only when their
-    /// place is needed: for a large capacity of which short lives leave most unused. It costs: moka then keeps a timer for each entry, and asks at each
-    /// hit whether the read has changed it, which takes an eighth of the hit. Default: off.
+    /// place is needed: for a large capacity of which short lives leave most unused. Default: off, since it costs: moka then
+    /// keeps a timer for each entry, and asks at each hit whether the read has changed it, which takes an eighth of the hit.
     ///
     /// # Examples
     /// ```

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use larder::{Entry, Event, LocalStore, Scope, Weigher};
+use larder::{Entry, LocalStore, Scope, Weigher};
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
@@ -50,8 +50,8 @@ where
                 entry.value().map_or(1, |value| weigher.weigh(key, value)).max(1)
             })
             .eviction_listener(move |_key, entry: Entry<V>, cause| {
-                if cause == RemovalCause::Size && entry.is_alive(evictions.clock().recent()) {
-                    evictions.record(&Event::evicted(1));
+                if cause == RemovalCause::Size {
+                    evictions.evicted(&entry);
                 }
             });
         if frees_expired {

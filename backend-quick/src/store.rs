@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-use larder::{Count, Entry, Error, Event, LocalStore, Result, Scope, Weigher};
+use larder::{Count, Entry, Error, LocalStore, Result, Scope, Weigher};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
@@ -105,8 +105,6 @@ impl<K, V> Lifecycle<K, Entry<V>> for Evictions {
 
     // not `on_evict`, which is called for entries that are replaced too
     fn before_evict(&self, _state: &mut (), _key: &K, entry: &mut Entry<V>) {
-        if entry.is_alive(self.0.clock().recent()) {
-            self.0.record(&Event::evicted(1));
-        }
+        self.0.evicted(entry);
     }
 }

@@ -88,8 +88,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     #[inline]
     pub fn get<'a>(&'a self, key: &'a K) -> impl Future<Output = Result<Option<Arc<V>>>> {
         Get::new(&self.engine, key, |engine, key| async move {
-            engine.registered()?;
-            Ok(engine.read(key, || Load::Registered).await?.entry.into_value())
+            Ok(Self::read(engine, key).await?.entry.into_value())
         })
     }
 
@@ -132,12 +131,12 @@ impl<K: Key, V: Value> Cache<K, V> {
         if let Some(entry) = self.engine.peek(key) {
             return Ok(Fetched::new(self.engine.near_answer(entry)));
         }
-        Box::pin(async { Ok(Fetched::new(self.read(key).await?)) }).await
+        Box::pin(async { Ok(Fetched::new(Self::read(&self.engine, key).await?)) }).await
     }
 
-    async fn read(&self, key: &K) -> Result<Answer<V>> {
-        self.engine.registered()?;
-        self.engine.read(key, || Load::Registered).await
+    async fn read(engine: &Arc<Engine<K, V>>, key: &K) -> Result<Answer<V>> {
+        engine.registered()?;
+        engine.read(key, || Load::Registered).await
     }
 
     /// The values of `keys`, aligned with them; a key may occur more than once. What is missing is loaded with one

@@ -42,7 +42,9 @@ where
         let mut rest = match state {
             State::Looks(rest) => Box::pin(rest(self.engine, self.key)),
             State::Waits(rest) => rest,
-            State::Taken => unreachable!("it is put back below"),
+            State::Taken => {
+                unreachable!("it is put back below, unless that panicked: then nobody polls again")
+            }
         };
         let answer = rest.as_mut().poll(context);
         self.state = State::Waits(rest);

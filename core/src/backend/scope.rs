@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::entry::Entry;
 use crate::observe::{Event, Recorder};
 use crate::time::{CacheClock, Clock, SystemClock};
 use crate::{Error, Result};
@@ -185,6 +186,22 @@ impl Scope {
     /// ```
     pub fn record(&self, event: &Event<'_>) {
         self.recorder.record(event);
+    }
+
+    /// Tells of an entry that a bounded store in this process gives up to make room. One that has expired is none: a store
+    /// is too small only if what it gives up would still have been served.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use larder::{Entry, Scope};
+    /// let scope = Scope::unnamed();
+    /// scope.evicted(&Entry::new(Some(Arc::new("bread")), scope.clock().now(), Duration::from_secs(60)));
+    /// ```
+    pub fn evicted<V>(&self, entry: &Entry<V>) {
+        if entry.is_alive(self.clock.recent()) {
+            self.record(&Event::evicted(1));
+        }
     }
 }
 

@@ -184,7 +184,8 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// The event of `count` entries that left a bounded store to make room: for backends to report.
+    /// The event of `count` entries that left a bounded store to make room: for backends to report. Where the entries are at
+    /// hand, [`Scope::evicted`](crate::Scope::evicted) does, and leaves out what had expired.
     ///
     /// # Examples
     /// ```
