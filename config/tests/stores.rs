@@ -124,7 +124,7 @@ async fn in_an_environment_with_keys() {
     process.cache.get(&page(1)).await.unwrap();
     let bytes = memory_server("locked").bytes("page", &larder::StoreKey::new(&page(1))).unwrap();
     assert_eq!(bytes[6], 6, "marked as encrypted");
-    assert!(!format!("{:?}", process.store).contains("0f0f"));
+    assert!(!format!("{:?}", process.store).contains("0f0f0f0f"));
     println!("encrypted and served");
 }
 
