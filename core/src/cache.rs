@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backend::Guard;
 use crate::builder::CacheBuilder;
-use crate::engine::{Answer, Engine, Key, Load, Value};
+use crate::engine::{Answer, Engine, For, Key, Load, Value};
 use crate::entry::Hit;
 use crate::error::BoxError;
 use crate::fetched::Fetched;
@@ -61,7 +61,6 @@ impl<K: Key, V: Value> Cache<K, V> {
         Self { engine: Arc::new(engine) }
     }
 
-    #[cfg(feature = "macros")]
     pub(crate) fn engine(&self) -> &Arc<Engine<K, V>> {
         &self.engine
     }
@@ -159,7 +158,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Arc<V>>>> {
-        let answers = Box::pin(self.engine.read_many(keys)).await?;
+        let answers = Box::pin(self.engine.read_many(keys, For::Reader)).await?;
         if answers.iter().any(Result::is_err) {
             return Err(partial(&answers));
         }
@@ -189,7 +188,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get_each(&self, keys: &[K]) -> Result<Vec<Result<Option<Arc<V>>>>> {
-        let answers = Box::pin(self.engine.read_many(keys)).await?;
+        let answers = Box::pin(self.engine.read_many(keys, For::Reader)).await?;
         Ok(answers.into_iter().map(|answer| answer.map(crate::Entry::into_value)).collect())
     }
 

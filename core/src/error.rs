@@ -1,5 +1,6 @@
 //! The one error of larder.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -82,6 +83,12 @@ struct Inner {
     cause: Option<BoxError>,
 }
 
+/// The message of a panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a value that is no text")
+}
+
 impl Error {
     /// An error of `kind` with a message and no cause.
     ///
@@ -104,6 +111,11 @@ impl Error {
     /// ```
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, message)
+    }
+
+    /// A panic of the user's code, which `what` names.
+    pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Self {
+        Self::new(ErrorKind::Panicked, format!("{what} panicked: {}", panic_text(panic)))
     }
 
     /// A failure of a backend, with its cause. Says that trying again may help.

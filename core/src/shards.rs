@@ -10,6 +10,15 @@ use crate::sync::{Mutex, MutexGuard, lock};
 /// How many locks a map is spread over. Only misses and writes take one.
 const SHARDS: usize = 64;
 
+/// A shard is not swept while it has fewer keys.
+const SWEEP_ABOVE: usize = 64;
+
+/// Returns `true` if a shard that has just grown to this size is to be swept of what has ended. Each key that was added pays
+/// for two: a sweep at every insert would make many keys that stand at once quadratic work under one lock.
+pub(crate) const fn is_sweep_due(len: usize) -> bool {
+    len >= SWEEP_ABOVE && len.is_power_of_two()
+}
+
 /// The keys that belong to one lock.
 pub(crate) type Shard<K, T> = HashMap<K, T, RandomState>;
 
@@ -33,9 +42,14 @@ impl<K: Hash, T> Shards<K, T> {
 }
 
 impl<K, T> Shards<K, T> {
-    /// Forgets everything, one lock after the other.
+    /// Forgets everything, one lock after the other. Keys and values are dropped when their lock is free again.
     pub(crate) fn clear(&self) {
-        self.shards.iter().for_each(|shard| lock(shard).clear());
+        self.drain(drop);
+    }
+
+    /// Empties one lock's keys after the other, and gives them to `each` when that lock is free again.
+    pub(crate) fn drain(&self, mut each: impl FnMut(Shard<K, T>)) {
+        self.shards.iter().for_each(|shard| each(std::mem::take(&mut *lock(shard))));
     }
 
     /// How many keys there are, counted one lock after the other.

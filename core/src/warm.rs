@@ -7,11 +7,14 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _};
 
 use crate::cache::Cache;
-use crate::engine::{Key, Value};
+use crate::engine::{For, Key, Value};
 use crate::{Error, Result};
 
 /// The pause before the first retry; doubled before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The most keys of a batch: each takes room before it is asked for.
+const MOST_KEYS: usize = 65_536;
 
 type OnProgress = Box<dyn FnMut(&WarmProgress) + Send>;
 
@@ -85,12 +88,12 @@ impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
     }
 
     /// How many keys are one batch: one read of the backend, and one [`load_many`](crate::BatchSource::load_many) where the
-    /// source can. Default 100, at least 1.
+    /// source can. Default 100, at least 1, at most 65,536.
     ///
     /// # Examples
     /// See [`Warm`].
     pub fn batch(mut self, keys: usize) -> Self {
-        self.batch = keys.max(1);
+        self.batch = keys.clamp(1, MOST_KEYS);
         self
     }
 
@@ -152,7 +155,7 @@ async fn warm<K: Key, V: Value>(
     state: &State,
 ) -> Vec<(K, Error)> {
     let batches = keys.chunks(batch).map(|keys| async move {
-        let answers = cache.get_each(&keys).await;
+        let answers = cache.engine().read_many(&keys, For::Warming).await;
         failures(keys, answers)
     });
     let mut batches = std::pin::pin!(batches.buffer_unordered(concurrency));

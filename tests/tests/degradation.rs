@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Table, over, settle};
+use common::{MINUTE, Table, over, settle};
 use larder::codec::Json;
 use larder::{
     Breaker, BreakerState, Cache, CacheBackend, Direct, ErrorKind, Frame, IntoBackend, Local, LocalStore,
@@ -131,7 +131,7 @@ async fn a_value_that_is_too_large_or_cannot_be_encoded_is_returned_and_not_stor
     let cache: Cache<u64, String> = Cache::builder()
         .namespace("texts")
         .backend(world.server.connect("one").encoded(Json).max_bytes(10))
-        .strategy(Strategy::aside(common::MINUTE))
+        .strategy(Strategy::aside(MINUTE))
         .build()
         .unwrap();
     let load = || async { Ok::<_, std::io::Error>("far too long for ten bytes".to_owned()) };
@@ -231,9 +231,9 @@ async fn a_tag_whose_invalidation_failed_blocks_its_entries_until_it_is_delivere
                 true => builder.backend(Tiered::new(Quick::new(10), memory)),
                 false => builder.backend(memory),
             };
-            let strategy = Strategy::aside(common::MINUTE)
+            let strategy = Strategy::aside(MINUTE)
                 .tagged(|value: &u64| [Tag::new("tens", value / 10)])
-                .stale_while_revalidate(common::MINUTE);
+                .stale_while_revalidate(MINUTE);
             let cache = builder.strategy(strategy).build().unwrap();
             cache.get_many(&[1, 2]).await.unwrap();
             let what = format!("{fault:?}, near {near}");
@@ -275,7 +275,7 @@ async fn a_write_guard_that_failed_is_reported_and_leaves_nothing_old_in_use() {
         let cache = world.cache();
         cache.get(&1).await.unwrap();
         world.server.faults().times(1, move |operation| operation.kind == kind, Fault::Error);
-        let guard = cache.write_guard(&[1], common::MINUTE).await;
+        let guard = cache.write_guard(&[1], MINUTE).await;
         world.table.set(1, 11);
         match guard {
             Err(_) => assert_eq!(kind, Kind::Guard),
@@ -294,13 +294,32 @@ async fn an_insert_that_failed_does_not_leave_the_old_value_in_use() {
     let world = World::new();
     let cache = world.cache();
     cache.get(&1).await.unwrap();
-    world.server.faults().times(1, |operation| operation.kind == Kind::Put, Fault::Error);
-    world.table.set(1, 11);
-    cache.insert(&1, 11).await.unwrap_err();
-    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(cache.unacknowledged(), 0);
-    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
+    for (kind, value) in [(Kind::Begin, 11), (Kind::Fill, 12)] {
+        world.server.faults().times(1, move |operation| operation.kind == kind, Fault::Error);
+        world.table.set(1, value);
+        cache.insert(&1, value).await.unwrap_err();
+        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&value));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(cache.unacknowledged(), 0);
+        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&value));
+    }
+}
+
+/// A request of an insert that is executed late does not undo an invalidation that was acknowledged after it.
+#[tokio::test(start_paused = true)]
+async fn an_insert_that_arrives_late_does_not_overwrite() {
+    let world = World::new();
+    let (writer, reader) = (world.cache(), world.cache());
+    for kind in [Kind::Begin, Kind::Fill] {
+        world.server.faults().times(1, move |operation| operation.kind == kind, Fault::Delay(MINUTE / 20));
+        world.table.set(1, 11);
+        writer.insert(&1, 11).await.unwrap_err();
+        world.table.set(1, 12);
+        reader.invalidate(&1).await.unwrap();
+        tokio::time::sleep(MINUTE / 10).await;
+        assert_eq!(reader.get(&1).await.unwrap().as_deref(), Some(&12), "{kind:?}");
+        writer.invalidate(&1).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,7 +392,7 @@ async fn a_slow_load_keeps_its_fence_by_renewing_it() {
         .namespace("numbers")
         .backend(server.connect("one").encoded(Json))
         .clock(clock)
-        .strategy(Strategy::aside(10 * common::MINUTE).lease(Duration::from_secs(3)))
+        .strategy(Strategy::aside(10 * MINUTE).lease(Duration::from_secs(3)))
         .build()
         .unwrap();
     let load = || async {
@@ -402,11 +421,7 @@ async fn no_fence_is_left_when_loads_fail_or_store_nothing() {
     let store: Local<u64, QuickStore<u64, u64>> = Quick::new(10).into_backend(&Scope::unnamed()).unwrap();
     let store = std::sync::Arc::new(store);
     assert_eq!(store.fences(), 0);
-    store.store().insert(
-        1,
-        larder::Entry::new(None, larder::Timestamp::ORIGIN, common::MINUTE),
-        common::MINUTE,
-    );
+    store.store().insert(1, larder::Entry::new(None, larder::Timestamp::ORIGIN, MINUTE), MINUTE);
     assert!(store.store().get(&1).is_some());
 }
 
@@ -498,9 +513,9 @@ async fn clients_whose_clocks_are_hours_apart_agree_on_lives() {
         server_clock.advance(by);
         clocks.iter().for_each(|clock| clock.advance(by));
     };
-    pass(common::MINUTE - Duration::from_millis(1));
+    pass(MINUTE - Duration::from_millis(1));
     assert_eq!(two.fetch(&1).await.unwrap().origin, Origin::Far);
-    assert!(two.fetch(&1).await.unwrap().age >= common::MINUTE - Duration::from_millis(2));
+    assert!(two.fetch(&1).await.unwrap().age >= MINUTE - Duration::from_millis(2));
     pass(Duration::from_millis(1));
     assert!(one.lookup(&1).await.unwrap().is_none() && two.lookup(&1).await.unwrap().is_none());
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -163,7 +164,7 @@ impl<B: Debug, C: Debug, V> Debug for EncodedBackend<B, C, V> {
 impl<B, C: Codec<V>, V> EncodedBackend<B, C, V> {
     fn encode(&self, entry: Entry<V>) -> Result<Entry<Payload>> {
         entry.try_map(|value| {
-            let bytes = self.codec.encode(value)?;
+            let bytes = caught("encoding", || self.codec.encode(value))?;
             if bytes.len() > self.max_bytes {
                 let (size, max) = (bytes.len(), self.max_bytes);
                 let message =
@@ -187,11 +188,16 @@ impl<B, C: Codec<V>, V> EncodedBackend<B, C, V> {
             if payload.bytes.len() > self.max_bytes {
                 return Err(Error::new(ErrorKind::Codec, "larger than `max_bytes`"));
             }
-            self.codec.decode(&payload.bytes)
+            caught("decoding", || self.codec.decode(&payload.bytes))
         });
         // a rolling deploy or foreign bytes: the next load overwrites them
         decoded.inspect_err(|error| self.scope.record(&Event::Undecodable { error })).ok()
     }
+}
+
+/// Runs the codec, or the value's own code in it. A panic is an error, so that the key stays usable.
+fn caught<T>(what: &str, code: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|panic| Err(Error::panicked(what, &*panic)))
 }
 
 impl<K, V, B, C> CacheBackend<K, V> for EncodedBackend<B, C, V>

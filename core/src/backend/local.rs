@@ -1,9 +1,8 @@
 //! Fences around a store that lives in the process.
 
-use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
@@ -11,13 +10,10 @@ use crate::Result;
 use crate::entry::Entry;
 use crate::ledger::Ledger;
 use crate::mutation;
-use crate::shards::{Shard, Shards};
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::shards::{Shard, Shards, is_sweep_due};
+use crate::sync::MutexGuard;
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
-
-/// A shard with more fences than this drops the expired ones before it takes another.
-const SWEEP_ABOVE: usize = 64;
 
 /// A map in this process that keeps typed entries, bounds itself, and knows nothing of loads: moka, quick_cache, one's
 /// own. [`Local`] makes a [`CacheBackend`] of it.
@@ -124,57 +120,82 @@ impl<K: Hash + Eq + Clone> Fences<K> {
             standing.until = standing.until.max(until);
             return Granted::Fence(Fence::joined(standing.nonce));
         }
-        if fences.len() >= SWEEP_ABOVE {
+        let nonce = u128::from(self.next.fetch_add(1, Ordering::Relaxed));
+        let before = fences.len();
+        fences.insert(key.clone(), Standing { nonce, exclusive: announce.is_exclusive(), until });
+        if fences.len() > before && is_sweep_due(fences.len()) {
             fences.retain(|_, standing| standing.until > now);
         }
-        let nonce = u128::from(self.next.fetch_add(1, Ordering::Relaxed));
-        fences.insert(key.clone(), Standing { nonce, exclusive: announce.is_exclusive(), until });
         Granted::Fence(Fence::created(nonce))
     }
 }
 
-/// Writes that were announced and have not ended. Asked only under the lock of the key's fence.
+/// Writes that were announced and have not ended.
 struct Guards<K> {
-    any: AtomicBool,
-    standing: Mutex<HashMap<K, Vec<(Guard, Timestamp)>>>,
+    /// How many keys have guards.
+    count: AtomicUsize,
+    standing: Shards<K, Vec<(Guard, Timestamp)>>,
 }
 
 impl<K> Default for Guards<K> {
     fn default() -> Self {
-        Self { any: AtomicBool::new(false), standing: Mutex::default() }
+        Self { count: AtomicUsize::new(0), standing: Shards::default() }
     }
 }
 
 impl<K: Hash + Eq + Clone> Guards<K> {
+    /// Returns `true` if a guard of `key` stands. Asked only under the lock of the key's fence.
     fn hold(&self, key: &K, now: Timestamp) -> bool {
-        self.any.load(Ordering::SeqCst) && {
-            let mut standing = lock(&self.standing);
-            standing.retain(|_, guards| {
-                guards.retain(|(_, until)| *until > now);
-                !guards.is_empty()
-            });
-            self.any.store(!standing.is_empty(), Ordering::SeqCst);
-            standing.contains_key(key)
-        }
+        self.count.load(Ordering::SeqCst) > 0
+            && self.change(key, |standing| {
+                let holds = standing.get(key).is_some_and(|guards| stand(guards, now));
+                if !holds {
+                    standing.remove(key);
+                }
+                holds
+            })
     }
 
     fn add(&self, key: &K, guard: Guard, now: Timestamp) {
         let until = now.saturating_add(guard.life());
-        let mut standing = lock(&self.standing);
-        let guards = standing.entry(key.clone()).or_default();
-        if mutation::on("a guard has one slot (in process)") {
-            guards.clear();
-        }
-        guards.push((guard, until));
-        drop(standing);
-        self.any.store(true, Ordering::SeqCst);
+        self.change(key, |standing| {
+            let before = standing.len();
+            let guards = standing.entry(key.clone()).or_default();
+            guards.retain(|(_, until)| *until > now);
+            if mutation::on("a guard has one slot (in process)") {
+                guards.clear();
+            }
+            guards.push((guard, until));
+            if standing.len() > before && is_sweep_due(standing.len()) {
+                standing.retain(|_, guards| stand(guards, now));
+            }
+        });
     }
 
     fn end(&self, key: &K, ended: Guard) {
-        if let Some(guards) = lock(&self.standing).get_mut(key) {
-            guards.retain(|(guard, _)| guard.nonce() != ended.nonce());
-        }
+        self.change(key, |standing| {
+            if let Some(guards) = standing.get_mut(key) {
+                guards.retain(|(guard, _)| guard.nonce() != ended.nonce());
+                if guards.is_empty() {
+                    standing.remove(key);
+                }
+            }
+        });
     }
+
+    /// Changes the guards that `key` has a lock with, and counts their keys.
+    fn change<T>(&self, key: &K, change: impl FnOnce(&mut Shard<K, Vec<(Guard, Timestamp)>>) -> T) -> T {
+        let mut standing = self.standing.of(key);
+        let before = standing.len();
+        let changed = change(&mut standing);
+        // under the lock, and wrapping: the difference may be negative
+        self.count.fetch_add(standing.len().wrapping_sub(before), Ordering::SeqCst);
+        changed
+    }
+}
+
+fn stand(guards: &[(Guard, Timestamp)], now: Timestamp) -> bool {
+    guards.iter().any(|(_, until)| *until > now)
 }
 
 enum Granted {

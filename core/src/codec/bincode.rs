@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, CodecId};
+use super::{Codec, CodecId, depth};
 use crate::{Error, ErrorKind, Result};
 
 /// The most memory that decoding may ask for: 64 MiB.
@@ -35,7 +35,7 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Bincode {
 
     fn decode(&self, bytes: &Bytes) -> Result<V> {
         let config = bincode::config::standard().with_limit::<LIMIT>();
-        let (value, read) = bincode::serde::decode_from_slice(bytes, config)
+        let (value, read) = bincode::serde::seed_decode_from_slice(depth::seed(), bytes, config)
             .map_err(|cause| Error::codec("decode", cause))?;
         if read != bytes.len() {
             return Err(Error::new(

@@ -1,7 +1,7 @@
 use bytes::{Buf, Bytes};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, CodecId};
+use super::{Codec, CodecId, depth};
 use crate::{Error, ErrorKind, Result};
 
 /// MessagePack by `rmp-serde`, with field names: compact, self-describing, read by many languages.
@@ -28,7 +28,7 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for MessagePack {
     fn decode(&self, bytes: &Bytes) -> Result<V> {
         let mut reader = bytes.clone().reader();
         let mut decoder = rmp_serde::Deserializer::new(&mut reader);
-        let value = V::deserialize(&mut decoder).map_err(|cause| Error::codec("decode", cause))?;
+        let value = depth::decode(&mut decoder).map_err(|cause| Error::codec("decode", cause))?;
         match reader.get_ref().remaining() {
             0 => Ok(value),
             rest => Err(Error::new(ErrorKind::Codec, format!("{rest} bytes after the value"))),

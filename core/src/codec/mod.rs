@@ -14,6 +14,8 @@
 
 #[cfg(feature = "bincode")]
 mod bincode;
+#[cfg(any(feature = "postcard", feature = "messagepack", feature = "bincode"))]
+mod depth;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "messagepack")]
@@ -36,6 +38,9 @@ pub use self::postcard::Postcard;
 use crate::Result;
 
 /// Turns values into bytes and back.
+///
+/// larder's own codecs decode values that nest at most 128 levels of sequences, maps, structs, enums and options. Deeper
+/// bytes are undecodable, which is a counted miss.
 ///
 /// # Examples
 /// ```
@@ -149,6 +154,52 @@ mod tests {
             );
         }
         assert!(codec.decode(&[&bytes[..], b"!"].concat().into()).is_err(), "{codec:?} took a trailing byte");
+    }
+
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    enum Tree {
+        Leaf,
+        Boxed(Box<Tree>),
+        Many(Vec<Tree>),
+        Named { next: Option<Box<Tree>> },
+        Mapped(std::collections::BTreeMap<u8, Tree>),
+    }
+
+    fn nested(kind: u8, depth: usize) -> Tree {
+        (0..depth).fold(Tree::Leaf, |inner, _| match kind {
+            0 => Tree::Boxed(Box::new(inner)),
+            1 => Tree::Many(vec![inner]),
+            2 => Tree::Named { next: Some(Box::new(inner)) },
+            _ => Tree::Mapped([(1, inner)].into()),
+        })
+    }
+
+    /// Encoded and dropped where there is stack enough; decoded where there is as little as a worker of a runtime has.
+    fn is_decoded(codec: impl Codec<Tree> + Copy, kind: u8, depth: usize) -> bool {
+        let encode = move || codec.encode(&nested(kind, depth)).unwrap();
+        let bytes = std::thread::Builder::new().stack_size(256 << 20).spawn(encode).unwrap().join().unwrap();
+        let decode = move || codec.decode(&bytes).is_ok();
+        std::thread::Builder::new().stack_size(2 << 20).spawn(decode).unwrap().join().unwrap()
+    }
+
+    fn depths(codec: impl Codec<Tree> + Copy) {
+        for kind in 0..4 {
+            assert!(is_decoded(codec, kind, 30), "{codec:?}, {kind}");
+            assert!(!is_decoded(codec, kind, 50_000), "{codec:?}, {kind}");
+        }
+    }
+
+    /// Bytes come from outside: a stack that overflows aborts the process.
+    #[test]
+    fn what_is_nested_too_deeply_is_an_error_and_no_stack_overflow() {
+        #[cfg(feature = "json")]
+        depths(Json);
+        #[cfg(feature = "postcard")]
+        depths(Postcard);
+        #[cfg(feature = "messagepack")]
+        depths(MessagePack);
+        #[cfg(feature = "bincode")]
+        depths(Bincode);
     }
 
     #[test]

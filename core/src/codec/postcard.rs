@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, CodecId};
+use super::{Codec, CodecId, depth};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes reserved before encoding, so that usual values are written without growing the buffer.
@@ -32,8 +32,9 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Postcard {
     }
 
     fn decode(&self, bytes: &Bytes) -> Result<V> {
-        let (value, rest) =
-            postcard::take_from_bytes(bytes).map_err(|cause| Error::codec("decode", cause))?;
+        let mut decoder = postcard::Deserializer::from_bytes(bytes);
+        let value = depth::decode(&mut decoder).map_err(|cause| Error::codec("decode", cause))?;
+        let rest = decoder.finalize().map_err(|cause| Error::codec("decode", cause))?;
         if !rest.is_empty() {
             return Err(Error::new(ErrorKind::Codec, format!("{} bytes after the value", rest.len())));
         }

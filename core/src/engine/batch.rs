@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use futures_util::future::{Either, join, join_all};
-use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
 use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
-use super::read::{Answer, Arrival, Found, patience};
+use super::read::{Answer, Arrival, Deadlines, For, Found, Reading, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
 use crate::backend::{CacheBackend, Fence};
 use crate::entry::Entry;
@@ -32,8 +31,7 @@ struct Wanted<'a, K, V> {
     at: usize,
     /// What there is of it that is not good enough.
     known: Option<Entry<V>>,
-    /// Why it is missing, should it be.
-    cause: MissCause,
+    reading: Reading<'a>,
 }
 
 /// Answers aligned with the keys of a batch; `None` where there is none yet.
@@ -43,11 +41,22 @@ type Answers<V> = [Option<Result<Entry<V>>>];
 struct Missing<'a, K, V> {
     /// Each once.
     wanted: Vec<Wanted<'a, K, V>>,
-    /// Where one is asked for again, and where it was asked for first.
-    repeated: Vec<(usize, usize)>,
+    repeated: Vec<Repeated<'a>>,
 }
 
-fn missing<'a, K: Key, V>(keys: &'a [K], answers: &Answers<V>) -> Missing<'a, K, V> {
+/// A key that is asked for again.
+struct Repeated<'a> {
+    at: usize,
+    /// Where it was asked for first.
+    first: usize,
+    reading: Reading<'a>,
+}
+
+fn missing<'a, K: Key, V>(
+    keys: &'a [K],
+    answers: &Answers<V>,
+    reading: impl Fn() -> Reading<'a>,
+) -> Missing<'a, K, V> {
     let unanswered = || (0..keys.len()).filter(|&at| answers[at].is_none());
     let count = unanswered().count();
     let (mut wanted, mut repeated) = (Vec::with_capacity(count), Vec::new());
@@ -55,8 +64,8 @@ fn missing<'a, K: Key, V>(keys: &'a [K], answers: &Answers<V>) -> Missing<'a, K,
     for at in unanswered() {
         let key = &keys[at];
         match *seen.entry(key).or_insert(at) {
-            first if first == at => wanted.push(Wanted { key, at, known: None, cause: MissCause::Absent }),
-            first => repeated.push((at, first)),
+            first if first == at => wanted.push(Wanted { key, at, known: None, reading: reading() }),
+            first => repeated.push(Repeated { at, first, reading: reading() }),
         }
     }
     Missing { wanted, repeated }
@@ -72,19 +81,26 @@ struct Ready<K: Key, V> {
 
 impl<K: Key, V: Value> Engine<K, V> {
     /// The answers to `keys`, aligned with them; each distinct missing key is loaded once.
-    pub(crate) async fn read_many(self: &Arc<Self>, keys: &[K]) -> Result<Vec<Result<Entry<V>>>> {
+    pub(crate) async fn read_many(self: &Arc<Self>, keys: &[K], whom: For) -> Result<Vec<Result<Entry<V>>>> {
         let recent = self.clock.recent();
         let mut answers: Vec<_> = keys.iter().map(|key| self.peek_at(key, recent).map(Ok)).collect();
         if answers.iter().any(Option::is_none) {
-            let Missing { wanted, repeated } = missing(keys, &answers);
-            let began = self.clock.now();
+            if self.pending.any() {
+                self.retry_pending();
+            }
+            let Missing { wanted, mut repeated } = missing(keys, &answers, || self.reading());
             let start = self.sequence.now();
-            let (absent, approach) = self.read_far_many(wanted, &mut answers).await;
-            let causes: Vec<MissCause> = absent.iter().map(|wanted| wanted.cause).collect();
-            self.load_many(start, absent, approach, &mut answers).await?;
-            let elapsed = began.until(self.clock.now());
-            causes.into_iter().for_each(|cause| self.recorder.record(&Event::Missed { elapsed, cause }));
-            repeated.into_iter().for_each(|(again, first)| answers[again] = answers[first].clone());
+            let (mut absent, approach) = self.read_far_many(wanted, &mut answers).await;
+            let causes: HashMap<usize, MissCause> =
+                absent.iter().map(|wanted| (wanted.at, wanted.reading.cause)).collect();
+            for Repeated { first, reading, .. } in &mut repeated {
+                match causes.get(first) {
+                    Some(cause) => reading.cause = *cause,
+                    None => reading.hit(Tier::Far),
+                }
+            }
+            self.load_many(start, &mut absent, approach, self.deadlines(whom), &mut answers).await?;
+            repeated.into_iter().for_each(|again| answers[again.at] = answers[again.first].clone());
         }
         let unanswered = || Err(Error::new(ErrorKind::Closed, "the key was not read"));
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect())
@@ -100,7 +116,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             true => wanted.into_iter().partition(|wanted| self.pending.holds(wanted.key)),
             false => (vec![], wanted),
         };
-        absent.iter_mut().for_each(|wanted| wanted.cause = MissCause::Unacknowledged);
+        absent.iter_mut().for_each(|wanted| wanted.reading.cause = MissCause::Unacknowledged);
         let asked: Vec<K> = open.iter().map(|wanted| wanted.key.clone()).collect();
         let doubts = self.pending.doubts();
         let found = self.backend.get_many(&asked, self.clock.now()).await.and_then(|found| {
@@ -112,9 +128,10 @@ impl<K: Key, V: Value> Engine<K, V> {
             Ok(found) => found,
             Err(error) => {
                 self.degraded("get_many", &error);
-                absent.extend(
-                    open.into_iter().map(|wanted| Wanted { cause: MissCause::Unreachable, ..wanted }),
-                );
+                absent.extend(open.into_iter().map(|mut wanted| {
+                    wanted.reading.cause = MissCause::Unreachable;
+                    wanted
+                }));
                 return (absent, Approach::Alone);
             }
         };
@@ -123,11 +140,13 @@ impl<K: Key, V: Value> Engine<K, V> {
         for (mut wanted, entry) in open.into_iter().zip(found) {
             let stands = |entry: &Entry<V>| self.stands(wanted.key, entry) && !doubts.end(entry);
             let Some(entry) = entry.filter(|entry| entry.is_alive(now) && stands(entry)) else {
+                wanted.reading.cause = MissCause::Absent;
                 absent.push(wanted);
                 continue;
             };
             let verdict = self.strategy.settings.judge(&entry, now, fastrand::f64);
-            match self.serve(wanted.key, Found { entry, tier: Tier::Far, verdict, now }) {
+            let found = Found { entry, tier: Tier::Far, verdict, now };
+            match self.serve(wanted.key, found, Some(&mut wanted.reading)) {
                 Ok((answer, verdict)) => {
                     if verdict == Verdict::Due && self.is_refreshable(wanted.key) {
                         due.push((wanted.key, Some(answer.entry.clone())));
@@ -135,7 +154,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                     answers[wanted.at] = Some(Ok(answer.entry));
                 }
                 Err(expired) => {
-                    (wanted.known, wanted.cause) = (Some(expired), MissCause::Expired);
+                    (wanted.known, wanted.reading.cause) = (Some(expired), MissCause::Expired);
                     absent.push(wanted);
                 }
             }
@@ -148,7 +167,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     fn refresh_many_behind(self: &Arc<Self>, mut due: Vec<(&K, Option<Entry<V>>)>) {
         if !self.is_batched() {
             // a rush of loads for what can be served: the others are due at their next read too
-            due.truncate(LOADS_AT_ONCE);
+            due.truncate(self.loads_at_once(LOADS_AT_ONCE));
         }
         let Some(patience) = due.iter().filter_map(|(_, entry)| entry.as_ref().map(patience)).max() else {
             return;
@@ -158,21 +177,38 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
+    /// How many loads a batch has under way: all if they are one load, else no more than the limit lets through, since a
+    /// batch would be refused by its own width.
+    fn loads_at_once(&self, keys: usize) -> usize {
+        if self.is_batched() {
+            return keys.max(1);
+        }
+        self.strategy.settings.limit.map_or(LOADS_AT_ONCE, |limit| limit.loads.clamp(1, LOADS_AT_ONCE))
+    }
+
     async fn load_many(
         self: &Arc<Self>,
         start: u64,
-        mut absent: Vec<Wanted<'_, K, V>>,
+        absent: &mut [Wanted<'_, K, V>],
         approach: Approach,
+        deadlines: Deadlines,
         answers: &mut Answers<V>,
     ) -> Result<()> {
-        let began = Instant::now();
-        let at_once = if self.is_batched() { absent.len().max(1) } else { LOADS_AT_ONCE };
+        let at_once = self.loads_at_once(absent.len());
         for absent in absent.chunks_mut(at_once) {
-            let keys = absent.iter().map(|wanted| (wanted.key, wanted.known.clone())).collect();
+            // who has waited long enough begins no more loads
+            let (late, wanted): (Vec<_>, Vec<_>) =
+                absent.iter_mut().partition(|wanted| self.is_over(wanted.known.as_ref(), deadlines));
+            for wanted in late {
+                let never = std::future::pending();
+                let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, never).await;
+                answers[wanted.at] = Some(answer.map(|answer| answer.entry));
+            }
+            let keys = wanted.iter().map(|wanted| (wanted.key, wanted.known.clone())).collect();
             let flights = self.board_all(keys, approach, None)?;
-            for (wanted, boarded) in absent.iter_mut().zip(flights) {
+            for (wanted, boarded) in wanted.into_iter().zip(flights) {
                 let reading = self.read_boarded(wanted.key, start, boarded, approach);
-                let answer = self.awaited(wanted.key, wanted.known.take(), began, reading).await;
+                let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, reading).await;
                 answers[wanted.at] = Some(answer.map(|answer| answer.entry));
             }
         }
@@ -189,7 +225,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Answer<V>> {
         let (answer, approach) = match self.arrival(key, &boarded).await {
             Arrival::Outcome(outcome) => (self.acceptable(&outcome, start, boarded.leads), approach),
-            Arrival::InVain => (None, approach),
+            // (with a plan of one's own: the source, which is asked by whoever comes first)
+            Arrival::InVain | Arrival::Abandoned(_) => (None, approach),
             Arrival::Hangs => (None, approach.overtaking()),
         };
         match answer {
@@ -226,7 +263,6 @@ impl<K: Key, V: Value> Engine<K, V> {
         let source = self.source.clone().ok_or_else(|| Error::config("this cache has no source"))?;
         let mut boarded = Vec::with_capacity(keys.len());
         let mut leading: Leading<K, V> = Vec::new();
-        let mut chain = Chain::current();
         // all before the first: a refusal half way would abandon flights that others have joined
         keys.iter().try_for_each(|(key, _)| self.admit(key))?;
         for (key, known) in keys {
@@ -242,10 +278,14 @@ impl<K: Key, V: Value> Engine<K, V> {
                     flight
                 }
             };
-            chain = Some(Chain::with(chain, self.id, key.clone()));
             boarded.push(Boarded { flight, leads: true });
         }
-        if let Some(chain) = chain.filter(|_| !leading.is_empty()) {
+        if !leading.is_empty() {
+            let chain = Chain::batch(
+                Chain::current(),
+                self.id,
+                leading.iter().map(|(landing, _)| landing.key().clone()),
+            );
             let engine = Arc::clone(self);
             Self::spawn(chain.scope(async move { engine.fly_many(source, leading, approach).await }))?;
         }
@@ -269,7 +309,9 @@ impl<K: Key, V: Value> Engine<K, V> {
                 busy
             }
             Err(error) => {
-                leading.into_iter().for_each(|(landing, _)| landing.land(Outcome::failed(error.clone())));
+                leading
+                    .into_iter()
+                    .for_each(|(landing, _)| self.land(landing, Outcome::failed(error.clone())));
                 vec![]
             }
         };
@@ -279,7 +321,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Box::pin(async move { source.load_dyn(&key, None).await })
             });
             let outcome = self.fly(landing.key(), loader, approach, known).await;
-            landing.land(outcome);
+            self.land(landing, outcome);
         }))
         .await;
     }
@@ -320,7 +362,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             match self.announce(landing.key(), approach, known.as_ref()).await {
                 Announced::Load(fence) => Some(Either::Left(Ready { landing, fence, held, known })),
                 Announced::Hit(entry) => {
-                    landing.land(Outcome::found(entry, asked));
+                    self.land(landing, Outcome::found(entry, asked));
                     self.resign(held).await;
                     None
                 }
@@ -353,12 +395,11 @@ impl<K: Key, V: Value> Engine<K, V> {
                     }
                     Err(error) => {
                         self.withdraw(landing.key(), fence).await;
-                        self.hold_off(landing.key());
                         Outcome::failed(error)
                     }
                 };
                 self.resign(held).await;
-                landing.land(outcome);
+                self.land(landing, outcome);
             },
         ))
         .await;

@@ -1,29 +1,84 @@
-//! Which loads led to this one, so that a load that asks for its own key gets an error instead of waiting for itself.
+//! The loads that led to the current one, so that a load that needs itself gets an error instead of a wait without end.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::future::Future;
+use std::hash::Hash;
+use std::ptr;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 tokio::task_local! {
     static CHAIN: Arc<Chain>;
 }
 
-/// The load that this task runs, and the loads that wait for it. Passes through caches of any type.
-pub(super) struct Chain {
+/// The keys that one task loads.
+trait Loads: Send + Sync {
+    fn contain(&self, cache: u64, key: &dyn Any) -> bool;
+}
+
+/// The loads of a task, one or a batch of them, and the loads that wait for it. Passes through caches of any type.
+pub(crate) struct Chain {
+    loads: Box<dyn Loads>,
+    /// Several, if a batch serves callers that are loads themselves.
+    parents: Vec<Arc<Self>>,
+}
+
+struct One<K> {
     cache: u64,
-    key: Box<dyn Any + Send + Sync>,
-    parent: Option<Arc<Self>>,
+    key: K,
+}
+
+impl<K: Any + Eq + Send + Sync> Loads for One<K> {
+    fn contain(&self, cache: u64, key: &dyn Any) -> bool {
+        self.cache == cache && key.downcast_ref::<K>() == Some(&self.key)
+    }
+}
+
+struct Batch<K> {
+    cache: u64,
+    keys: HashSet<K, RandomState>,
+}
+
+impl<K: Any + Eq + Hash + Send + Sync> Loads for Batch<K> {
+    fn contain(&self, cache: u64, key: &dyn Any) -> bool {
+        self.cache == cache && key.downcast_ref::<K>().is_some_and(|key| self.keys.contains(key))
+    }
 }
 
 impl Chain {
     /// The chain of the current task.
-    pub(super) fn current() -> Option<Arc<Self>> {
+    pub(crate) fn current() -> Option<Arc<Self>> {
         CHAIN.try_with(Arc::clone).ok()
     }
 
-    /// `parent` with one more load at its end.
-    pub(super) fn with<K: Any + Send + Sync>(parent: Option<Arc<Self>>, cache: u64, key: K) -> Arc<Self> {
-        Arc::new(Self { cache, key: Box::new(key), parent })
+    /// Returns `true` if the current task is a load that another load waits for.
+    ///
+    /// Such a load takes no permit of a limit: its parent may hold the last one until this load ends.
+    pub(crate) fn is_nested() -> bool {
+        CHAIN.try_with(|chain| !chain.parents.is_empty()).unwrap_or(false)
+    }
+
+    /// A load of `key` for the callers in `parents`.
+    pub(super) fn load<K>(parents: impl IntoIterator<Item = Arc<Self>>, cache: u64, key: K) -> Arc<Self>
+    where
+        K: Any + Eq + Send + Sync,
+    {
+        Arc::new(Self { loads: Box::new(One { cache, key }), parents: parents.into_iter().collect() })
+    }
+
+    /// One load of all `keys` for the callers in `parents`.
+    pub(super) fn batch<K>(
+        parents: impl IntoIterator<Item = Arc<Self>>,
+        cache: u64,
+        keys: impl Iterator<Item = K>,
+    ) -> Arc<Self>
+    where
+        K: Any + Eq + Hash + Send + Sync,
+    {
+        let keys = keys.collect();
+        Arc::new(Self { loads: Box::new(Batch { cache, keys }), parents: parents.into_iter().collect() })
     }
 
     /// Runs a load as the end of this chain.
@@ -31,16 +86,64 @@ impl Chain {
         CHAIN.scope(self, load)
     }
 
-    /// Whether the current task is, or was started by, a load of `key` in the cache with this id.
-    pub(super) fn is_loading<K: Any + Eq>(cache: u64, key: &K) -> bool {
-        let current = Self::current();
-        let mut next = current.as_ref();
-        while let Some(link) = next {
-            if link.cache == cache && link.key.downcast_ref::<K>() == Some(key) {
+    /// Returns `true` if this load, or one that waits for it, loads `key` in the cache with this id.
+    ///
+    /// Visits the whole chain: to be asked only if `key` is being loaded.
+    pub(super) fn contains<K: Any>(self: &Arc<Self>, cache: u64, key: &K) -> bool {
+        let (mut open, mut seen) = (vec![self], HashSet::with_hasher(RandomState::default()));
+        while let Some(chain) = open.pop() {
+            if chain.loads.contain(cache, key) {
                 return true;
             }
-            next = link.parent.as_ref();
+            // branches may meet again
+            open.extend(chain.parents.iter().filter(|parent| seen.insert(ptr::from_ref(&***parent))));
         }
         false
+    }
+}
+
+impl Drop for Chain {
+    /// Drops the ancestors in a loop: by themselves they would be dropped recursively, a stack frame for each.
+    fn drop(&mut self) {
+        let mut open = std::mem::take(&mut self.parents);
+        while let Some(parent) = open.pop() {
+            if let Some(mut last) = Arc::into_inner(parent) {
+                open.append(&mut last.parents);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_knows_its_ancestors_of_any_type() {
+        let numbers = Chain::load(None, 1, 7u64);
+        let names = Chain::batch([Arc::clone(&numbers)], 2, ["a", "b"].into_iter());
+        let last = Chain::load([Arc::clone(&names), names, numbers], 1, 8u64);
+        assert!(last.contains(1, &8u64) && last.contains(1, &7u64) && last.contains(2, &"b"));
+        assert!(!last.contains(2, &7u64) && !last.contains(1, &9u64) && !last.contains(1, &7u32));
+    }
+
+    /// Chains whose branches meet again have exponentially many paths and few loads.
+    #[test]
+    fn a_chain_whose_branches_meet_is_visited_once() {
+        let mut last = Chain::load(None, 1, 0u64);
+        for key in 1..200u64 {
+            let branches = [1, 2].map(|branch| Chain::load([Arc::clone(&last)], branch, key));
+            last = Chain::load(branches, 3, key);
+        }
+        assert!(last.contains(1, &0u64) && !last.contains(4, &0u64));
+    }
+
+    #[test]
+    fn a_long_chain_is_dropped_without_recursion() {
+        let mut last = Chain::load(None, 1, 0u64);
+        for key in 1..1_000_000u64 {
+            last = Chain::load([last], 1, key);
+        }
+        drop(last);
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, SetOnce};
 
 use super::Key;
 use crate::entry::Entry;
 use crate::mutation;
 use crate::shards::Shards;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{Error, ErrorKind, Result};
 
 /// How a flight ended: the same for all who waited.
@@ -21,17 +22,36 @@ pub(super) struct Outcome<V> {
     pub(super) as_of: u64,
     /// When the load began, if there was one: `None` when the value turned out to be there.
     pub(super) loaded_from: Option<u64>,
+    /// Set if nothing was tried to the end: whoever still needs the value may load it.
+    pub(super) abandoned: bool,
 }
 
 impl<V> Outcome<V> {
     /// An entry that was there, in an answer to a command sent after `asked`.
     pub(super) fn found(entry: Entry<V>, asked: u64) -> Self {
-        Self { result: Ok(entry), as_of: asked, loaded_from: None }
+        Self { result: Ok(entry), as_of: asked, loaded_from: None, abandoned: false }
+    }
+
+    /// An entry that was loaded by a load that began at `started`, and was proved current at `as_of`.
+    pub(super) fn loaded(entry: Entry<V>, started: u64, as_of: u64) -> Self {
+        Self { result: Ok(entry), as_of, loaded_from: Some(started), abandoned: false }
+    }
+
+    /// Returns `true` if a value was loaded and is not in the store.
+    pub(super) fn is_unstored(&self) -> bool {
+        self.result.is_ok() && self.loaded_from == Some(self.as_of)
     }
 
     pub(super) fn failed(error: Error) -> Self {
         // an error holds no data that could be too old: everybody may have it
-        Self { result: Err(error), as_of: u64::MAX, loaded_from: Some(u64::MAX) }
+        Self { result: Err(error), as_of: u64::MAX, loaded_from: Some(u64::MAX), abandoned: false }
+    }
+
+    /// The load ended before it had an outcome: its runtime shut down, its task panicked or was never spawned.
+    fn abandoned() -> Self {
+        let why = "its runtime is shutting down, or has no timer (build it with `enable_all()`)";
+        let error = Error::new(ErrorKind::Closed, format!("the load was abandoned: {why}")).transient();
+        Self { abandoned: true, ..Self::failed(error) }
     }
 }
 
@@ -40,8 +60,12 @@ pub(super) struct Flight<V> {
     /// Set for a refresh behind a reader's back: how long a reader who needs the value waits for it before it loads by
     /// itself.
     pub(super) patience: Option<Duration>,
+    /// The runtime that runs the load.
+    pub(super) runtime: Option<runtime::Id>,
     /// Wakes those who wait in the order in which they came.
     outcome: SetOnce<Arc<Outcome<V>>>,
+    /// Set while the load runs out of sight, because its key was invalidated.
+    detached: AtomicBool,
 }
 
 impl<V> Flight<V> {
@@ -50,11 +74,6 @@ impl<V> Flight<V> {
         // set by the landing, by its drop at the latest
         Arc::clone(self.outcome.wait().await)
     }
-}
-
-fn abandoned() -> Error {
-    let why = "its runtime is shutting down, or has no timer (build it with `enable_all()`)";
-    Error::new(ErrorKind::Closed, format!("the load was abandoned: {why}")).transient()
 }
 
 /// What somebody who asks for a key is: the one who loads, or one who waits.
@@ -67,12 +86,19 @@ pub(super) enum Role<K: Key, V> {
 pub(super) struct Flights<K, V> {
     loads: Shards<K, Arc<Flight<V>>>,
     airborne: AtomicUsize,
+    /// How many of them are out of sight.
+    detached: AtomicUsize,
     landed: Notify,
 }
 
 impl<K: Key, V> Flights<K, V> {
     pub(super) fn new() -> Self {
-        Self { loads: Shards::default(), airborne: AtomicUsize::new(0), landed: Notify::new() }
+        Self {
+            loads: Shards::default(),
+            airborne: AtomicUsize::new(0),
+            detached: AtomicUsize::new(0),
+            landed: Notify::new(),
+        }
     }
 
     /// Joins the load of `key`, or becomes the one who loads it, with this patience of those who join.
@@ -81,33 +107,58 @@ impl<K: Key, V> Flights<K, V> {
         if let Some(flight) = shard.get(key) {
             return Role::Follow(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight { patience, outcome: SetOnce::new() });
-        shard.insert(key.clone(), Arc::clone(&flight));
+        // both before the insert: a `Clone` that panics leaves no flight that never lands
+        let (shared, key) = (key.clone(), key.clone());
+        let flight = Arc::new(Flight {
+            patience,
+            runtime: Handle::try_current().ok().map(|handle| handle.id()),
+            outcome: SetOnce::new(),
+            detached: AtomicBool::new(false),
+        });
+        shard.insert(shared, Arc::clone(&flight));
         self.airborne.fetch_add(1, Ordering::SeqCst);
-        Role::Lead(Landing { flights: Arc::clone(self), key: key.clone(), flight })
+        Role::Lead(Landing { flights: Arc::clone(self), key, flight })
     }
 
     /// Takes the load of `key` out of sight: later callers start a new one, those who wait get what they waited for.
     pub(super) fn detach(&self, key: &K) {
-        self.loads.of(key).remove(key);
+        let detached = self.loads.of(key).remove(key);
+        self.note_detached(detached);
     }
 
     /// Takes all loads out of sight.
     pub(super) fn detach_all(&self) {
-        self.loads.clear();
+        self.loads.drain(|detached| self.note_detached(detached.into_values()));
     }
 
-    /// Whether `key` is being loaded.
+    /// Takes this very flight out of sight; a successor under the same key stays.
+    pub(super) fn detach_this(&self, key: &K, flight: &Arc<Flight<V>>) {
+        self.note_detached(self.remove(key, flight));
+    }
+
+    fn note_detached(&self, flights: impl IntoIterator<Item = Arc<Flight<V>>>) {
+        for flight in flights {
+            self.detached.fetch_add(1, Ordering::SeqCst);
+            // (if it has landed meanwhile, its landing did not count it out)
+            if flight.detached.swap(true, Ordering::SeqCst) {
+                self.detached.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Returns `true` if `key` is being loaded.
     pub(super) fn contain(&self, key: &K) -> bool {
         self.loads.of(key).contains_key(key)
     }
 
-    /// Takes this very flight out of sight; a successor under the same key stays.
-    pub(super) fn remove(&self, key: &K, flight: &Arc<Flight<V>>) {
+    /// Returns `false` if no load of `key` is under way, in sight or not.
+    pub(super) fn may_load(&self, key: &K) -> bool {
+        self.detached.load(Ordering::SeqCst) > 0 || self.contain(key)
+    }
+
+    fn remove(&self, key: &K, flight: &Arc<Flight<V>>) -> Option<Arc<Flight<V>>> {
         let mut shard = self.loads.of(key);
-        if shard.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) {
-            shard.remove(key);
-        }
+        if shard.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) { shard.remove(key) } else { None }
     }
 
     /// How many keys are being loaded.
@@ -163,7 +214,10 @@ impl<K: Key, V> Landing<K, V> {
 impl<K: Key, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
         if !self.flight.outcome.initialized() {
-            self.end(Outcome::failed(abandoned()));
+            self.end(Outcome::abandoned());
+        }
+        if self.flight.detached.swap(true, Ordering::SeqCst) {
+            self.flights.detached.fetch_sub(1, Ordering::SeqCst);
         }
         self.flights.airborne.fetch_sub(1, Ordering::SeqCst);
         self.flights.landed.notify_waiters();

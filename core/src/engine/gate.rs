@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::chain::Chain;
 use crate::strategy::Limit;
 use crate::{Error, ErrorKind, Result};
 
@@ -31,9 +32,12 @@ impl Gate {
         Self { limit, free: Semaphore::new(loads), waiting: AtomicUsize::new(0) }
     }
 
-    /// The permission to load, to be held as long as the load runs; `None` when there is no limit.
+    /// The permission to load, to be held as long as the load runs; `None` if there is no limit.
+    ///
+    /// A load that runs inside another one needs none. Prevents: parents that hold all permits wait for children that
+    /// need one. The excess is bounded by what each load loads at once.
     pub(super) async fn enter(&self, budget: Duration) -> Result<Option<SemaphorePermit<'_>>> {
-        let Some(limit) = self.limit else { return Ok(None) };
+        let Some(limit) = self.limit.filter(|_| !Chain::is_nested()) else { return Ok(None) };
         if let Ok(permit) = self.free.try_acquire() {
             return Ok(Some(permit));
         }

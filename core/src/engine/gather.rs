@@ -1,6 +1,8 @@
 //! Single misses that are loaded together.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime;
 
 use super::chain::Chain;
 use super::flight::Landing;
@@ -10,37 +12,87 @@ use crate::Result;
 use crate::entry::Entry;
 use crate::strategy::Gather;
 
-/// The flights that wait for others to be loaded with.
-pub(super) struct Gathering<K: Key, V>(Mutex<Leading<K, V>>);
+/// The windows that are open: one for each runtime at most, so that none depends on another runtime's being driven.
+pub(super) struct Gathering<K: Key, V>(Mutex<Windows<K, V>>);
+
+struct Windows<K: Key, V> {
+    /// The number of the last window.
+    last: u64,
+    open: Vec<Gathered<K, V>>,
+}
+
+/// The loads of a window, and the loads whose tasks asked for them.
+struct Gathered<K: Key, V> {
+    number: u64,
+    runtime: Option<runtime::Id>,
+    leading: Leading<K, V>,
+    parents: Vec<Arc<Chain>>,
+}
 
 impl<K: Key, V> Default for Gathering<K, V> {
     fn default() -> Self {
-        Self(Mutex::new(vec![]))
+        Self(Mutex::new(Windows { last: 0, open: vec![] }))
     }
 }
 
-/// What adding a flight means for those that wait.
+/// What adding a load to the window means.
 enum Added<K: Key, V> {
-    First,
+    /// The caller is to close the window with this number.
+    First(u64),
     Next,
-    /// They are as many as are loaded together.
-    Full(Leading<K, V>),
+    /// The window is closed: there are as many as are loaded together.
+    Full(Gathered<K, V>),
 }
 
 impl<K: Key, V> Gathering<K, V> {
-    /// Adds a flight.
-    fn add(&self, landing: Landing<K, V>, known: Option<Entry<V>>, most: usize) -> Added<K, V> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push((landing, known));
-        match waiting.len() {
-            count if count >= most => Added::Full(std::mem::take(&mut *waiting)),
-            1 => Added::First,
-            _ => Added::Next,
-        }
+    fn windows(&self) -> MutexGuard<'_, Windows<K, V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Leading<K, V> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn add(&self, landing: Landing<K, V>, known: Option<Entry<V>>, most: usize) -> Added<K, V> {
+        let (runtime, parent) = (landing.flight().runtime, Chain::current());
+        let mut windows = self.windows();
+        let Windows { last, open } = &mut *windows;
+        if let Some(at) = open.iter().position(|window| window.runtime == runtime) {
+            let window = &mut open[at];
+            window.leading.push((landing, known));
+            window.parents.extend(parent);
+            return if window.leading.len() < most { Added::Next } else { Added::Full(open.swap_remove(at)) };
+        }
+        *last += 1;
+        let parents = parent.into_iter().collect();
+        let window = Gathered { number: *last, runtime, leading: vec![(landing, known)], parents };
+        if most <= 1 {
+            return Added::Full(window);
+        }
+        open.push(window);
+        Added::First(*last)
+    }
+
+    /// Closes the window with this number; `None` if it was full before.
+    fn close(&self, number: u64) -> Option<Gathered<K, V>> {
+        let open = &mut self.windows().open;
+        let at = open.iter().position(|window| window.number == number)?;
+        Some(open.swap_remove(at))
+    }
+}
+
+/// The duty to close a window. Dropping this ends its loads, whatever became of the task that was to run them: it was never
+/// spawned, panicked, or died with its runtime.
+struct Window<K: Key, V: Value> {
+    engine: Arc<Engine<K, V>>,
+    number: u64,
+}
+
+impl<K: Key, V: Value> Window<K, V> {
+    fn close(&self) -> Option<Gathered<K, V>> {
+        self.engine.gathering.close(self.number)
+    }
+}
+
+impl<K: Key, V: Value> Drop for Window<K, V> {
+    fn drop(&mut self) {
+        drop(self.close());
     }
 }
 
@@ -50,7 +102,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.strategy.settings.gather.filter(|_| self.is_batched())
     }
 
-    /// Lets a flight wait for others: until the window of the first has passed, or there are as many as are loaded at
+    /// Lets a load wait for others: until the window of the first has passed, or there are as many as are loaded at
     /// once.
     pub(super) fn gather(
         self: &Arc<Self>,
@@ -58,25 +110,29 @@ impl<K: Key, V: Value> Engine<K, V> {
         known: Option<Entry<V>>,
         gather: Gather,
     ) -> Result<()> {
-        let chain = Chain::with(Chain::current(), self.id, landing.key().clone());
-        let engine = Arc::clone(self);
-        let full = match self.gathering.add(landing, known, gather.most) {
-            Added::Next => return Ok(()),
-            Added::First => None,
-            Added::Full(leading) => Some(leading),
-        };
-        Self::spawn(chain.scope(async move {
-            let leading = match full {
-                Some(leading) => leading,
-                None => {
+        match self.gathering.add(landing, known, gather.most) {
+            Added::Next => Ok(()),
+            Added::First(number) => {
+                let window = Window { engine: Arc::clone(self), number };
+                Self::spawn(async move {
                     tokio::time::sleep(gather.window).await;
-                    // a full batch may have taken the first with it: then these have come later, and go earlier
-                    engine.gathering.take()
-                }
-            };
-            if let Some(source) = engine.source.clone().filter(|_| !leading.is_empty()) {
-                engine.fly_many(source, leading, Approach::Missing).await;
+                    if let Some(gathered) = window.close() {
+                        window.engine.load_gathered(gathered).await;
+                    }
+                })
             }
-        }))
+            Added::Full(gathered) => {
+                let engine = Arc::clone(self);
+                Self::spawn(async move { engine.load_gathered(gathered).await })
+            }
+        }
+    }
+
+    async fn load_gathered(&self, Gathered { leading, parents, .. }: Gathered<K, V>) {
+        let keys = leading.iter().map(|(landing, _)| landing.key().clone());
+        let chain = Chain::batch(parents, self.id, keys);
+        if let Some(source) = self.source.clone() {
+            chain.scope(self.fly_many(source, leading, Approach::Missing)).await;
+        }
     }
 }

@@ -1,21 +1,19 @@
 //! Keys whose loads fail: when the source is asked for them again.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Key;
+use crate::shards::{Shard, Shards, is_sweep_due};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::time::Timestamp;
 
-/// How many keys there may be before those whose time has passed are swept out.
-const SWEEP_ABOVE: usize = 1_024;
+/// The most keys of a shard: 65,536 of a cache. Beyond that, half of them are forgotten, which costs a load each.
+const MOST: usize = 1_024;
 
 /// The failing keys of this process. A key is here from a failed load on, until one succeeds.
-#[derive(Debug)]
 pub(super) struct Holdoffs<K> {
-    any: AtomicBool,
-    keys: Mutex<HashMap<K, Holdoff>>,
+    count: AtomicUsize,
+    keys: Shards<K, Holdoff>,
     backoff: [Duration; 2],
 }
 
@@ -27,39 +25,46 @@ struct Holdoff {
 
 impl<K: Key> Holdoffs<K> {
     pub(super) fn new(backoff: [Duration; 2]) -> Self {
-        Self { any: AtomicBool::new(false), keys: Mutex::new(HashMap::new()), backoff }
+        Self { count: AtomicUsize::new(0), keys: Shards::default(), backoff }
     }
 
-    fn keys(&self) -> MutexGuard<'_, HashMap<K, Holdoff>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the source is not to be asked for `key` now.
+    /// Returns `true` if the source is not to be asked for `key` now.
     pub(super) fn hold(&self, key: &K, now: Timestamp) -> bool {
-        self.any.load(Ordering::Acquire) && self.keys().get(key).is_some_and(|holdoff| now < holdoff.until)
+        self.count.load(Ordering::Acquire) > 0
+            && self.keys.of(key).get(key).is_some_and(|holdoff| now < holdoff.until)
     }
 
     pub(super) fn failed(&self, key: &K, now: Timestamp) {
         let [first, longest] = self.backoff;
-        let mut keys = self.keys();
-        if keys.len() >= SWEEP_ABOVE {
-            // who has not failed again for so long begins anew
-            keys.retain(|_, holdoff| now < holdoff.until.saturating_add(longest));
-        }
+        let mut keys = self.keys.of(key);
         let failures = keys.get(key).map_or(0, |holdoff| holdoff.failures);
         let pause = first.saturating_mul(1 << failures.min(20)).min(longest);
         let holdoff = Holdoff { until: now.saturating_add(pause), failures: failures.saturating_add(1) };
+        let before = keys.len();
+        if failures == 0 && is_sweep_due(before + 1) {
+            sweep(&mut keys, now, longest);
+        }
         keys.insert(key.clone(), holdoff);
-        self.any.store(true, Ordering::Release);
+        // under the lock, and wrapping: the difference may be negative
+        self.count.fetch_add(keys.len().wrapping_sub(before), Ordering::Release);
     }
 
     pub(super) fn succeeded(&self, key: &K) {
-        if !self.any.load(Ordering::Acquire) {
-            return;
+        if self.count.load(Ordering::Acquire) > 0 && self.keys.of(key).remove(key).is_some() {
+            self.count.fetch_sub(1, Ordering::Release);
         }
-        let mut keys = self.keys();
-        keys.remove(key);
-        self.any.store(!keys.is_empty(), Ordering::Release);
+    }
+}
+
+/// Forgets the keys that have not failed again for so long that they begin with the first pause.
+fn sweep<K>(keys: &mut Shard<K, Holdoff>, now: Timestamp, longest: Duration) {
+    keys.retain(|_, holdoff| now < holdoff.until.saturating_add(longest));
+    if keys.len() + 1 >= MOST {
+        let mut at = 0;
+        keys.retain(|_, _| {
+            at += 1;
+            at % 2 == 0
+        });
     }
 }
 
@@ -89,9 +94,22 @@ mod tests {
     #[test]
     fn keys_that_fail_once_do_not_pile_up() {
         let holdoffs = Holdoffs::new([Duration::from_secs(1), Duration::from_secs(2)]);
-        for key in 0..10_000u64 {
+        for key in 0..100_000u64 {
             holdoffs.failed(&key, Timestamp::ORIGIN.saturating_add(Duration::from_secs(key)));
         }
-        assert!(holdoffs.keys().len() <= SWEEP_ABOVE);
+        assert!(holdoffs.keys.len() <= 64 * 64, "{}", holdoffs.keys.len());
+        assert_eq!(holdoffs.count.load(Ordering::Acquire), holdoffs.keys.len());
+    }
+
+    #[test]
+    fn a_million_keys_that_fail_at_once_are_capped() {
+        let holdoffs = Holdoffs::new([Duration::from_secs(1), Duration::from_secs(2)]);
+        for key in 0..1_000_000u64 {
+            holdoffs.failed(&key, Timestamp::ORIGIN);
+            assert!(holdoffs.hold(&key, Timestamp::ORIGIN) || key % 64 > 0, "the last one is held off");
+        }
+        let count = holdoffs.keys.len();
+        assert!(count <= 64 * MOST && count > 64 * MOST / 3, "{count}");
+        assert_eq!(holdoffs.count.load(Ordering::Acquire), count);
     }
 }

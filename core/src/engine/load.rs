@@ -123,18 +123,18 @@ impl<K: Key, V: Value> Engine<K, V> {
             Load::Given(loader) => loader,
         };
         let engine = Arc::clone(self);
-        let chain = Chain::with(Chain::current(), self.id, key.clone());
+        let chain = Chain::load(Chain::current(), self.id, key.clone());
         Self::spawn(chain.scope(async move {
             // boxed, since the runtime moves what it is given several times, and this has kilobytes
             let outcome = Box::pin(engine.fly(landing.key(), loader, approach, known)).await;
-            landing.land(outcome);
+            engine.land(landing, outcome);
         }))?;
         Ok(boarded)
     }
 
     /// Refuses what must not load: a loader that asks for its own key, a cache that was shut down.
     pub(super) fn admit(&self, key: &K) -> Result<()> {
-        if Chain::is_loading(self.id, key) {
+        if Chain::current().is_some_and(|chain| self.flights.may_load(key) && chain.contains(self.id, key)) {
             let mend = "load it from the source instead, or ask for another key";
             return Err(Error::new(
                 ErrorKind::Reentrant,
@@ -216,7 +216,6 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
             Err(error) => {
                 self.withdraw(key, fence).await;
-                self.hold_off(key);
                 Outcome::failed(error)
             }
         }
@@ -228,11 +227,22 @@ impl<K: Key, V: Value> Engine<K, V> {
         entered.inspect_err(|_| self.recorder.record(&Event::Overloaded))
     }
 
-    /// Notes a failed load of a key that can be served stale meanwhile.
-    pub(super) fn hold_off(&self, key: &K) {
-        if self.strategy.settings.stale.window().is_some() {
-            self.holdoffs.failed(key, self.clock.now());
+    /// Publishes the outcome of a flight, after noting whether the source is to be left alone for a while.
+    ///
+    /// A refresh that stored nothing counts as failed. Prevents: the entry is still due, so that each hit starts another.
+    pub(super) fn land(&self, landing: Landing<K, V>, outcome: Outcome<V>) {
+        let is_refresh = landing.flight().patience.is_some();
+        let has_window = self.strategy.settings.stale.window().is_some();
+        let failed = match &outcome.result {
+            Err(_) => is_refresh || has_window,
+            Ok(_) => is_refresh && outcome.is_unstored(),
+        };
+        if failed {
+            self.holdoffs.failed(landing.key(), self.clock.now());
+        } else if outcome.loaded_from.is_some() {
+            self.holdoffs.succeeded(landing.key());
         }
+        landing.land(outcome);
     }
 
     /// Announces a load. A backend that fails costs the fill, not the load.
@@ -326,11 +336,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             Ok(made) => made,
             Err(error) => {
                 self.withdraw(key, fence).await;
-                self.hold_off(key);
                 return Outcome::failed(error);
             }
         };
-        self.holdoffs.succeeded(key);
         let entry = entry.with_load_cost(cost);
         let sent = self.sequence.next();
         let stored = match fence {
@@ -354,7 +362,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             true => sent,
             false => started,
         };
-        Outcome { result: Ok(entry), as_of, loaded_from: Some(started) }
+        Outcome::loaded(entry, started, as_of)
     }
 
     /// The entry of what a loader or a writer gave.
@@ -439,12 +447,7 @@ async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T
 
 #[allow(clippy::needless_pass_by_value, reason = "what `catch_unwind` gives is passed on")]
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is no text".to_owned());
-    Error::new(ErrorKind::Panicked, format!("the load panicked: {text}"))
+    Error::panicked("the load", &*panic)
 }
 
 /// The flights that one task leads, and what is known of their keys.

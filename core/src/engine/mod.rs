@@ -23,6 +23,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+pub(crate) use self::chain::Chain;
 use self::flight::Flights;
 use self::gate::Gate;
 use self::gather::Gathering;
@@ -30,7 +31,7 @@ use self::holdoff::Holdoffs;
 use self::horizon::Horizon;
 pub(crate) use self::load::{Load, LoadFuture, Loader};
 use self::pending::Pending;
-pub(crate) use self::read::Answer;
+pub(crate) use self::read::{Answer, For};
 use self::sequence::Sequence;
 pub(crate) use self::source::{Batched, Conditional, DynSource, Single};
 use crate::backend::{CacheBackend, Erased};

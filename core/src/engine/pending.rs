@@ -1,17 +1,21 @@
 //! Invalidations that the backend has not acknowledged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
-use std::sync::PoisonError;
+use std::sync::Arc;
 
 use super::Key;
 use crate::entry::Entry;
 use crate::mutation;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::tag::Tag;
+use crate::time::Timestamp;
 
-/// What an invalidation covers.
+/// Beyond so many pending tags all tagged answers are in doubt: looking each up would cost a copy of all tags a read.
+const MOST_DOUBTS: usize = 1_024;
+
+/// The subject of an invalidation.
 #[derive(Debug, Clone)]
 pub(super) enum Scope<K> {
     Keys(Vec<K>),
@@ -27,21 +31,39 @@ impl<K> Scope<K> {
             Self::All => 1,
         }
     }
+
+    /// Each key or tag by itself.
+    pub(super) fn singly(self) -> Vec<Self> {
+        match self {
+            Self::Keys(keys) => keys.into_iter().map(|key| Self::Keys(vec![key])).collect(),
+            Self::Tags(tags) => tags.into_iter().map(|tag| Self::Tags(vec![tag])).collect(),
+            Self::All => vec![Self::All],
+        }
+    }
 }
 
 /// The order of an invalidation among the others: one that succeeds settles those that failed before it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Epoch(u64);
 
 /// The tags that were in doubt when the backend was asked: what it answers may be older than their acknowledgement, even if
 /// that comes first.
-#[derive(Debug, Default)]
-pub(super) struct Doubts(Vec<Tag>);
+#[derive(Debug, Clone, Default)]
+pub(super) enum Doubts {
+    #[default]
+    None,
+    Of(Arc<HashSet<Tag>>),
+    AllTags,
+}
 
 impl Doubts {
-    /// Whether an entry carries one of them.
+    /// Returns `true` if an entry carries one of them.
     pub(super) fn end<V>(&self, entry: &Entry<V>) -> bool {
-        !self.0.is_empty() && entry.tags().iter().any(|tag| self.0.contains(tag))
+        match self {
+            Self::None => false,
+            Self::Of(tags) => entry.tags().iter().any(|tag| tags.contains(tag)),
+            Self::AllTags => !entry.tags().is_empty(),
+        }
     }
 }
 
@@ -55,30 +77,105 @@ pub(super) struct Pending<K> {
 
 #[derive(Debug)]
 struct Marks<K> {
-    keys: HashMap<K, Epoch>,
-    tags: HashMap<Tag, Epoch>,
+    keys: Marked<K>,
+    tags: Marked<Tag>,
     all: Option<Epoch>,
-    /// Whether a task is trying them again.
-    retried: bool,
+    /// The tags as the last read saw them; `None` if they have changed since.
+    doubts: Option<Doubts>,
+    retrying: Option<Turn>,
+    turns: u64,
+}
+
+/// The task that tries again: its number, and until when it will show that it still runs.
+#[derive(Debug)]
+struct Turn {
+    number: u64,
+    until: Timestamp,
 }
 
 impl<K> Marks<K> {
     fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.tags.is_empty() && self.all.is_none()
+        self.keys.epochs.is_empty() && self.tags.epochs.is_empty() && self.all.is_none()
+    }
+}
+
+/// Keys or tags with the epochs of their failures.
+#[derive(Debug)]
+struct Marked<T> {
+    epochs: HashMap<T, Epoch>,
+    latest: Epoch,
+    /// The order in which they are tried again. May name what was settled, and may name one twice.
+    queue: VecDeque<T>,
+}
+
+impl<T> Default for Marked<T> {
+    fn default() -> Self {
+        Self { epochs: HashMap::new(), latest: Epoch::default(), queue: VecDeque::new() }
+    }
+}
+
+impl<T: Hash + Eq + Clone> Marked<T> {
+    fn mark(&mut self, subjects: &[T], epoch: Epoch) {
+        self.latest = epoch;
+        for subject in subjects {
+            if self.epochs.insert(subject.clone(), epoch).is_none() {
+                self.queue.push_back(subject.clone());
+            }
+        }
+        if self.queue.len() > 2 * self.epochs.len() + 64 {
+            self.queue = self.epochs.keys().cloned().collect();
+        }
+    }
+
+    fn settle(&mut self, settled: &[T], began: Epoch) {
+        for subject in settled {
+            if self.epochs.get(subject).is_some_and(|marked| *marked < began) {
+                self.epochs.remove(subject);
+            }
+        }
+    }
+
+    /// Settles everything that was marked before `began`. Answers what is to be dropped when the lock is free.
+    fn settle_all(&mut self, began: Epoch) -> Option<Self> {
+        if self.latest < began {
+            return Some(std::mem::take(self));
+        }
+        self.epochs.retain(|_, marked| *marked > began);
+        None
+    }
+
+    /// The next `most` in turn. What fails again is behind all others then.
+    fn next(&mut self, most: usize) -> Vec<T> {
+        let mut next = Vec::new();
+        for _ in 0..self.queue.len().min(most) {
+            let Some(subject) = self.queue.pop_front().filter(|first| self.epochs.contains_key(first)) else {
+                continue;
+            };
+            self.queue.push_back(subject.clone());
+            next.push(subject);
+        }
+        next
     }
 }
 
 impl<K: Key> Pending<K> {
     pub(super) fn new() -> Self {
-        let marks = Marks { keys: HashMap::new(), tags: HashMap::new(), all: None, retried: false };
+        let marks = Marks {
+            keys: Marked::default(),
+            tags: Marked::default(),
+            all: None,
+            doubts: None,
+            retrying: None,
+            turns: 0,
+        };
         Self { any: AtomicBool::new(false), next: AtomicU64::new(1), marks: Mutex::new(marks) }
     }
 
     fn marks(&self) -> MutexGuard<'_, Marks<K>> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.marks)
     }
 
-    /// Whether there is any at all: the one look that the hit path takes.
+    /// Returns `true` if anything is pending: the one look that the hit path takes.
     pub(super) fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
@@ -86,29 +183,39 @@ impl<K: Key> Pending<K> {
     pub(super) fn holds(&self, key: &K) -> bool {
         self.any() && {
             let marks = self.marks();
-            marks.all.is_some() || marks.keys.contains_key(key)
+            marks.all.is_some() || marks.keys.epochs.contains_key(key)
         }
     }
 
-    /// Whether an entry carries a tag whose invalidation may not have reached the backend.
+    /// Returns `true` if an entry carries a tag whose invalidation may not have reached the backend.
     pub(super) fn ends<V>(&self, entry: &Entry<V>) -> bool {
         self.any() && !entry.tags().is_empty() && {
             let marks = self.marks();
-            entry.tags().iter().any(|tag| marks.tags.contains_key(tag))
+            entry.tags().iter().any(|tag| marks.tags.epochs.contains_key(tag))
         }
     }
 
     /// The tags in doubt: to be taken before the backend is asked.
     pub(super) fn doubts(&self) -> Doubts {
-        match self.any() {
-            true => Doubts(self.marks().tags.keys().cloned().collect()),
-            false => Doubts::default(),
+        if !self.any() {
+            return Doubts::None;
         }
+        let mut marks = self.marks();
+        if let Some(doubts) = &marks.doubts {
+            return doubts.clone();
+        }
+        let doubts = match marks.tags.epochs.len() {
+            0 => Doubts::None,
+            count if count > MOST_DOUBTS => Doubts::AllTags,
+            _ => Doubts::Of(Arc::new(marks.tags.epochs.keys().cloned().collect())),
+        };
+        marks.doubts = Some(doubts.clone());
+        doubts
     }
 
     pub(super) fn len(&self) -> usize {
         let marks = self.marks();
-        marks.keys.len() + marks.tags.len() + usize::from(marks.all.is_some())
+        marks.keys.epochs.len() + marks.tags.epochs.len() + usize::from(marks.all.is_some())
     }
 
     /// To be taken before an invalidation is sent.
@@ -125,8 +232,11 @@ impl<K: Key> Pending<K> {
         let epoch = self.epoch();
         match scope {
             Scope::All => marks.all = Some(epoch),
-            Scope::Keys(keys) => marks.keys.extend(keys.iter().map(|key| (key.clone(), epoch))),
-            Scope::Tags(tags) => marks.tags.extend(tags.iter().map(|tag| (tag.clone(), epoch))),
+            Scope::Keys(keys) => marks.keys.mark(keys, epoch),
+            Scope::Tags(tags) => {
+                marks.tags.mark(tags, epoch);
+                marks.doubts = None;
+            }
         }
         self.any.store(true, Ordering::Release);
     }
@@ -139,54 +249,116 @@ impl<K: Key> Pending<K> {
         let late = mutation::on("a success settles what failed after it began");
         let began = if late { Epoch(u64::MAX) } else { began };
         let mut marks = self.marks();
+        let mut settled = None;
         match scope {
             Scope::All => {
-                marks.keys.retain(|_, marked| *marked > began);
-                marks.tags.retain(|_, marked| *marked > began);
+                settled = Some((marks.keys.settle_all(began), marks.tags.settle_all(began)));
                 marks.all = marks.all.filter(|marked| *marked > began);
+                marks.doubts = None;
             }
-            Scope::Keys(keys) => settle(&mut marks.keys, keys, began),
-            Scope::Tags(tags) => settle(&mut marks.tags, tags, began),
+            Scope::Keys(keys) => marks.keys.settle(keys, began),
+            Scope::Tags(tags) => {
+                marks.tags.settle(tags, began);
+                marks.doubts = None;
+            }
         }
         self.any.store(!marks.is_empty(), Ordering::Release);
+        drop(marks);
+        drop(settled);
     }
 
-    /// What is to be tried next: everything, or up to `most` keys; `None` when nothing is left.
-    pub(super) fn next(&self, most: usize) -> Option<Scope<K>> {
-        let marks = self.marks();
-        match marks.all {
-            Some(_) => Some(Scope::All),
-            None if !marks.tags.is_empty() => {
-                Some(Scope::Tags(marks.tags.keys().take(most).cloned().collect()))
+    /// The next to be tried again: everything, up to `most` tags, and up to `most` keys.
+    pub(super) fn next(&self, most: usize) -> Vec<Scope<K>> {
+        let mut marks = self.marks();
+        let (tags, keys) = (marks.tags.next(most), marks.keys.next(most));
+        let all = marks.all.map(|_| Scope::All);
+        let tags = Some(tags).filter(|tags| !tags.is_empty()).map(Scope::Tags);
+        let keys = Some(keys).filter(|keys| !keys.is_empty()).map(Scope::Keys);
+        [all, tags, keys].into_iter().flatten().collect()
+    }
+
+    /// Makes the caller the task that tries again, and shows so until `until`; `None` if there is one that has shown so
+    /// for a time that has not passed. The number is to be given to [`Self::stop_retrying`] when it ends.
+    pub(super) fn start_retrying(&self, now: Timestamp, until: Timestamp) -> Option<u64> {
+        let mut marks = self.marks();
+        // a task whose runtime is not driven any more would keep its turn for ever
+        if marks.is_empty() || marks.retrying.as_ref().is_some_and(|turn| now < turn.until) {
+            return None;
+        }
+        marks.turns += 1;
+        marks.retrying = Some(Turn { number: marks.turns, until });
+        Some(marks.turns)
+    }
+
+    /// Shows that the task with this number still runs. Returns `false` if it is to end: nothing is left, or another task
+    /// has taken over.
+    pub(super) fn keep_retrying(&self, number: u64, until: Timestamp) -> bool {
+        let mut marks = self.marks();
+        let is_done = marks.is_empty();
+        match &mut marks.retrying {
+            Some(turn) if turn.number == number && !is_done => {
+                turn.until = until;
+                true
             }
-            None if marks.keys.is_empty() => None,
-            None => Some(Scope::Keys(marks.keys.keys().take(most).cloned().collect())),
+            Some(turn) if turn.number == number => {
+                marks.retrying = None;
+                false
+            }
+            _ => false,
         }
     }
 
-    /// Whether the caller is to start the task that tries them again; it must call [`Self::rest`] when it ends.
-    pub(super) fn start_retrying(&self) -> bool {
-        !std::mem::replace(&mut self.marks().retried, true)
-    }
-
-    /// The retrying task ends, unless there is something left to do.
-    pub(super) fn rest(&self) -> bool {
+    /// The task with this number ends, whatever is left.
+    pub(super) fn stop_retrying(&self, number: u64) {
         let mut marks = self.marks();
-        let done = marks.is_empty();
-        marks.retried = !done;
-        done
-    }
-
-    /// The retrying task ends whatever is left.
-    pub(super) fn stop_retrying(&self) {
-        self.marks().retried = false;
+        if marks.retrying.as_ref().is_some_and(|turn| turn.number == number) {
+            marks.retrying = None;
+        }
     }
 }
 
-fn settle<T: Hash + Eq>(marks: &mut HashMap<T, Epoch>, settled: &[T], began: Epoch) {
-    for subject in settled {
-        if marks.get(subject).is_some_and(|marked| *marked < began) {
-            marks.remove(subject);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_again_is_behind_all_others() {
+        let pending = Pending::<u64>::new();
+        pending.mark(&Scope::Keys((0..10).collect()));
+        let mut tried = HashSet::new();
+        for _ in 0..5 {
+            for scope in pending.next(2) {
+                let Scope::Keys(keys) = scope else { panic!("only keys are pending") };
+                tried.extend(keys);
+            }
         }
+        assert_eq!(tried.len(), 10, "each has had its turn before any has a second");
+    }
+
+    #[test]
+    fn marks_and_settlements_of_one_key_do_not_pile_up() {
+        let pending = Pending::<u64>::new();
+        for _ in 0..10_000 {
+            pending.mark(&Scope::Keys(vec![7]));
+            pending.settle(&Scope::Keys(vec![7]), pending.epoch());
+        }
+        assert!(pending.marks().keys.queue.len() <= 66);
+        assert!(pending.next(1_000).is_empty() && !pending.any());
+    }
+
+    #[test]
+    fn a_task_that_stands_still_is_replaced() {
+        let pending = Pending::<u64>::new();
+        let at = |seconds| Timestamp::ORIGIN.saturating_add(std::time::Duration::from_secs(seconds));
+        assert_eq!(pending.start_retrying(at(0), at(10)), None, "nothing is pending");
+        pending.mark(&Scope::Keys(vec![7]));
+        let first = pending.start_retrying(at(0), at(10)).unwrap();
+        assert_eq!(pending.start_retrying(at(9), at(19)), None);
+        let second = pending.start_retrying(at(10), at(20)).unwrap();
+        assert!(!pending.keep_retrying(first, at(30)) && pending.keep_retrying(second, at(30)));
+        pending.stop_retrying(first);
+        assert_eq!(pending.start_retrying(at(29), at(39)), None, "the first has no turn to end");
+        pending.stop_retrying(second);
+        assert!(pending.start_retrying(at(29), at(39)).is_some());
     }
 }

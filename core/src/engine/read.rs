@@ -4,23 +4,28 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::flight::Outcome;
+use super::flight::{Flight, Outcome};
 use super::load::{Approach, Boarded, Load, Plan};
 use super::{DynSource, Engine, Key, Loader, Value};
 use crate::backend::CacheBackend;
 use crate::entry::Entry;
 use crate::fetched::Origin;
 use crate::mutation;
-use crate::observe::{Event, MissCause, Tier};
+use crate::observe::{Event, MissCause, Recorder, Tier};
 use crate::strategy::Verdict;
-use crate::time::Timestamp;
+use crate::time::{CacheClock, Timestamp};
 use crate::{Error, ErrorKind, Result};
 
 /// How long a reader waits for a refresh that began behind somebody else's back, before it loads by itself: some times what
 /// the last load took, within these bounds.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+/// What the calls of the store around a load may take, before a flight of another runtime is taken to stand still.
+const STORE_CALLS: Duration = Duration::from_secs(3);
+/// How often a reader begins again by itself when the flights it joined were abandoned.
+const MOST_TAKEOVERS: u32 = 3;
 
 /// The answer to a read: the entry, and where it came from.
 pub(crate) struct Answer<V> {
@@ -48,9 +53,68 @@ pub(super) struct Found<V> {
     pub(super) now: Timestamp,
 }
 
+/// A read that this process's memory did not answer. Counts as one miss when it is dropped, unless it became a hit:
+/// whatever becomes of its caller, one read is one hit or one miss.
+pub(super) struct Reading<'a> {
+    recorder: &'a Recorder,
+    clock: &'a CacheClock,
+    pub(super) began: Timestamp,
+    /// What the read found, as far as it is known.
+    pub(super) cause: MissCause,
+    is_hit: bool,
+}
+
+impl Reading<'_> {
+    /// Counts the read as a hit.
+    pub(super) fn hit(&mut self, tier: Tier) {
+        self.is_hit = true;
+        self.recorder.record(&Event::Hit { tier });
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if !self.is_hit {
+            let elapsed = self.began.until(self.clock.now());
+            self.recorder.record(&Event::Missed { elapsed, cause: self.cause });
+        }
+    }
+}
+
+/// How long a reader waits for a load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    began: Instant,
+    /// For readers that can be served something stale.
+    soft: Option<Duration>,
+    hard: Option<Duration>,
+}
+
+impl Deadlines {
+    fn limit(&self, has_stale: bool) -> Option<Duration> {
+        [self.soft.filter(|_| has_stale), self.hard].into_iter().flatten().min()
+    }
+
+    /// The end of a wait; `None` if it has none, or none that a clock can show.
+    fn end(&self, limit: Duration) -> Option<Instant> {
+        self.began.checked_add(limit)
+    }
+}
+
+/// For whom a load is, and so how long it is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// A reader, who leaves at the strategy's soft or hard timeout.
+    Reader,
+    /// A warming, which waits as long as loads take.
+    Warming,
+}
+
 /// What becomes of the wait for a flight.
 pub(super) enum Arrival<V> {
     Outcome(Arc<Outcome<V>>),
+    /// Its task ended without an outcome, or stands still in a runtime that is not driven any more.
+    Abandoned(Error),
     /// It was a refresh, and failed: a try for somebody who could do without, and no answer.
     InVain,
     /// It is a refresh that hangs: who needs the value does not wait for it, nor for the lock that it may hold.
@@ -83,11 +147,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         key: &K,
         load: impl FnOnce() -> Load<V> + Send,
     ) -> Result<Answer<V>> {
-        let began = self.clock.now();
+        if self.pending.any() {
+            self.retry_pending();
+        }
+        let mut reading = self.reading();
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
         let start = self.sequence.now();
-        let (known, approach, cause) = match self.find(key, began).await {
-            Ok(Some(found)) => match self.serve(key, found) {
+        let (known, approach, cause) = match self.find(key, reading.began).await {
+            Ok(Some(found)) => match self.serve(key, found, Some(&mut reading)) {
                 Ok((answer, verdict)) => {
                     if verdict == Verdict::Due {
                         self.refresh_behind(key, &answer.entry, load);
@@ -102,10 +169,16 @@ impl<K: Key, V: Value> Engine<K, V> {
                 (None, Approach::Alone, MissCause::Unreachable)
             }
         };
+        reading.cause = cause;
         // boxed, since a far hit need not carry the room for a load
         let answer = Box::pin(self.read_slowly(key, start, Plan::new(load(), approach).knowing(known))).await;
-        self.recorder.record(&Event::Missed { elapsed: began.until(self.clock.now()), cause });
         answer.map(|answer| Answer { missed: Some(cause), ..answer })
+    }
+
+    /// Begins a read that this process's memory did not answer.
+    pub(super) fn reading(&self) -> Reading<'_> {
+        let (recorder, clock) = (&*self.recorder, &self.clock);
+        Reading { recorder, clock, began: clock.now(), cause: MissCause::Abandoned, is_hit: false }
     }
 
     /// Why nothing was found of a key by a store that did not fail.
@@ -128,14 +201,23 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(Some(Found { entry: answer.entry, tier: Tier::Far, verdict, now: answer.now }))
     }
 
-    /// Serves what was found, if it is to be served without a load; else gives the entry back.
-    pub(super) fn serve(&self, key: &K, found: Found<V>) -> Result<(Answer<V>, Verdict), Entry<V>> {
+    /// Serves what was found, if it is to be served without a load; else gives the entry back. Counts a hit, of `reading` if
+    /// there is one.
+    pub(super) fn serve(
+        &self,
+        key: &K,
+        found: Found<V>,
+        reading: Option<&mut Reading<'_>>,
+    ) -> Result<(Answer<V>, Verdict), Entry<V>> {
         let Found { entry, tier, verdict, now } = found;
         // a source that has just failed is left alone
         if verdict == Verdict::Expired && !(self.is_kept_for_errors(&entry) && self.holdoffs.hold(key, now)) {
             return Err(entry);
         }
-        self.recorder.record(&Event::Hit { tier });
+        match reading {
+            Some(reading) => reading.hit(tier),
+            None => self.recorder.record(&Event::Hit { tier }),
+        }
         let origin = match tier {
             _ if !entry.is_fresh(now) => {
                 self.recorder.record(&Event::StaleServed);
@@ -171,28 +253,46 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Loads, or waits for a load, as long as a reader is to wait; serves what is known when that fails.
     async fn read_slowly(self: &Arc<Self>, key: &K, start: u64, plan: Plan<V>) -> Result<Answer<V>> {
         let known = plan.known.clone();
-        let began = Instant::now();
-        self.awaited(key, known, began, self.read_source(key, start, plan)).await
+        let deadlines = self.deadlines(For::Reader);
+        self.awaited(key, known, deadlines, self.read_source(key, start, plan)).await
     }
 
-    /// Waits for a reading that began at `began` as long as a reader is to wait; serves what is known when it fails.
+    /// How long a wait that begins now is to last.
+    pub(super) fn deadlines(&self, whom: For) -> Deadlines {
+        let settings = &self.strategy.settings;
+        let of_readers = |limit: Option<Duration>| limit.filter(|_| whom == For::Reader);
+        Deadlines {
+            began: Instant::now(),
+            soft: of_readers(settings.soft_timeout),
+            hard: of_readers(settings.hard_timeout),
+        }
+    }
+
+    /// Returns `true` if a reader who has this entry to fall back on does not wait for a load any more.
+    pub(super) fn is_over(&self, known: Option<&Entry<V>>, deadlines: Deadlines) -> bool {
+        let has_stale = known.is_some_and(|known| self.is_kept_for_errors(known));
+        deadlines.limit(has_stale).is_some_and(|limit| deadlines.began.elapsed() >= limit)
+    }
+
+    /// Waits for a reading as long as a reader is to wait; serves what is known when it fails.
     pub(super) async fn awaited(
         &self,
         key: &K,
         known: Option<Entry<V>>,
-        began: Instant,
+        deadlines: Deadlines,
         reading: impl Future<Output = Result<Answer<V>>>,
     ) -> Result<Answer<V>> {
         let known = known.filter(|known| self.is_kept_for_errors(known));
-        let settings = &self.strategy.settings;
-        let soft = settings.soft_timeout.filter(|_| known.is_some());
-        let answer = match [soft, settings.hard_timeout].into_iter().flatten().min() {
-            None => reading.await,
-            Some(limit) => match tokio::time::timeout_at(began + limit, reading).await {
+        let limit = deadlines.limit(known.is_some());
+        // without a runtime there is no timer, and nothing is loaded
+        let end = limit.and_then(|limit| deadlines.end(limit)).filter(|_| Handle::try_current().is_ok());
+        let answer = match (end, limit) {
+            (Some(end), Some(limit)) => match tokio::time::timeout_at(end, reading).await {
                 Ok(answer) => answer,
                 // the load goes on, and fills
                 Err(_elapsed) => Err(Error::timeout("waiting for the load", limit)),
             },
+            _ => reading.await,
         };
         match (answer, known) {
             (Err(error), Some(known)) => self.stand_in(key, known, error).await,
@@ -227,6 +327,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         plan: Plan<V>,
     ) -> Result<Answer<V>> {
         let mut plan = Some(plan);
+        let mut takeovers = 0;
         loop {
             let boarded = self.board(key, &mut plan, None)?;
             let outcome = match self.arrival(key, &boarded).await {
@@ -234,6 +335,14 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Arrival::InVain => continue,
                 Arrival::Hangs => {
                     plan = plan.map(|plan| Plan { approach: plan.approach.overtaking(), ..plan });
+                    continue;
+                }
+                // whoever followed has a plan of its own, and loads by it
+                Arrival::Abandoned(error) if plan.is_none() || takeovers == MOST_TAKEOVERS => {
+                    return Err(error);
+                }
+                Arrival::Abandoned(_) => {
+                    takeovers += 1;
                     continue;
                 }
             };
@@ -251,17 +360,45 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Waits for a flight as long as one who needs the value does.
     pub(super) async fn arrival(&self, key: &K, boarded: &Boarded<V>) -> Arrival<V> {
         let Boarded { flight, leads } = boarded;
-        let Some(patience) = flight.patience.filter(|_| !leads) else {
-            return Arrival::Outcome(flight.outcome().await);
+        let patience = flight.patience.filter(|_| !leads);
+        let outcome = match patience.or_else(|| self.abandoned_after(flight)) {
+            None => flight.outcome().await,
+            Some(limit) => match tokio::time::timeout(limit, flight.outcome()).await {
+                Ok(outcome) => outcome,
+                Err(_elapsed) => {
+                    self.flights.detach_this(key, flight);
+                    return match patience {
+                        Some(_) => Arrival::Hangs,
+                        None => Arrival::Abandoned(Error::timeout(
+                            "waiting for the load of another runtime",
+                            limit,
+                        )),
+                    };
+                }
+            },
         };
-        match tokio::time::timeout(patience, flight.outcome()).await {
-            Ok(outcome) if outcome.result.is_err() => Arrival::InVain,
-            Ok(outcome) => Arrival::Outcome(outcome),
-            Err(_elapsed) => {
-                self.flights.remove(key, flight);
-                Arrival::Hangs
-            }
+        match &outcome.result {
+            Err(error) if outcome.abandoned => Arrival::Abandoned(error.clone()),
+            Err(_) if patience.is_some() => Arrival::InVain,
+            _ => Arrival::Outcome(outcome),
         }
+    }
+
+    /// How long a flight in another runtime may take; `None` if it is in the caller's, which is driven while the caller is.
+    fn abandoned_after(&self, flight: &Flight<V>) -> Option<Duration> {
+        let here = Handle::try_current().ok()?.id();
+        if flight.runtime == Some(here) {
+            return None;
+        }
+        let settings = &self.strategy.settings;
+        let queue = settings.limit.map_or(Duration::ZERO, |_| settings.load_timeout);
+        let lock = settings.locking.as_ref().map_or(Duration::ZERO, |locking| locking.wait);
+        let window = settings.gather.map_or(Duration::ZERO, |gather| gather.window);
+        Some(
+            [queue, lock, window, STORE_CALLS]
+                .into_iter()
+                .fold(settings.load_timeout, Duration::saturating_add),
+        )
     }
 
     /// The `as_of` rule: a shared result is only for those who started no later than it was proved current.
@@ -279,8 +416,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             (true, Some(_)) => Origin::Loaded,
             (true, None) => Origin::Far,
         };
-        // what was loaded and is only known to be as good as its load's start was not stored
-        let kept = outcome.loaded_from != Some(outcome.as_of);
+        let kept = !outcome.is_unstored();
         Some(outcome.result.clone().map(|entry| Answer { kept, ..self.answer(entry, origin) }))
     }
 
@@ -338,7 +474,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let found = self.find(key, self.clock.now()).await?;
         let served =
-            found.filter(|found| found.verdict != Verdict::Expired).map(|found| self.serve(key, found));
+            found.filter(|found| found.verdict != Verdict::Expired).map(|found| self.serve(key, found, None));
         Ok(served.and_then(Result::ok).map(|(answer, _)| answer))
     }
 
@@ -351,11 +487,16 @@ impl<K: Key, V: Value> Engine<K, V> {
         };
         let mut plan = Some(Plan::new(load, Approach::Refresh).knowing(known));
         loop {
-            let Boarded { flight, leads } = self.board(key, &mut plan, None)?;
-            let outcome = flight.outcome().await;
+            let boarded = self.board(key, &mut plan, None)?;
+            let outcome = match self.arrival(key, &boarded).await {
+                Arrival::Outcome(outcome) => outcome,
+                Arrival::InVain | Arrival::Hangs => continue,
+                Arrival::Abandoned(error) if plan.is_none() => return Err(error),
+                Arrival::Abandoned(_) => continue,
+            };
             // a load that began before this call may have read what this call is meant to replace
             if outcome.loaded_from.is_some_and(|from| from >= start)
-                && let Some(answer) = self.acceptable(&outcome, start, leads)
+                && let Some(answer) = self.acceptable(&outcome, start, boarded.leads)
             {
                 return answer;
             }

@@ -146,17 +146,17 @@ fn no_failure_is_left_without_a_task() {
                 let (pending, tasks) = (Arc::clone(&pending), Arc::clone(&tasks));
                 thread::spawn(move || {
                     pending.mark(&Scope::Keys(vec![key]));
-                    if !pending.start_retrying() {
+                    let Some(number) = pending.start_retrying(Timestamp::ORIGIN, Timestamp::NEVER) else {
                         return;
-                    }
+                    };
                     assert_eq!(tasks.fetch_add(1, Ordering::SeqCst), 0, "one task at a time");
                     loop {
-                        while let Some(scope) = pending.next(2) {
+                        for scope in pending.next(2) {
                             let began = pending.epoch();
                             pending.settle(&scope, began);
                         }
                         tasks.fetch_sub(1, Ordering::SeqCst);
-                        if pending.rest() {
+                        if !pending.keep_retrying(number, Timestamp::NEVER) {
                             return;
                         }
                         tasks.fetch_add(1, Ordering::SeqCst);

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use super::load::Made;
 use super::pending::{Epoch, Scope};
 use super::{Engine, Key, Value};
-use crate::backend::{CacheBackend, Guard};
+use crate::backend::{Announce, Begun, CacheBackend, Filled, Guard};
+use crate::entry::Entry;
 use crate::mutation;
 use crate::observe::Event;
 use crate::source::Loaded;
@@ -20,8 +21,11 @@ use crate::{Error, Result};
 /// The pause before an unacknowledged invalidation is tried again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How many keys are tried again at once.
+/// How many keys, and how many tags, are tried again at once.
 const RETRIED_AT_ONCE: usize = 1_000;
+/// After such a silence the retrying task is taken to stand still in a runtime that is not driven any more, and another
+/// one begins. Longer than a pause and a try.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// An invalidation on its way. Dropped before it is acknowledged (an error, a cancelled caller), it becomes pending: the
 /// keys are not served from the cache, and a task tries again.
@@ -79,8 +83,23 @@ impl<K: Key, V: Value> Engine<K, V> {
             return self.invalidate(key).await;
         }
         self.index(key, &entry);
-        let put = self.backend.put(key, entry, self.clock.now());
-        self.settle(Scope::Keys(vec![key.clone()]), put).await
+        self.settle(Scope::Keys(vec![key.clone()]), self.replace(key, entry)).await
+    }
+
+    /// Announces a value and fills it like a load, and removes the key if the fill is refused: a load from before the write
+    /// may have used the same fence, or a write guard stands.
+    ///
+    /// Prevents: a request that is executed late, or twice, overwrites what was stored after a later invalidation.
+    async fn replace(&self, key: &K, entry: Entry<V>) -> Result<()> {
+        let announce = Announce::shared(self.strategy.settings.lease).despite_hit();
+        if let Begun::Granted(fence) = self.backend.begin(key, announce, self.clock.now()).await?
+            && self.backend.fill(key, fence, entry, self.clock.now()).await? == Filled::Stored
+        {
+            self.recorder.record(&Event::Filled);
+            return Ok(());
+        }
+        self.recorder.record(&Event::FillRefused);
+        self.backend.remove(key).await
     }
 
     pub(crate) async fn invalidate_tags(self: &Arc<Self>, tags: &[Tag]) -> Result<()> {
@@ -129,15 +148,16 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Announces a write of `keys`: they are forgotten, and not stored until the write ends or `life` has passed.
     pub(crate) async fn guard(self: &Arc<Self>, keys: &[K], guard: Guard) -> Result<()> {
         let now = self.clock.now();
-        let guards = try_join_all(keys.iter().map(|key| self.backend.guard(key, guard, now)));
-        self.settle(Scope::Keys(keys.to_vec()), async { guards.await.map(|_| ()) }).await
+        let guards = join_all(keys.iter().map(|key| self.backend.guard(key, guard, now)));
+        self.settle(Scope::Keys(keys.to_vec()), async { guards.await.into_iter().collect() }).await
     }
 
     /// Ends the announcement of a write, which is an invalidation of its keys.
     pub(crate) async fn unguard(self: &Arc<Self>, keys: &[K], guard: Guard) -> Result<()> {
         let now = self.clock.now();
-        let ends = try_join_all(keys.iter().map(|key| self.backend.unguard(key, guard, now)));
-        self.settle(Scope::Keys(keys.to_vec()), async { ends.await.map(|_| ()) }).await
+        // all are sent: a guard that is left standing keeps its key uncached for its life
+        let ends = join_all(keys.iter().map(|key| self.backend.unguard(key, guard, now)));
+        self.settle(Scope::Keys(keys.to_vec()), async { ends.await.into_iter().collect() }).await
     }
 
     async fn settle(self: &Arc<Self>, scope: Scope<K>, call: impl Future<Output = Result<()>>) -> Result<()> {
@@ -172,46 +192,89 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Starts the task that tries pending invalidations again, if there is none and a runtime to run it.
-    fn retry_pending(self: &Arc<Self>) {
+    /// Starts the task that tries pending invalidations again, if there is none that runs, and a runtime to run it.
+    ///
+    /// Also called by reads: the last task may have ended with its runtime.
+    pub(super) fn retry_pending(self: &Arc<Self>) {
+        if self.is_closed() {
+            return;
+        }
         let Ok(runtime) = Handle::try_current() else { return };
-        if self.pending.start_retrying() {
-            let engine = Arc::clone(self);
-            drop(runtime.spawn(async move { engine.retry_until_settled().await }));
+        let now = self.clock.now();
+        if let Some(number) = self.pending.start_retrying(now, now.saturating_add(SILENCE)) {
+            let retrying = Retrying { engine: Arc::clone(self), number };
+            drop(runtime.spawn(async move { retrying.until_settled().await }));
         }
     }
 
-    async fn retry_until_settled(self: Arc<Self>) {
-        let mut pause = FIRST_PAUSE;
-        while !self.pending.rest() {
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            if self.is_closed() {
-                return self.pending.stop_retrying();
-            }
-            pause =
-                if self.retry_pending_once().await { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-        }
-    }
-
-    /// One try; `true` when it was acknowledged.
+    /// One try of each pending invalidation; `true` if any was acknowledged, or there is none.
     pub(super) async fn retry_pending_once(&self) -> bool {
-        let Some(scope) = self.pending.next(RETRIED_AT_ONCE) else { return true };
-        let began = self.pending.epoch();
-        let tried: Result<(), Error> = match &scope {
-            Scope::All => self.backend.clear().await,
-            Scope::Tags(tags) => self.backend.invalidate_tags(tags).await.map(|_| ()),
-            Scope::Keys(keys) => self.backend.remove_many(keys).await,
-        };
-        match tried {
-            Ok(()) => {
-                self.pending.settle(&scope, began);
-                self.recorder.record(&Event::Invalidated { count: scope.count() });
-                true
+        let (mut left, mut any) = (self.pending.len() as u64, false);
+        while left > 0 {
+            let scopes = self.pending.next(RETRIED_AT_ONCE);
+            let tried: u64 = scopes.iter().map(Scope::count).sum();
+            left = if tried == 0 { 0 } else { left.saturating_sub(tried) };
+            let acknowledged = join_all(scopes.into_iter().map(|scope| self.retry(scope))).await;
+            if !acknowledged.contains(&true) {
+                // the store seems to be away: the others have their turn after the pause
+                return any;
             }
+            any = true;
+        }
+        true
+    }
+
+    /// Tries the subjects of an invalidation together, and if that fails each by itself, so that one that cannot be delivered
+    /// holds up no other. Returns `true` if any was acknowledged.
+    async fn retry(&self, scope: Scope<K>) -> bool {
+        match self.retry_together(&scope).await {
+            Ok(()) => true,
             Err(error) => {
                 self.degraded("remove", &error);
-                false
+                let singly = if scope.count() > 1 { scope.singly() } else { vec![] };
+                let tried = join_all(singly.iter().map(|scope| self.retry_together(scope))).await;
+                tried.iter().any(Result::is_ok)
             }
         }
+    }
+
+    async fn retry_together(&self, scope: &Scope<K>) -> Result<()> {
+        let began = self.pending.epoch();
+        match scope {
+            Scope::All => self.backend.clear().await?,
+            Scope::Tags(tags) => _ = self.backend.invalidate_tags(tags).await?,
+            Scope::Keys(keys) => self.backend.remove_many(keys).await?,
+        }
+        self.pending.settle(scope, began);
+        self.recorder.record(&Event::Invalidated { count: scope.count() });
+        Ok(())
+    }
+}
+
+/// The turn of the task that tries pending invalidations again. Dropping this, whatever became of the task, lets another one
+/// begin.
+struct Retrying<K: Key, V: Value> {
+    engine: Arc<Engine<K, V>>,
+    number: u64,
+}
+
+impl<K: Key, V: Value> Retrying<K, V> {
+    async fn until_settled(self) {
+        let (engine, mut pause) = (&self.engine, FIRST_PAUSE);
+        let runs = || engine.pending.keep_retrying(self.number, engine.clock.now().saturating_add(SILENCE));
+        while runs() {
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            if engine.is_closed() || !runs() {
+                return;
+            }
+            pause =
+                if engine.retry_pending_once().await { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        }
+    }
+}
+
+impl<K: Key, V: Value> Drop for Retrying<K, V> {
+    fn drop(&mut self) {
+        self.engine.pending.stop_retrying(self.number);
     }
 }

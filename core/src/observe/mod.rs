@@ -248,6 +248,8 @@ pub enum MissCause {
     Unreachable,
     /// The store was not asked, because an invalidation of the key by this process waits for its acknowledgement.
     Unacknowledged,
+    /// Not known: the caller left before the store answered.
+    Abandoned,
 }
 
 impl MissCause {
@@ -257,7 +259,8 @@ impl MissCause {
     /// ```
     /// assert!(larder::MissCause::ALL.contains(&larder::MissCause::Expired));
     /// ```
-    pub const ALL: [Self; 4] = [Self::Absent, Self::Expired, Self::Unreachable, Self::Unacknowledged];
+    pub const ALL: [Self; 5] =
+        [Self::Absent, Self::Expired, Self::Unreachable, Self::Unacknowledged, Self::Abandoned];
 
     /// One word, for logs and labels of metrics; stable.
     ///
@@ -272,6 +275,7 @@ impl MissCause {
             Self::Expired => "expired",
             Self::Unreachable => "unreachable",
             Self::Unacknowledged => "unacknowledged",
+            Self::Abandoned => "abandoned",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The one place to which all events go.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::histogram::Histogram;
 use super::striped::Striped;
 use super::{BreakerState, Event, MissCause, Observer, Stats, Tier};
+use crate::error::panic_text;
 
 /// Counts every event, and passes it on to the user's observer.
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ pub(crate) struct Recorder {
     locks_lost: AtomicU64,
     backend_errors: AtomicU64,
     undecodable: AtomicU64,
+    panics: AtomicU64,
     pushes: AtomicU64,
     near_flushes: AtomicU64,
     near_refused: AtomicU64,
@@ -46,16 +49,23 @@ impl Recorder {
     #[inline]
     pub(crate) fn near_hit(&self) {
         self.near_hits.increment();
-        if let Some(observer) = &self.observer {
-            observer.on_event(&Event::Hit { tier: Tier::Near });
-        }
+        self.tell(&Event::Hit { tier: Tier::Near });
     }
 
     /// Counts an event, and tells the observer.
     pub(crate) fn record(&self, event: &Event<'_>) {
         self.count(event);
-        if let Some(observer) = &self.observer {
-            observer.on_event(event);
+        self.tell(event);
+    }
+
+    /// Prevents: a panic of the observer's own ends a load, or the task that retries invalidations.
+    #[inline]
+    fn tell(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)))
+        {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(panic = panic_text(&*panic), "the cache's observer panicked: fix its `on_event`");
         }
     }
 
@@ -115,6 +125,7 @@ impl Recorder {
             unacknowledged_invalidations: read(&self.pending),
             backend_errors: read(&self.backend_errors),
             undecodable: read(&self.undecodable),
+            panics: read(&self.panics),
             pushes: read(&self.pushes),
             near_flushes: read(&self.near_flushes),
             near_refused: read(&self.near_refused),

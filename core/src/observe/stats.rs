@@ -53,6 +53,8 @@ pub struct Stats {
     pub backend_errors: u64,
     /// Stored bytes that were no value of this cache.
     pub undecodable: u64,
+    /// Panics of the user's own code beside a load that were caught: of observers, codecs, keys.
+    pub panics: u64,
     /// Changes that the far store told of, by this process or another.
     pub pushes: u64,
     /// How often everything near was forgotten, since changes may have been missed.
@@ -179,6 +181,7 @@ impl Stats {
             unacknowledged_invalidations,
             backend_errors,
             undecodable,
+            panics,
             pushes,
             near_flushes,
             near_refused,
@@ -207,6 +210,7 @@ impl Stats {
                 .saturating_sub(earlier.unacknowledged_invalidations),
             backend_errors: backend_errors.saturating_sub(earlier.backend_errors),
             undecodable: undecodable.saturating_sub(earlier.undecodable),
+            panics: panics.saturating_sub(earlier.panics),
             pushes: pushes.saturating_sub(earlier.pushes),
             near_flushes: near_flushes.saturating_sub(earlier.near_flushes),
             near_refused: near_refused.saturating_sub(earlier.near_refused),
@@ -282,12 +286,13 @@ impl fmt::Display for Stats {
         }
         write!(
             f,
-            "trouble       {} backend errors, {} undecodable, {} stale served, {} overloaded, {} locks lost, breaker {}",
+            "trouble       {} backend errors, {} undecodable, {} stale served, {} overloaded, {} locks lost, {} panics, breaker {}",
             self.backend_errors,
             self.undecodable,
             self.stale_served,
             self.overloaded,
             self.locks_lost,
+            self.panics,
             self.breaker.as_str()
         )
     }

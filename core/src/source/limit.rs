@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use crate::engine::Chain;
 use crate::{Error, Result};
 
 /// A source that answers so many calls at once, and lets the others wait their turn. A batch is one call.
 ///
 /// [`Strategy::limit_loads`](crate::Strategy::limit_loads) limits the loads of one cache and refuses what is too much; this
 /// is the limit of one database or service that several caches share. Waiting counts against the budget of the load.
+///
+/// A load that another load waits for does not wait for its turn, since its parent may have the last one. The limit is
+/// exceeded by at most what each such load loads at once.
 ///
 /// # Examples
 /// ```
@@ -45,8 +49,12 @@ impl<S> SourceLimit<S> {
         SourceLimit { inner, turns: Arc::clone(&self.turns), most: self.most }
     }
 
-    async fn turn(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("nobody closes the semaphore")
+    /// The permission to call the source; `None` inside another load, which may hold the last one until this call ends.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if Chain::is_nested() {
+            return None;
+        }
+        Some(self.turns.acquire().await.expect("the semaphore is never closed"))
     }
 }
 

@@ -29,3 +29,8 @@ pub async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+/// The first cause of a failed load of loads.
+pub fn root(error: &larder::Error) -> &larder::Error {
+    error.source_as::<larder::Error>().map_or(error, root)
+}
