@@ -9,7 +9,7 @@ use larder::{Announce, Entry, Fence, Guard, Result, Timestamp};
 use crate::client::{Arg, Command, Failure, FailureKind, Reply};
 use crate::clocks::life_ms;
 use crate::names::Names;
-use crate::nonce::nonce;
+use crate::nonce::identity;
 use crate::script::{BEGIN, GUARD, RELEASE, RENEW, UNGUARD};
 use crate::server::Server;
 
@@ -18,7 +18,8 @@ const MOST: usize = 1_000;
 
 /// An announcement that is about to be sent.
 pub(crate) struct Announcement {
-    fence: String,
+    /// The mode and the client's part of the fence's name; the server adds the time of each execution.
+    own: String,
     lease: i64,
     despite_hit: bool,
 }
@@ -27,7 +28,7 @@ impl Announcement {
     pub(crate) fn new(announce: Announce) -> Self {
         let mode = if announce.is_exclusive() { 'x' } else { 's' };
         Self {
-            fence: format!("{mode}{:032x}", nonce()),
+            own: format!("{mode}{}", identity()),
             lease: lease_ms(announce.lease()),
             despite_hit: announce.ignores_hit(),
         }
@@ -37,7 +38,7 @@ impl Announcement {
     pub(crate) fn command<'a>(&'a self, names: &'a Names, ledger: &'a [u8]) -> Command<'a> {
         let looks = i64::from(self.despite_hit);
         let arguments =
-            [Arg::from(self.fence.as_str()), Arg::from(self.lease), Arg::from(ledger), Arg::from(looks)];
+            [Arg::from(self.own.as_str()), Arg::from(self.lease), Arg::from(ledger), Arg::from(looks)];
         BEGIN.call(&names.all(), arguments)
     }
 }
@@ -71,7 +72,7 @@ pub(crate) fn announced(reply: Reply) -> std::result::Result<(Announced, i64), F
     Ok((announced, now.number()?))
 }
 
-/// A fence's nonce as the scripts take it.
+/// A fence's name, without its mode, as the scripts take it.
 pub(crate) fn hex(fence: Fence) -> String {
     format!("{:032x}", fence.nonce())
 }

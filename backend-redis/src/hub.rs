@@ -8,9 +8,9 @@
 //! Within a session a *beat* several times in each bound proves that nothing is missing. It writes a key that only this
 //! session listens to, to each primary, over the ordinary connections; when all of these writes have been pushed, so has been
 //! whatever was acknowledged before the beat began, since pushes of one server come in the order of its changes. That goes by
-//! the push and not by an answer, which may overtake it. The beat also takes away the last beat's key: when that is missing,
-//! the server was flushed, or has forgotten writes. Over pub/sub messages are numbered by the server, and a beat asks for the
-//! numbers.
+//! the push and not by an answer, which may overtake it. The beat also takes away the last beat's key, and continues the chain
+//! that this key held: if it is missing, the server was flushed, or has forgotten writes, and the answer names another chain.
+//! Over pub/sub messages are numbered by the server, and a beat asks for the numbers.
 //!
 //! What is pushed is handled in order on one task, so that a proof covers the handling too.
 
@@ -181,6 +181,8 @@ struct Session<'a> {
     prefix: String,
     topology: Topology,
     incarnations: Vec<Bytes>,
+    /// The chain of beats at each primary.
+    chains: Vec<Bytes>,
     known: HashMap<String, Known>,
     /// The number of the last beat.
     beats: u64,
@@ -204,6 +206,7 @@ impl<'a> Session<'a> {
             prefix,
             topology,
             incarnations: vec![],
+            chains: vec![],
             known,
             beats: 0,
             answered: 0,
@@ -347,7 +350,8 @@ impl<'a> Session<'a> {
         }
         let is_first = std::mem::replace(&mut self.answered, self.beats) == 0;
         let last = std::mem::replace(&mut self.incarnations, answer.incarnations);
-        let is_same = answer.is_continuous && last == self.incarnations;
+        let chains = std::mem::replace(&mut self.chains, answer.chains);
+        let is_same = chains == self.chains && last == self.incarnations;
         if !is_first && !is_same {
             return Err(Failure::new(FailureKind::Lost, "the server has forgotten, or is another"));
         }
@@ -446,8 +450,8 @@ impl<'a> Session<'a> {
 struct Answer {
     incarnations: Vec<Bytes>,
     topology: Topology,
-    /// Whether the last beat's keys were still there.
-    is_continuous: bool,
+    /// The chain of beats at each primary: another one if the last beat's keys were no longer there.
+    chains: Vec<Bytes>,
     /// How many messages there were about each namespace; over pub/sub.
     told: Vec<(Arc<Space>, u64)>,
 }
@@ -473,9 +477,9 @@ impl Asking<'_> {
         }
         commands.extend(spaces.iter().map(|space| asking_told(space)));
         let mut answers = server.run(&commands).await;
-        let (mut incarnations, mut is_continuous) = (Vec::with_capacity(keys.len()), true);
+        let (mut incarnations, mut chains) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for _ in &keys {
-            is_continuous &= answers.next()?.number()? > 0;
+            chains.push(answers.next()?.bytes()?.unwrap_or_default());
             incarnations.extend(answers.incarnations(1)?);
         }
         let mut told = Vec::with_capacity(spaces.len());
@@ -484,7 +488,7 @@ impl Asking<'_> {
             told.push((space, number));
         }
         let topology = Topology::of(server).await?;
-        Ok(Answer { incarnations, topology, is_continuous, told })
+        Ok(Answer { incarnations, topology, chains, told })
     }
 }
 

@@ -54,8 +54,8 @@ impl Watcher for Watching {
 struct Fake {
     hearer: Mutex<Option<Hearer>>,
     messages: Messages,
-    /// How many of the last beats are still there.
-    known: AtomicI64,
+    /// The chain of beats.
+    chain: AtomicI64,
     /// Whether a beat is pushed.
     pushes: AtomicBool,
     answers: AtomicBool,
@@ -72,7 +72,7 @@ impl Fake {
         Arc::new(Self {
             hearer: Mutex::default(),
             messages: Messages::default(),
-            known: AtomicI64::new(1),
+            chain: AtomicI64::new(1),
             pushes: AtomicBool::new(true),
             answers: AtomicBool::new(true),
             life: AtomicU64::new(1),
@@ -114,7 +114,7 @@ impl Runner for Fake {
                     keys.sort();
                     self.tell(Heard::Changed(keys));
                 }
-                Reply::Number(self.known.load(SeqCst))
+                Reply::Bytes(self.chain.load(SeqCst).to_string().into())
             } else if INCARNATION.is_run_by(command) {
                 Reply::Bytes(self.life.load(SeqCst).to_string().into())
             } else if STAMP.is_run_by(command) {
@@ -264,7 +264,7 @@ async fn whatever_raises_a_doubt_forgets_all_before_the_next_proof() {
     let acts: [(&str, Act); 4] = [
         ("a flush", |fake| fake.tell(Heard::Flushed)),
         ("a lost connection", |fake| fake.tell(Heard::Lost)),
-        ("a forgotten beat", |fake| fake.known.store(0, SeqCst)),
+        ("a forgotten beat", |fake| fake.chain.store(0, SeqCst)),
         ("another server", |fake| fake.life.store(2, SeqCst)),
     ];
     for (name, act) in acts {
@@ -278,7 +278,7 @@ async fn whatever_raises_a_doubt_forgets_all_before_the_next_proof() {
                 "{name}: proven before all was forgotten"
             );
         }
-        world.fake.known.store(1, SeqCst);
+        world.fake.chain.store(1, SeqCst);
         assert!(world.passes(BOUND * 2).await.proofs > 0, "{name}");
     }
 }

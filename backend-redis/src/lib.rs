@@ -39,7 +39,7 @@
 //! |---|---|---|
 //! | `<ns>:v:{<key>}` | the value: a header of 80 bytes, the key, the payload, laid out in [`larder::Frame`] | its TTL |
 //! | `<ns>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), each by the millisecond of the server's clock in which it ends | the longest guard's |
-//! | `<ns>:f:{<key>}` | the fence of a load under way: `s` (shared) or `x` (exclusive) and 32 hex digits | the lease, 10 s by default, renewed |
+//! | `<ns>:f:{<key>}` | the fence of a load under way: `s` (shared) or `x` (exclusive), 16 random hex digits of the client, and the server's time at this execution (8 hex digits of seconds, 8 of microseconds) | the lease, 10 s by default, renewed |
 //! | `<ns>:l:{<ns>}` | the head of the ledger: 16 hex digits (its identity), `:`, a count in decimal | for ever |
 //! | `<ns>:t:{<ns>}` | the ledger's tags: a hash from tag to the count of its last invalidation, and `id`, `floor` and the last 128 invalidations (`#0` to `#127`) | for ever |
 //! | `<ns>:n:{<ns>}` | how many messages about changes there were; only with [`Pushes::PubSub`] | for ever |
@@ -52,7 +52,7 @@
 //! - **Invalidate** a key: `UNLINK product:v:{7} product:f:{7}`. Both, in one command: without the second, a load that began
 //!   before would still store what it found.
 //! - **Invalidate** a tag: the script `tags.lua` of this crate's sources, `EVAL <script> 2 product:l:{product} product:t:{product}
-//!   <16 random hex digits> invalidate category:7`. It raises the count and notes it for the tag, in one step.
+//!   <random text> invalidate category:7`. It raises the count and notes it for the tag, in one step.
 //! - **Clear** a namespace: `UNLINK product:l:{product} product:t:{product}`. Its entries belong to no ledger then and are never
 //!   read again; their TTL removes them.
 //! - **Read**: `GET product:v:{7}` and `GET product:l:{product}`; check the header as [`larder::Frame`] says, and that the
@@ -92,6 +92,9 @@ mod hub;
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod hub_tests;
 mod lanes;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod late_tests;
 mod ledger;
 mod locks;
 mod names;

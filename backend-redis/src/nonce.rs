@@ -12,7 +12,7 @@ pub(crate) fn nonce() -> u128 {
     u128::from(*PROCESS) << 64 | u128::from(COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A number to tell one ledger from another.
+/// A random number of 64 bits in hex: the client's part of a name that the server makes unique at each execution.
 pub(crate) fn identity() -> String {
     format!("{:016x}", RandomState::new().hash_one(nonce()))
 }

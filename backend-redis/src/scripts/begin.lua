@@ -1,5 +1,6 @@
--- Announces a load, after one more look.
--- KEYS: value, fence, guards. ARGV: own fence (mode and nonce), lease in ms, the ledger's identity as the header has it ('' to
+-- Announces a load, after one more look. The fence is named by this execution (mode, the client's nonce, the server's time):
+-- a command that arrives twice makes another fence, never again one that an invalidation has ended.
+-- KEYS: value, fence, guards. ARGV: mode and the client's nonce, lease in ms, the ledger's identity as the header has it ('' to
 -- take any value for a hit), 1 to look for no value.
 -- Answers {1, value, now} | {2, own fence, now} | {3, standing fence, now} | {4, ms left, now} | {5, 0, now} when a write is
 -- under way; now in microseconds.
@@ -15,15 +16,18 @@ if redis.call('ZCOUNT', KEYS[3], '(' .. math.floor(now / 1000), '+inf') > 0 then
   return {5, 0, now}
 end
 local standing = redis.pcall('GET', KEYS[2])
-if type(standing) ~= 'string' or standing == ARGV[1] then
-  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-  return {2, ARGV[1], now}
+if type(standing) ~= 'string' then
+  local own = ARGV[1] .. string.format('%08x%08x', time[1], time[2])
+  redis.call('SET', KEYS[2], own, 'PX', ARGV[2])
+  return {2, own, now}
 end
 local left = redis.call('PTTL', KEYS[2])
-if string.sub(standing, 1, 1) == 'x' or string.sub(ARGV[1], 1, 1) == 'x' then
+-- prevents: a loader that waits for its own fence, since the client library sent the announcement twice
+local is_own = string.sub(standing, 1, #ARGV[1]) == ARGV[1]
+if not is_own and (string.sub(standing, 1, 1) == 'x' or string.sub(ARGV[1], 1, 1) == 'x') then
   return {4, left, now}
 end
 if left < tonumber(ARGV[2]) then
   redis.call('PEXPIRE', KEYS[2], ARGV[2])
 end
-return {3, standing, now}
+return {is_own and 2 or 3, standing, now}

@@ -1,6 +1,7 @@
 -- Works on a namespace's tags, after making sure that head and tags are of one ledger: a part that was evicted alone
 -- ends the whole, since a missing tag would look like one that was never invalidated.
--- KEYS: head, tags. ARGV: an identity to use if one must be made, what to do, its arguments.
+-- The identity of a ledger is of the execution that makes it: a command that arrives twice never makes the same one again.
+-- KEYS: head, tags. ARGV: a number of the client's to make an identity of, what to do, its arguments.
 local head, tags = KEYS[1], KEYS[2]
 local found = redis.pcall('GET', head)
 local id, count
@@ -8,7 +9,8 @@ if type(found) == 'string' then
   id, count = string.sub(found, 1, 16), tonumber(string.sub(found, 18))
 end
 if not count or (count > 0 and redis.pcall('HGET', tags, 'id') ~= id) then
-  id, count = ARGV[1], 0
+  local time = redis.call('TIME')
+  id, count = string.sub(redis.sha1hex(ARGV[1] .. time[1] .. '.' .. time[2]), 1, 16), 0
   redis.call('DEL', tags)
   redis.call('SET', head, id .. ':0')
 end

@@ -39,7 +39,9 @@ use crate::time::Timestamp;
 /// 2. A [`fill`](Self::fill) is stored only while its own fence, granted by [`begin`](Self::begin), still stands. A fence
 ///    stands until its lease ends, a fill with it was stored, it was released, or its key was
 ///    [`put`](Self::put), [`remove`](Self::remove)d or cleared.
-/// 3. A fence that was lost for whatever reason refuses the fill; nothing makes a lost fence stand again.
+/// 3. A fence that was lost for whatever reason refuses the fill; nothing makes a lost fence stand again. So the store names
+///    the fence at each execution of `begin`: if a request is executed twice, the second execution makes another fence, or
+///    finds its own still valid and answers that name. A name that the caller chooses would be valid again.
 /// 4. Once `remove` or [`clear`](Self::clear) returned `Ok`, no read that starts later sees what was stored before, nor
 ///    what is filled under a fence granted before.
 /// 5. Value and expiry are stored in one step, and an overwrite leaves nothing of what was there.
@@ -376,7 +378,15 @@ impl Guard {
     }
 }
 
-/// The proof that a load was announced, to be shown by its fill. Fresh for each announcement, never reused.
+/// The proof that a load was announced, to be shown by its fill.
+///
+/// The store names a fence at each execution of [`CacheBackend::begin`], such as by a random number of the client and the time
+/// of the server. A name is never used twice. [`fill`](CacheBackend::fill), [`renew`](CacheBackend::renew) and
+/// [`release`](CacheBackend::release) compare the whole of it. Prevents: a client library sends an announcement again after a
+/// lost connection, an invalidation ends the fence, the first copy arrives late and makes the same fence valid again.
+///
+/// An announcement that finds the fence of its own first execution answers it as created. Otherwise an exclusive one would
+/// wait for itself.
 ///
 /// # Examples
 /// ```
@@ -439,7 +449,7 @@ impl Fence {
         self.stamp
     }
 
-    /// The number that makes the fence unique.
+    /// The name of the fence, which no other one ever has.
     ///
     /// # Examples
     /// ```
