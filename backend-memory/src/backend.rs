@@ -1,6 +1,6 @@
 //! The store of one namespace, as one process sees it.
 
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +27,11 @@ use crate::watch::watch;
 /// # Ok::<(), larder::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct MemoryBackend {
+pub struct MemoryBackend(Arc<Opened>);
+
+/// What requests need at each execution: a fault may execute one again when its caller is gone.
+#[derive(Debug)]
+struct Opened {
     memory: Memory,
     scope: Scope,
     namespace: String,
@@ -39,23 +43,19 @@ impl IntoBackend<StoreKey, Payload> for Memory {
     type Backend = MemoryBackend;
 
     fn into_backend(self, scope: &Scope) -> Result<MemoryBackend> {
-        Ok(MemoryBackend {
+        Ok(MemoryBackend(Arc::new(Opened {
             memory: self,
             namespace: scope.shared_namespace()?,
             scope: scope.clone(),
             watching: OnceLock::new(),
-        })
+        })))
     }
 }
 
-impl MemoryBackend {
+impl Opened {
     fn request(&self, kind: OperationKind, keys: &[StoreKey]) -> Request {
         let keys = keys.iter().map(|key| key.as_str().to_owned()).collect();
         Request { kind, namespace: self.namespace.clone(), keys }
-    }
-
-    fn one(&self, kind: OperationKind, key: &StoreKey) -> Request {
-        self.request(kind, std::slice::from_ref(key))
     }
 
     fn name(&self, key: &StoreKey) -> Name {
@@ -118,6 +118,30 @@ impl MemoryBackend {
     }
 }
 
+impl MemoryBackend {
+    /// Asks for something that concerns one key.
+    async fn ask<T: Answer>(
+        &self,
+        kind: OperationKind,
+        key: &StoreKey,
+        execute: impl Fn(&Opened, &mut Step<'_>, &StoreKey) -> T + Send + Sync + 'static,
+    ) -> Result<T> {
+        let all = std::slice::from_ref(key);
+        self.ask_all(kind, all, move |own, step, keys| execute(own, step, &keys[0])).await
+    }
+
+    async fn ask_all<T: Answer>(
+        &self,
+        kind: OperationKind,
+        keys: &[StoreKey],
+        execute: impl Fn(&Opened, &mut Step<'_>, &[StoreKey]) -> T + Send + Sync + 'static,
+    ) -> Result<T> {
+        let request = self.0.request(kind, keys);
+        let (own, keys) = (Arc::clone(&self.0), keys.to_vec());
+        self.0.memory.ask(request, move |step| execute(&own, step, &keys)).await
+    }
+}
+
 /// What a step finds under a key: nothing, an entry, or bytes that are none.
 type Look = Option<Result<Entry<Payload>, FrameError>>;
 
@@ -171,13 +195,13 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
     }
 
     fn shared_name(&self, key: &StoreKey) -> Option<String> {
-        Some(format!("{}:{key}", self.namespace))
+        Some(format!("{}:{key}", self.0.namespace))
     }
 
     fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
-        let number = watch(&self.memory, self.namespace.clone(), watcher);
+        let number = watch(&self.0.memory, self.0.namespace.clone(), watcher);
         // what it fills is no news to it
-        number.inspect(|number| _ = self.watching.set(*number)).is_some()
+        number.inspect(|number| _ = self.0.watching.set(*number)).is_some()
     }
 
     fn is_bounded(&self) -> bool {
@@ -186,45 +210,43 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
     }
 
     async fn get(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Entry<Payload>>> {
-        let request = self.one(OperationKind::Get, key);
-        let look = self.memory.ask(request, |step| self.look(step, key, now)).await?;
-        Ok(self.seen(look))
+        let look = self.ask(OperationKind::Get, key, move |own, step, key| own.look(step, key, now)).await?;
+        Ok(self.0.seen(look))
     }
 
     async fn get_many(&self, keys: &[StoreKey], now: Timestamp) -> Result<Vec<Option<Entry<Payload>>>> {
-        let request = self.request(OperationKind::GetMany, keys);
-        let look_all =
-            |step: &mut Step<'_>| keys.iter().map(|key| self.look(step, key, now)).collect::<Vec<_>>();
-        let looks = self.memory.ask(request, look_all).await?;
-        Ok(looks.into_iter().map(|look| self.seen(look)).collect())
+        let looks = self.ask_all(OperationKind::GetMany, keys, move |own, step, keys| {
+            keys.iter().map(|key| own.look(step, key, now)).collect::<Vec<_>>()
+        });
+        Ok(looks.await?.into_iter().map(|look| self.0.seen(look)).collect())
     }
 
     async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
-        let request = self.one(OperationKind::Begin, key);
-        let announce = |step: &mut Step<'_>| {
-            let look = if announce.ignores_hit() { None } else { self.look(step, key, now) };
+        let client = self.0.memory.server().state().client_nonce();
+        let announced = self.ask(OperationKind::Begin, key, move |own, step, key| {
+            let look = if announce.ignores_hit() { None } else { own.look(step, key, now) };
             let unreadable = match look {
                 Some(Ok(entry)) => return Announced { begun: Begun::Hit(entry), unreadable: None },
                 look => look.and_then(Result::err),
             };
-            if step.state.is_guarded(&self.name(key), step.now) {
+            if step.state.is_guarded(&own.name(key), step.now) {
                 return Announced { begun: Begun::Guarded, unreadable };
             }
-            let stamp = step.state.stamp(&self.namespace);
-            let nonce = match step.state.nonce() {
+            let stamp = step.state.stamp(&own.namespace);
+            let nonce = match step.state.fence_name(client) {
                 _ if mutation::on("all loads have one nonce") => 7,
-                _ if mutation::on("a process has one nonce") => self.memory.number(),
+                _ if mutation::on("a process has one nonce") => own.memory.number(),
                 fresh => fresh,
             };
-            let begun = match step.state.grant(&self.name(key), announce, nonce, step.now) {
+            let begun = match step.state.grant(&own.name(key), announce, nonce, step.now) {
                 Grant::Created(nonce) => Begun::Granted(Fence::created(nonce).stamped(stamp)),
                 Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce).stamped(stamp)),
                 Grant::Busy(lease) => Begun::Busy(lease),
             };
             Announced { begun, unreadable }
-        };
-        let Announced { begun, unreadable } = self.memory.ask(request, announce).await?;
-        unreadable.into_iter().for_each(|cause| self.undecodable(cause));
+        });
+        let Announced { begun, unreadable } = announced.await?;
+        unreadable.into_iter().for_each(|cause| self.0.undecodable(cause));
         Ok(begun)
     }
 
@@ -235,84 +257,87 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         entry: Entry<Payload>,
         now: Timestamp,
     ) -> Result<Filled> {
-        let request = self.one(OperationKind::Fill, key);
-        let fill = |step: &mut Step<'_>| {
-            let name = self.name(key);
+        let fill = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            let name = own.name(key);
             if !step.state.holds(&name, fence.nonce(), step.now) {
                 return Filled::Refused;
             }
             step.state.end_fence(&name);
             let late = mutation::on("the stamp is taken after the load");
-            let stamp = if late { step.state.stamp(&self.namespace) } else { fence.stamp() };
-            let entry = entry.stamped(stamp);
-            if !step.state.allows(&self.namespace, &entry) {
+            let stamp = if late { step.state.stamp(&own.namespace) } else { fence.stamp() };
+            let entry = entry.clone().stamped(stamp);
+            if !step.state.allows(&own.namespace, &entry) {
                 return Filled::Refused;
             }
-            self.store(step, key, &entry, stamp, now, self.watching.get().copied());
+            own.store(step, key, &entry, stamp, now, own.watching.get().copied());
             Filled::Stored
         };
-        self.memory.ask(request, fill).await
+        self.ask(OperationKind::Fill, key, fill).await
     }
 
     async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {
-        let request = self.one(OperationKind::Renew, key);
-        let renew = |step: &mut Step<'_>| step.state.renew(&self.name(key), fence.nonce(), lease, step.now);
-        self.memory.ask(request, renew).await
+        let renew = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            step.state.renew(&own.name(key), fence.nonce(), lease, step.now)
+        };
+        self.ask(OperationKind::Renew, key, renew).await
     }
 
     async fn release(&self, key: &StoreKey, fence: Fence, _now: Timestamp) -> Result<()> {
-        let request = self.one(OperationKind::Release, key);
-        let release = |step: &mut Step<'_>| step.state.release(&self.name(key), fence.nonce(), step.now);
-        self.memory.ask(request, release).await.map(|_| ())
+        let release = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            step.state.release(&own.name(key), fence.nonce(), step.now)
+        };
+        self.ask(OperationKind::Release, key, release).await.map(|_| ())
     }
 
     async fn put(&self, key: &StoreKey, entry: Entry<Payload>, now: Timestamp) -> Result<()> {
-        let request = self.one(OperationKind::Put, key);
-        let put = |step: &mut Step<'_>| {
-            let name = self.name(key);
+        let put = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            let name = own.name(key);
             if !mutation::on("a put leaves the fence") {
                 step.state.end_fence(&name);
             }
             if step.state.is_guarded(&name, step.now) {
                 return step.state.remove(&name);
             }
-            let stamp = step.state.stamp(&self.namespace);
-            self.store(step, key, &entry, stamp, now, None);
+            let stamp = step.state.stamp(&own.namespace);
+            own.store(step, key, &entry, stamp, now, None);
         };
-        self.memory.ask(request, put).await
+        self.ask(OperationKind::Put, key, put).await
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<()> {
-        let request = self.one(OperationKind::Remove, key);
-        self.memory.ask(request, |step| step.state.remove(&self.name(key))).await
+        self.ask(OperationKind::Remove, key, |own, step, key| step.state.remove(&own.name(key))).await
     }
 
     async fn remove_many(&self, keys: &[StoreKey]) -> Result<()> {
-        let request = self.request(OperationKind::RemoveMany, keys);
-        let remove_all = |step: &mut Step<'_>| keys.iter().for_each(|key| step.state.remove(&self.name(key)));
-        self.memory.ask(request, remove_all).await
+        let remove_all = |own: &Opened, step: &mut Step<'_>, keys: &[StoreKey]| {
+            keys.iter().for_each(|key| step.state.remove(&own.name(key)));
+        };
+        self.ask_all(OperationKind::RemoveMany, keys, remove_all).await
     }
 
     async fn clear(&self) -> Result<()> {
-        let request = self.request(OperationKind::Clear, &[]);
-        self.memory.ask(request, |step| step.state.clear(&self.namespace)).await
+        self.ask_all(OperationKind::Clear, &[], |own, step, _| step.state.clear(&own.namespace)).await
     }
 
     async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
-        self.memory.ledger(&self.namespace).invalidate(tags).await
+        self.0.memory.ledger(&self.0.namespace).invalidate(tags).await
     }
 
     async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.memory.ledger(&self.namespace).prune(count).await
+        self.0.memory.ledger(&self.0.namespace).prune(count).await
     }
 
     async fn guard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
-        let request = self.one(OperationKind::Guard, key);
-        self.memory.ask(request, |step| step.state.guard(&self.name(key), guard, step.now)).await
+        let announce = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            step.state.guard(&own.name(key), guard, step.now);
+        };
+        self.ask(OperationKind::Guard, key, announce).await
     }
 
     async fn unguard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
-        let request = self.one(OperationKind::Unguard, key);
-        self.memory.ask(request, |step| step.state.unguard(&self.name(key), guard)).await
+        let end = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            step.state.unguard(&own.name(key), guard);
+        };
+        self.ask(OperationKind::Unguard, key, end).await
     }
 }

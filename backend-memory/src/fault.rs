@@ -40,6 +40,12 @@ pub enum Fault {
     Corrupt,
     /// It is executed, and the pushes that it causes are lost.
     DropPushes,
+    /// It is executed at once and answered, and executed once more after this long: a client library sent it twice, and the
+    /// first copy was held up on its way.
+    Twice(Duration),
+    /// It is executed at once, its answer is lost, and after this long it is executed once more and answered: a client library
+    /// sent it again.
+    Resent(Duration),
 }
 
 /// A place where operations wait until a test lets them go on.
@@ -261,17 +267,27 @@ impl Fault {
             Self::Hang => pending::<()>().await,
             Self::Delay(delay) => tokio::time::sleep(*delay).await,
             Self::Gate(gate) => gate.pass().await,
-            Self::LoseReply | Self::DelayReply(_) | Self::GateReply(_) | Self::Corrupt | Self::DropPushes => {
-            }
+            Self::LoseReply
+            | Self::DelayReply(_)
+            | Self::GateReply(_)
+            | Self::Corrupt
+            | Self::DropPushes
+            | Self::Twice(_)
+            | Self::Resent(_) => {}
         }
         true
+    }
+
+    /// Returns `true` if the operation is executed twice.
+    pub(crate) fn repeats(&self) -> bool {
+        matches!(self, Self::Twice(_) | Self::Resent(_))
     }
 
     /// What happens after it was executed; `false` when the answer is lost.
     pub(crate) async fn after(&self) -> bool {
         match self {
             Self::LoseReply => return false,
-            Self::DelayReply(delay) => tokio::time::sleep(*delay).await,
+            Self::DelayReply(delay) | Self::Resent(delay) => tokio::time::sleep(*delay).await,
             Self::GateReply(gate) => gate.pass().await,
             _ => {}
         }

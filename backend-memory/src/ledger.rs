@@ -40,22 +40,26 @@ impl MemoryLedger {
 
 impl TagLedger for MemoryLedger {
     async fn stamp(&self) -> Result<Stamp> {
+        let namespace = self.namespace.clone();
         let request = self.request(OperationKind::LedgerStamp, &[]);
-        self.memory.ask(request, |step| step.state.stamp(&self.namespace)).await
+        self.memory.ask(request, move |step| step.state.stamp(&namespace)).await
     }
 
     async fn invalidate(&self, tags: &[Tag]) -> Result<Stamp> {
+        let (namespace, all) = (self.namespace.clone(), tags.to_vec());
         let request = self.request(OperationKind::LedgerInvalidate, tags);
-        self.memory.ask(request, |step| step.state.invalidate_tags(&self.namespace, tags)).await
+        self.memory.ask(request, move |step| step.state.invalidate_tags(&namespace, &all)).await
     }
 
     async fn view(&self, tags: &[Tag]) -> Result<LedgerView> {
+        let (namespace, all) = (self.namespace.clone(), tags.to_vec());
         let request = self.request(OperationKind::LedgerView, tags);
-        self.memory.ask(request, |step| step.state.view(&self.namespace, tags)).await
+        self.memory.ask(request, move |step| step.state.view(&namespace, &all)).await
     }
 
     async fn prune(&self, count: u64) -> Result<usize> {
+        let namespace = self.namespace.clone();
         let request = self.request(OperationKind::LedgerPrune, &[]);
-        self.memory.ask(request, |step| step.state.prune(&self.namespace, count)).await
+        self.memory.ask(request, move |step| step.state.prune(&namespace, count)).await
     }
 }

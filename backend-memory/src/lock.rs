@@ -47,22 +47,24 @@ impl MemoryLocks {
 impl LockProvider for MemoryLocks {
     async fn try_acquire(&self, name: &str, lease: Duration) -> Result<Acquired> {
         let request = request(OperationKind::LockAcquire, name);
-        self.memory.ask(request, |step| step.state.lock(name, lease, step.now)).await
+        let (name, token) = (name.to_owned(), LockToken::new(self.memory.server().state().nonce()));
+        self.memory.ask(request, move |step| step.state.lock(&name, token, lease, step.now)).await
     }
 
     async fn renew(&self, name: &str, token: LockToken, lease: Duration) -> Result<bool> {
         let request = request(OperationKind::LockRenew, name);
-        self.memory.ask(request, |step| step.state.renew_lock(name, token, lease, step.now)).await
+        let name = name.to_owned();
+        self.memory.ask(request, move |step| step.state.renew_lock(&name, token, lease, step.now)).await
     }
 
     async fn release(&self, name: &str, token: LockToken) -> Result<bool> {
         let request = request(OperationKind::LockRelease, name);
-        let released = self.memory.server().released();
+        let (name, server) = (name.to_owned(), self.memory.server().clone());
         self.memory
-            .ask(request, |step| {
-                let held = step.state.unlock(name, token, step.now);
+            .ask(request, move |step| {
+                let held = step.state.unlock(&name, token, step.now);
                 // here, not after the answer: whether that arrives is not the waiters' concern
-                released.notify_waiters();
+                server.released().notify_waiters();
                 held
             })
             .await

@@ -147,11 +147,12 @@ impl Memory {
         self.server.state().link(&self.process).map(|_| ()).ok_or(ServerError::Disconnected)
     }
 
-    /// Sends a request: the faults of the day, then `execute` as one step on the server, then the faults again.
+    /// Sends a request: the faults of the day, then `execute` as one step on the server, then the faults again. A fault may have
+    /// it executed twice, so `execute` is what a server does at each execution: names that the client chooses are drawn before.
     pub(crate) async fn ask<T: Answer>(
         &self,
         request: Request,
-        execute: impl FnOnce(&mut Step<'_>) -> T + Send,
+        execute: impl Fn(&mut Step<'_>) -> T + Send + Sync + 'static,
     ) -> Result<T> {
         let kind = request.kind;
         self.send(request, execute).await.map_err(|error| Error::backend(kind.name(), error))
@@ -160,7 +161,7 @@ impl Memory {
     async fn send<T: Answer>(
         &self,
         request: Request,
-        execute: impl FnOnce(&mut Step<'_>) -> T + Send,
+        execute: impl Fn(&mut Step<'_>) -> T + Send + Sync + 'static,
     ) -> Result<T, ServerError> {
         let operation = self.operation(request);
         let link = self.server.state().link(&self.process);
@@ -171,7 +172,8 @@ impl Memory {
             self.fail(operation);
             return Err(ServerError::Refused);
         }
-        let answer = self.execute(operation, link, fault.as_ref(), execute)?;
+        let again = fault.as_ref().filter(|fault| fault.repeats()).map(|_| operation.clone());
+        let mut answer = self.execute(operation, link, fault.as_ref(), &execute)?;
         if let Some(fault) = &fault {
             if !fault.after().await {
                 return Err(ServerError::ReplyLost);
@@ -179,6 +181,18 @@ impl Memory {
             if self.server.state().link(&self.process) != link {
                 return Err(ServerError::Disconnected);
             }
+        }
+        match (fault, again) {
+            (Some(Fault::Resent(_)), Some(again)) => answer = self.execute(again, link, None, &execute)?,
+            (Some(Fault::Twice(late)), Some(again)) => {
+                let memory = self.clone();
+                drop(tokio::spawn(async move {
+                    tokio::time::sleep(late).await;
+                    // it was on its way: that its sender is cut off by now does not stop it
+                    _ = memory.run(&mut memory.server.state(), again, None, execute);
+                }));
+            }
+            _ => {}
         }
         Ok(answer)
     }
@@ -193,26 +207,37 @@ impl Memory {
         self.server.state().note(Operation { at, outcome: Outcome::Failed, ..operation });
     }
 
-    /// One step: nobody sees half of it.
     fn execute<T: Answer>(
         &self,
         operation: Operation,
         link: Option<u64>,
         fault: Option<&Fault>,
-        execute: impl FnOnce(&mut Step<'_>) -> T,
+        execute: impl Fn(&mut Step<'_>) -> T,
     ) -> Result<T, ServerError> {
-        let at = self.server.now();
         let mut state = self.server.state();
         if link.is_none() || state.link(&self.process) != link {
+            let at = self.server.now();
             state.note(Operation { at, outcome: Outcome::Failed, ..operation });
             return Err(ServerError::Disconnected);
         }
+        Ok(self.run(&mut state, operation, fault, execute))
+    }
+
+    /// One step: no other request sees half of it.
+    fn run<T: Answer>(
+        &self,
+        state: &mut State,
+        operation: Operation,
+        fault: Option<&Fault>,
+        execute: impl Fn(&mut Step<'_>) -> T,
+    ) -> T {
+        let at = self.server.now();
         state.drop_pushes = matches!(fault, Some(Fault::DropPushes));
         let corrupt = matches!(fault, Some(Fault::Corrupt));
-        let answer = execute(&mut Step { state: &mut state, now: millis(at), at, corrupt });
+        let answer = execute(&mut Step { state: &mut *state, now: millis(at), at, corrupt });
         state.drop_pushes = false;
         state.note(Operation { at, outcome: answer.outcome(), ..operation });
-        Ok(answer)
+        answer
     }
 }
 

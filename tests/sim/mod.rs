@@ -1,22 +1,26 @@
 //! The server in memory as a store of the simulation.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use fastrand::Rng;
 use larder::codec::Json;
 use larder::{Encoded, LockProvider, TagLedger as _, Timestamp};
-use larder_memory::{Fault, FaultId, Memory, MemoryServer, Snapshot};
+use larder_memory::{Fault, FaultId, Memory, MemoryServer, Operation, OperationKind, Snapshot};
 use larder_testkit::sim::{Setup, Store, Trouble};
 
 /// A server, and what its administrator keeps.
 pub(crate) struct Server {
     server: MemoryServer,
     kept: Mutex<Kept>,
+    random: Mutex<Rng>,
 }
 
 #[derive(Default)]
 struct Kept {
     snapshot: Option<Snapshot>,
     losing: Option<FaultId>,
+    repeating: Vec<FaultId>,
 }
 
 /// The server's clock, which is nobody else's.
@@ -33,6 +37,35 @@ impl larder::Clock for ServerClock {
     }
 }
 
+impl Server {
+    /// For some time, some requests are executed twice: one of them some time later. Answers whether that is anything new.
+    fn repeat(&self, kept: &mut Kept, time: Duration) -> bool {
+        let faults = self.server.faults();
+        let ended = kept.repeating.drain(..).map(|id| faults.remove(id)).count() > 0;
+        if time.is_zero() {
+            return ended;
+        }
+        let random = Arc::new(Mutex::new(self.random.lock().unwrap_or_else(PoisonError::into_inner).fork()));
+        let until = tokio::time::Instant::now() + time;
+        for millis in [2, 30, 300, 1_500] {
+            let late = random.lock().unwrap_or_else(PoisonError::into_inner).u64(0..=millis);
+            let late = Duration::from_millis(late);
+            for fault in [Fault::Twice(late), Fault::Resent(late)] {
+                let random = Arc::clone(&random);
+                let strikes = move |operation: &Operation| {
+                    tokio::time::Instant::now() < until
+                        // known to break promise 1 when it is executed again, late: the value is stored over a removal. It is
+                        // about to be replaced by an announcement and a fill
+                        && operation.kind != OperationKind::Put
+                        && random.lock().unwrap_or_else(PoisonError::into_inner).u8(..100) < 5
+                };
+                kept.repeating.push(faults.when(strikes, fault));
+            }
+        }
+        true
+    }
+}
+
 impl Store for Server {
     type Far = Encoded<Memory, Json>;
 
@@ -42,7 +75,8 @@ impl Store for Server {
             Some(most) => server.capacity(most),
             None => server,
         };
-        Self { server, kept: Mutex::default() }
+        let random = Mutex::new(Rng::with_seed(setup.seed() ^ 0x2e_5e4d));
+        Self { server, kept: Mutex::default(), random }
     }
 
     fn connect(&self, process: &str) -> Self::Far {
@@ -82,6 +116,7 @@ impl Store for Server {
                 Some(fault) => server.faults().remove(fault),
                 None => return false,
             },
+            Trouble::Repeat(time) => return self.repeat(&mut kept, *time),
             Trouble::Cut(process) => server.connect(process.as_str()).disconnect(),
             Trouble::Mend(process) => server.connect(process.as_str()).reconnect(),
             _ => return false,

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{MINUTE, Table, local, over, settle};
 use larder::{
@@ -11,7 +12,7 @@ use larder::{
     Strategy, Tag, Timestamp,
 };
 use larder::{Tiered, codec::Json};
-use larder_memory::{Fault, Gate, MemoryServer, OperationKind};
+use larder_memory::{Fault, Gate, MemoryServer, Operation, OperationKind};
 use larder_quick::{Quick, QuickStore};
 use tokio::task::JoinHandle;
 
@@ -319,7 +320,7 @@ async fn what_an_announcement_finds_stale_is_loaded_anew() {
     let strategy = Strategy::aside(MINUTE).stale_while_revalidate(MINUTE).lease(60 * MINUTE);
     let [one, two] = ["one", "two"].map(|process| {
         let backend = server.connect(process).encoded(Json);
-        let timeout = std::time::Duration::from_secs(60);
+        let timeout = Duration::from_secs(60);
         over(&table, &clock)
             .backend(backend)
             .backend_timeout(timeout)
@@ -338,4 +339,43 @@ async fn what_an_announcement_finds_stale_is_loaded_anew() {
     gate.open();
     assert_eq!(value(slow).await, 11);
     assert_eq!(two.get(&1).await.unwrap().as_deref(), Some(&11));
+}
+
+/// A client library sends an announcement twice, and the first copy arrives after an invalidation.
+#[tokio::test]
+async fn an_announcement_that_arrives_again_makes_no_ended_fence_valid() {
+    let table = Table::with([(1, 10)]);
+    let (one, two, server) = two_processes(&table);
+    let begins = |operation: &Operation| operation.kind == OperationKind::Begin;
+    server.faults().times(1, begins, Fault::Twice(Duration::from_millis(20)));
+    let hold = table.hold();
+    let early = get(&one);
+    hold.arrived().await;
+    table.set(1, 11);
+    two.invalidate(&1).await.unwrap();
+    while server.record().iter().filter(|operation| begins(operation)).count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.fences(), 1, "the copy has left one");
+    hold.release();
+    assert_eq!(value(early).await, 10, "it overlapped the invalidation");
+    assert_eq!(two.get(&1).await.unwrap().as_deref(), Some(&11));
+}
+
+/// The first answer to an exclusive announcement is lost, and the client library sends it again.
+#[tokio::test]
+async fn an_exclusive_announcement_recognizes_its_own_fence() {
+    let server = MemoryServer::new();
+    let store = server.connect("one").encoded(Json);
+    let store = IntoBackend::<u64, u64>::into_backend(store, &Scope::new("own").unwrap()).unwrap();
+    let (now, lease) = (Timestamp::ORIGIN, MINUTE);
+    server.faults().times(1, |_| true, Fault::Resent(Duration::ZERO));
+    let Begun::Granted(fence) = store.begin(&1, Announce::exclusive(lease), now).await.unwrap() else {
+        panic!("it must not wait for itself")
+    };
+    assert!(!fence.is_joined());
+    let other = store.begin(&1, Announce::exclusive(lease), now).await.unwrap();
+    assert!(matches!(other, Begun::Busy(_)), "another one does: {other:?}");
+    let entry = Entry::new(Some(Arc::new(10)), now, MINUTE);
+    assert_eq!(store.fill(&1, fence, entry, now).await.unwrap(), Filled::Stored);
 }

@@ -21,13 +21,14 @@ use memory::Server;
 const LIMIT: u64 = 10_000;
 
 /// Each mechanism that is taken out, in the words of the place where it is.
-const MUTATIONS: [&str; 35] = [
+const MUTATIONS: [&str; 36] = [
     // fences
     "a removal leaves the fence",
     "a removal leaves the fence (in process)",
     "a fill needs no fence",
     "all loads have one nonce",
     "a process has one nonce",
+    "a fence is named by its client",
     "a tombstone stands for the nonce",
     "a put leaves the fence",
     "clear leaves the fences",

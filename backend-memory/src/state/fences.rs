@@ -28,10 +28,17 @@ impl State {
         self.data.fences.get(name).copied().filter(|standing| standing.until > now)
     }
 
+    /// Grants a fence; `nonce` is the name of a new one, with the client's part in its upper half.
     pub(crate) fn grant(&mut self, name: &Name, announce: Announce, nonce: u128, now: Millis) -> Grant {
         let until = now.saturating_add(millis_up(announce.lease()));
         let touched = self.tick();
         if let Some(standing) = self.standing(name, now) {
+            if standing.nonce >> 64 == nonce >> 64 {
+                // the same request, executed twice: an exclusive one must not wait for itself
+                let until = standing.until.max(until);
+                self.data.fences.insert(name.clone(), Standing { until, touched, ..standing });
+                return Grant::Created(standing.nonce);
+            }
             if announce.is_exclusive() || standing.exclusive {
                 return Grant::Busy(Duration::from_millis(standing.until - now));
             }

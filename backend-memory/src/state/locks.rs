@@ -15,14 +15,17 @@ pub(super) struct Lock {
 }
 
 impl State {
-    pub(crate) fn lock(&mut self, lock: &str, lease: Duration, now: Millis) -> Acquired {
+    pub(crate) fn lock(&mut self, lock: &str, token: LockToken, lease: Duration, now: Millis) -> Acquired {
+        if self.holds_lock(lock, token, now) {
+            // the same request, executed twice
+            return Acquired::Held(token);
+        }
         if let Some(held) = self.data.locks.get(lock).filter(|held| held.until > now) {
             return Acquired::Busy(Duration::from_millis(held.until - now));
         }
-        let token = u128::from(self.fresh()) << 64 | u128::from(self.drawn);
         let until = now.saturating_add(millis_up(lease));
-        self.data.locks.insert(lock.to_owned(), Lock { token, until });
-        Acquired::Held(LockToken::new(token))
+        self.data.locks.insert(lock.to_owned(), Lock { token: token.get(), until });
+        Acquired::Held(token)
     }
 
     fn holds_lock(&self, lock: &str, token: LockToken, now: Millis) -> bool {

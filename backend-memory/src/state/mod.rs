@@ -91,9 +91,24 @@ impl State {
         mixed ^ (mixed >> 31)
     }
 
-    /// What a new fence is known by.
+    /// A number that a client chooses.
     pub(crate) fn nonce(&mut self) -> u128 {
         u128::from(self.fresh()) << 64 | u128::from(self.drawn)
+    }
+
+    /// The client's part of a fence's name.
+    pub(crate) fn client_nonce(&mut self) -> u64 {
+        self.fresh()
+    }
+
+    /// The name of the fence that this execution makes. Prevents: a request that is executed again, late, makes a fence valid
+    /// that an invalidation has ended.
+    pub(crate) fn fence_name(&mut self, client: u64) -> u128 {
+        if mutation::on("a fence is named by its client") {
+            return u128::from(client) << 64;
+        }
+        self.drawn += 1;
+        u128::from(client) << 64 | u128::from(self.drawn)
     }
 
     fn tick(&mut self) -> u64 {

@@ -270,6 +270,7 @@ impl Setup {
             73..79 => Action::Suffer(Trouble::Mend(name())),
             79..84 => Action::Pause { process, time },
             84..88 => Action::Crash { process },
+            88..94 => Action::Suffer(Trouble::Repeat(time)),
             _ => Action::Lose { process, time },
         }
     }

@@ -15,6 +15,7 @@ impl<S: Store> World<S> {
     pub(super) async fn settle(self: &Arc<Self>) {
         self.truth.recover();
         self.suffer(&Trouble::LosePushes(false));
+        self.suffer(&Trouble::Repeat(Duration::ZERO));
         for (place, process) in self.living().iter().enumerate() {
             process.link.recover();
             _ = self.store.suffers(&Trouble::Mend(place.to_string()));

@@ -64,6 +64,8 @@ pub enum Trouble {
     PruneTags,
     /// Pushes are lost from now on, or no more.
     LosePushes(bool),
+    /// For so long, some requests are executed twice: after the answer once more, late, or before it. Zero ends it.
+    Repeat(Duration),
     /// The connection of this process is cut.
     Cut(String),
     /// The connection of this process is back.
