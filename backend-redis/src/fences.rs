@@ -1,6 +1,5 @@
 //! The operations that are the same whatever a value looks like: announcements, fences, guards, removal.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use crate::nonce::identity;
 use crate::script::{BEGIN, GUARD, RELEASE, RENEW, UNGUARD};
 use crate::server::Server;
 
-/// The most keys of one `UNLINK`.
+/// The most keys that are removed at once.
 const MOST: usize = 1_000;
 
 /// An announcement that is about to be sent.
@@ -111,25 +110,130 @@ impl Server {
         self.number("unguard", UNGUARD.call(&names.all(), [Arg::from(nonce.as_str())])).await.map(|_| ())
     }
 
-    /// Removes entries and ends their fences: the invalidation that any other program may send too. One command for each
-    /// slot, at once.
+    /// Removes entries and ends their fences: the invalidation that any other program may send too.
     pub(crate) async fn unlink(&self, operation: &str, names: &[Names]) -> Result<()> {
-        let mut slots: HashMap<u16, Vec<Arg<'_>>> = HashMap::new();
-        for Names { value, fence, .. } in names {
-            slots
-                .entry(self.slot(value))
-                .or_default()
-                .extend([Arg::from(value.as_str()), Arg::from(fence.as_str())]);
-        }
-        let mut keys = HashMap::new();
-        names.iter().for_each(|names| _ = keys.insert(self.slot(&names.value), names.value.as_str()));
-        let commands: Vec<Command<'_>> = slots
-            .iter()
-            .flat_map(|(slot, all)| all.chunks(MOST).map(|some| (keys[slot], some)))
-            .map(|(key, some)| Command { name: "UNLINK", arguments: some.to_vec(), key })
+        let removed = match self.client.is_cluster() {
+            false => self.unlink_together(names).await,
+            true => self.unlink_apart(names).await,
+        };
+        removed.map_err(|failure| failure.into_error(operation))
+    }
+
+    /// On one server: fence and value in one command.
+    async fn unlink_together(&self, names: &[Names]) -> std::result::Result<(), Failure> {
+        let all: Vec<[Arg<'_>; 2]> =
+            names.iter().map(|names| [names.fence.as_str().into(), names.value.as_str().into()]).collect();
+        let commands: Vec<Command<'_>> = all
+            .chunks(MOST / 2)
+            .map(|some| Command { name: "UNLINK", arguments: some.concat(), key: &names[0].value })
             .collect();
         let mut answers = self.run(&commands).await;
-        let removed = commands.iter().try_for_each(|_| answers.next().map(|_| ()));
-        removed.map_err(|failure| failure.into_error(operation))
+        commands.iter().try_for_each(|_| answers.next()?.number().map(|_| ()))
+    }
+
+    /// In a cluster: the fences, and the value of each whose fence is gone. Each key has a command of its own, which follows the
+    /// key while its slot migrates; one with two keys fails meanwhile.
+    ///
+    /// In this order, one after the other's answer, prevents: a load from before the invalidation stores its value between the
+    /// two.
+    async fn unlink_apart(&self, names: &[Names]) -> std::result::Result<(), Failure> {
+        let mut removed = Ok(());
+        for names in names.chunks(MOST) {
+            let fences = self.unlink_each(names.iter().map(|names| names.fence.as_str())).await;
+            let ended = names.iter().zip(&fences).filter(|(_, ended)| ended.is_ok());
+            let values = self.unlink_each(ended.map(|(names, _)| names.value.as_str())).await;
+            // what failed is asked for again by the caller, from the fence on
+            removed = fences.into_iter().chain(values).fold(removed, std::result::Result::and);
+        }
+        removed
+    }
+
+    async fn unlink_each(&self, keys: impl Iterator<Item = &str>) -> Vec<std::result::Result<(), Failure>> {
+        let commands: Vec<Command<'_>> =
+            keys.map(|key| Command { name: "UNLINK", arguments: vec![key.into()], key }).collect();
+        if commands.is_empty() {
+            return vec![];
+        }
+        let mut answers = self.run(&commands).await;
+        commands.iter().map(|_| answers.next()?.number().map(|_| ())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+    use larder::StoreKey;
+
+    use super::*;
+    use crate::client::{Client, Hearer, Listener, Messages, Runner};
+    use crate::config::Pushes;
+    use crate::names::Space;
+
+    /// A cluster that notes what is removed together, and fails for one key.
+    #[derive(Debug, Default)]
+    struct Nodes {
+        trips: Mutex<Vec<Vec<String>>>,
+        messages: Messages,
+    }
+
+    const FAILING: &str = "shop:f:{2}";
+
+    #[async_trait]
+    impl Runner for Nodes {
+        async fn run(&self, commands: &[Command<'_>]) -> Vec<std::result::Result<Reply, Failure>> {
+            let names = commands.iter().map(|command| {
+                assert_eq!((command.name, command.arguments.len()), ("UNLINK", 1), "one key a command");
+                command.key.to_owned()
+            });
+            let names: Vec<String> = names.collect();
+            let answer = |name: &String| match name == FAILING {
+                true => Err(Failure::new(FailureKind::Busy, "TRYAGAIN")),
+                false => Ok(Reply::Number(0)),
+            };
+            let answers = names.iter().map(answer).collect();
+            self.trips.lock().expect("no panic").push(names);
+            answers
+        }
+    }
+
+    #[async_trait]
+    impl Client for Nodes {
+        fn is_cluster(&self) -> bool {
+            true
+        }
+        async fn subscribe(&self, _channel: &str) -> std::result::Result<(), Failure> {
+            Ok(())
+        }
+        async fn unsubscribe(&self, _channel: &str) -> std::result::Result<(), Failure> {
+            Ok(())
+        }
+        async fn listen(&self, _hearer: Hearer) -> std::result::Result<Arc<dyn Listener>, Failure> {
+            Err(Failure::new(FailureKind::Lost, "nothing to hear"))
+        }
+        fn messages(&self) -> &Messages {
+            &self.messages
+        }
+    }
+
+    #[tokio::test]
+    async fn in_a_cluster_a_value_goes_after_its_fence_is_gone() {
+        let nodes = Arc::new(Nodes::default());
+        let server = Server::new(Arc::clone(&nodes) as Arc<dyn Client>, Pushes::Tracking);
+        let space = Space::new("shop".to_owned());
+        let names =
+            |keys: &[u64]| keys.iter().map(|key| space.entry(&StoreKey::new(key))).collect::<Vec<_>>();
+        assert!(server.unlink("remove", &names(&[1])).await.is_ok());
+        let failed = server.unlink("remove_many", &names(&[1, 2, 3])).await;
+        assert!(failed.is_err_and(|error| error.is_transient()), "one that failed has failed all");
+        let trips = nodes.trips.lock().expect("no panic").clone();
+        let expected: [&[&str]; 4] = [
+            &["shop:f:{1}"],
+            &["shop:v:{1}"],
+            &["shop:f:{1}", "shop:f:{2}", "shop:f:{3}"],
+            &["shop:v:{1}", "shop:v:{3}"],
+        ];
+        assert_eq!(trips, expected);
     }
 }

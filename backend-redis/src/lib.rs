@@ -49,8 +49,9 @@
 //! Times in the header are milliseconds of the server's own clock (`TIME`).
 //!
 //! ## From other languages, and by hand
-//! - **Invalidate** a key: `UNLINK product:v:{7} product:f:{7}`. Both, in one command: without the second, a load that began
-//!   before would still store what it found.
+//! - **Invalidate** a key: `UNLINK product:f:{7} product:v:{7}`, both in one command. If the fence is left, a load that began
+//!   before still stores what it found. In a cluster whose slots move, send two commands: `UNLINK product:f:{7}`, and after its
+//!   answer `UNLINK product:v:{7}`. A retry begins with the fence.
 //! - **Invalidate** a tag: the script `tags.lua` of this crate's sources, `EVAL <script> 2 product:l:{product} product:t:{product}
 //!   <random text> invalidate category:7`. It raises the count and notes it for the tag, in one step.
 //! - **Clear** a namespace: `UNLINK product:l:{product} product:t:{product}`. Its entries belong to no ledger then and are never

@@ -4,16 +4,17 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::proxy::Proxy;
 use common::storm::Storm;
 use common::{LIBRARIES, Library, namespace, or_skip};
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, source_fn};
+use larder::{Cache, Origin, Strategy, Tag, source_fn};
 use larder_redis::RedisBackend;
 use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
+use tokio::sync::Semaphore;
 
 const COMMAND: Duration = Duration::from_millis(300);
 
@@ -250,33 +251,207 @@ async fn slots_that_move_are_followed() {
     }
 }
 
-/// Gives the slot of a key to the next primary.
-fn move_slot(cluster: &RedisCluster, key: &str) {
+/// A source of one version for all keys, whose loads can be held up after they have read it.
+#[derive(Debug)]
+struct Versions {
+    version: AtomicU64,
+    holds: AtomicBool,
+    gate: Semaphore,
+}
+
+impl Versions {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { version: AtomicU64::new(1), holds: AtomicBool::new(false), gate: Semaphore::new(0) })
+    }
+
+    async fn load(self: Arc<Self>) -> std::io::Result<Option<u64>> {
+        let version = self.version.load(SeqCst);
+        if self.holds.load(SeqCst) {
+            self.gate.acquire().await.expect("it is never closed").forget();
+        }
+        Ok(Some(version))
+    }
+
+    fn cache(self: &Arc<Self>, namespace: &str, redis: &RedisBackend) -> Cache<u64, u64> {
+        let versions = Arc::clone(self);
+        Cache::builder()
+            .namespace(namespace)
+            .backend(redis.encoded(Json))
+            .source(source_fn(move |_| Arc::clone(&versions).load()))
+            .strategy(Strategy::aside(Duration::from_secs(600)))
+            .tag_keys(|_| [bread()])
+            .build()
+            .expect("a sound configuration")
+    }
+}
+
+fn bread() -> Tag {
+    Tag::new("kind", "bread")
+}
+
+async fn reads(cache: &Cache<u64, u64>, key: u64, version: u64, when: &str) {
+    let read = cache.fetch(&key).await.expect("it loads");
+    assert_eq!(read.value.as_deref(), Some(&version), "{:?} {when}", read.origin);
+}
+
+/// Waits until all invalidations that failed have been retried.
+async fn acknowledged(cache: &Cache<u64, u64>) {
+    for _ in 0..400 {
+        if cache.unacknowledged() == 0 {
+            return;
+        }
+        pause(20).await;
+    }
+    panic!("{} invalidations are not acknowledged", cache.unacknowledged());
+}
+
+/// One of an entry's two keys has moved, the other has not: an invalidation is acknowledged, and holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_slot_that_half_moved_an_invalidation_holds() {
+    for &library in LIBRARIES {
+        let cluster = or_skip!(RedisCluster::start());
+        // which of an entry's keys moves, and whether a load is under way, whose fence stands
+        for (key, kind, is_loading) in [(0, "v", true), (1, "v", false), (2, "f", true), (3, "f", false)] {
+            let case = format!("with {library:?}, {kind} moved, a load under way: {is_loading}");
+            let (space, versions) = (namespace(), Versions::new());
+            let [writer, loader, other] =
+                handles(library, &cluster.url()).await.map(|redis| versions.cache(&space, &redis));
+            writer.get(&key).await.expect("it loads");
+            let fence = format!("{space}:f:{{{key}}}");
+            let slow = is_loading.then(|| {
+                versions.holds.store(true, SeqCst);
+                tokio::spawn(async move { loader.refresh(&key).await })
+            });
+            while is_loading && owner(&cluster, &key.to_string()).1.command(&["EXISTS", &fence]) != "1" {
+                pause(5).await;
+            }
+            pause(20).await;
+            versions.holds.store(false, SeqCst);
+
+            let moving = Moving::begin(&cluster, &key.to_string());
+            moving.moves(&cluster, &format!("{space}:{kind}:{{{key}}}"));
+            versions.version.store(2, SeqCst);
+            writer.invalidate(&key).await.unwrap_or_else(|error| panic!("{error:?} {case}"));
+            reads(&other, key, 2, &case).await;
+            versions.gate.add_permits(1);
+            if let Some(slow) = slow {
+                slow.await.expect("no panic").expect("it loads");
+            }
+            reads(&other, key, 2, &case).await;
+            moving.end(&cluster);
+            reads(&other, key, 2, &case).await;
+        }
+    }
+}
+
+/// What needs several keys at once fails in a slot that half moved, is not acknowledged, and is retried.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_slot_that_half_moved_what_fails_is_not_acknowledged() {
+    for &library in LIBRARIES {
+        let cluster = or_skip!(RedisCluster::start());
+        let (space, versions) = (namespace(), Versions::new());
+        let [writer, other, reader] =
+            handles(library, &cluster.url()).await.map(|redis| versions.cache(&space, &redis));
+        let life = Duration::from_secs(60);
+
+        // an entry's value is there, and nothing else of it
+        reader.get(&7).await.expect("it loads");
+        let moving = Moving::begin(&cluster, "7");
+        assert!(writer.write_guard(&[7], life).await.is_err(), "a guard with {library:?}");
+        moving.end(&cluster);
+        let guard = writer.write_guard(&[7], life).await.expect("the slot has moved");
+        let moving = Moving::begin(&cluster, "7");
+        versions.version.store(2, SeqCst);
+        assert!(guard.finish().await.is_err(), "the end of a guard with {library:?}");
+        reads(&reader, 7, 2, "the guard stands").await;
+        moving.end(&cluster);
+        acknowledged(&writer).await;
+        reads(&reader, 7, 2, "the guard has ended").await;
+
+        // the ledger's head moves, its tags do not
+        writer.invalidate_tag(&bread()).await.expect("acknowledged");
+        reads(&reader, 7, 2, "after a tag").await;
+        let moving = Moving::begin(&cluster, &space);
+        moving.moves(&cluster, &format!("{space}:l:{{{space}}}"));
+        versions.version.store(3, SeqCst);
+        assert!(writer.invalidate_tag(&bread()).await.is_err(), "a tag with {library:?}");
+        assert!(other.clear().await.is_err(), "a clear with {library:?}");
+        moving.end(&cluster);
+        acknowledged(&writer).await;
+        acknowledged(&other).await;
+        reads(&reader, 7, 3, "after a tag and a clear").await;
+    }
+}
+
+/// A slot on its way from one primary to the next.
+struct Moving {
+    slot: String,
+    from: usize,
+}
+
+impl Moving {
+    fn begin(cluster: &RedisCluster, key: &str) -> Self {
+        let slot = cluster.nodes()[0].command(&["CLUSTER", "KEYSLOT", key]);
+        let moving = Self { slot, from: owner(cluster, key).0 };
+        let [from_id, to_id] = moving.ids(cluster);
+        let (from, to) = (moving.from(cluster), moving.to(cluster));
+        assert_eq!(to.command(&["CLUSTER", "SETSLOT", &moving.slot, "IMPORTING", &from_id]), "OK");
+        assert_eq!(from.command(&["CLUSTER", "SETSLOT", &moving.slot, "MIGRATING", &to_id]), "OK");
+        moving
+    }
+
+    fn from<'a>(&self, cluster: &'a RedisCluster) -> &'a RedisServer {
+        &cluster.nodes()[self.from]
+    }
+
+    fn to<'a>(&self, cluster: &'a RedisCluster) -> &'a RedisServer {
+        &cluster.nodes()[(self.from + 1) % 3]
+    }
+
+    fn ids(&self, cluster: &RedisCluster) -> [String; 2] {
+        [self.from(cluster), self.to(cluster)].map(|node| node.command(&["CLUSTER", "MYID"]))
+    }
+
+    /// One key moves.
+    fn moves(&self, cluster: &RedisCluster, key: &str) {
+        let port = self.to(cluster).port().to_string();
+        let command = ["MIGRATE", "127.0.0.1", &port, key, "0", "1000", "REPLACE"];
+        self.from(cluster).command(&command);
+    }
+
+    /// All that is left moves, and the slot with it.
+    fn end(self, cluster: &RedisCluster) {
+        loop {
+            let keys = self.from(cluster).command(&["CLUSTER", "GETKEYSINSLOT", &self.slot, "10"]);
+            let Some(key) = keys.lines().next() else { break };
+            // one at a time, so that the two keys of an entry are apart for a moment
+            self.moves(cluster, key);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let [_, to_id] = self.ids(cluster);
+        for node in &cluster.nodes()[..3] {
+            node.command(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &to_id]);
+        }
+    }
+}
+
+/// The primary that has the slot of a key.
+fn owner<'a>(cluster: &'a RedisCluster, key: &str) -> (usize, &'a RedisServer) {
     let nodes = &cluster.nodes()[..3];
     let slot = nodes[0].command(&["CLUSTER", "KEYSLOT", key]);
     let owner = nodes.iter().position(|node| {
-        !node.command(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).starts_with('-')
-            && node
-                .command(&["CLUSTER", "NODES"])
-                .lines()
-                .any(|line| line.contains("myself") && owns(line, &slot))
+        let told = node.command(&["CLUSTER", "NODES"]);
+        told.lines().any(|line| line.contains("myself") && owns(line, &slot))
     });
     let owner = owner.expect("a primary has the slot");
-    let (from, to) = (&nodes[owner], &nodes[(owner + 1) % 3]);
-    let [from_id, to_id] = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]));
-    assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]), "OK");
-    assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]), "OK");
+    (owner, &nodes[owner])
+}
+
+/// Gives the slot of a key to the next primary.
+fn move_slot(cluster: &RedisCluster, key: &str) {
+    let moving = Moving::begin(cluster, key);
     std::thread::sleep(Duration::from_millis(10));
-    loop {
-        let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
-        let Some(key) = keys.lines().next() else { break };
-        // one at a time, so that the two keys of an entry are apart for a moment
-        from.command(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "1000", "REPLACE"]);
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    for node in nodes {
-        node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
-    }
+    moving.end(cluster);
 }
 
 /// Whether a line of `CLUSTER NODES` has a slot among its ranges.

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fred::clients::Client as FredClient;
 use fred::error::{Error as FredError, ErrorKind};
-use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _, TrackingInterface as _};
+use fred::interfaces::{ClientLike, EventInterface as _, PubsubInterface as _, TrackingInterface as _};
 use fred::types::config::{
-    ClusterDiscoveryPolicy, Config, ConnectionConfig, Server, ServerConfig, TcpConfig,
+    ClusterDiscoveryPolicy, Config, ConnectionConfig, Options, Server, ServerConfig, TcpConfig,
 };
 use fred::types::{ClusterHash, CustomCommand, Resp3Frame, RespVersion, Value};
 use futures_util::FutureExt as _;
@@ -121,10 +121,46 @@ impl Fred {
 
 impl Connected {
     async fn one(&self, command: &Command<'_>) -> Result<Reply, Failure> {
-        let custom = CustomCommand::new_static(command.name, ClusterHash::Custom(slot(command.key)), false);
-        let arguments = command.arguments.iter().map(value).collect();
         let client = self.client()?;
-        reply(client.custom_raw::<Value>(custom, arguments).await.map_err(failure)?)
+        if !client.is_clustered() {
+            return sent(client, command).await.map_err(failure).and_then(reply);
+        }
+        // fred (10.1) follows `MOVED`; after `ASK` it sends the command to the first server again, and when it has done so
+        // often enough, its router ends
+        let once = Options { max_redirections: Some(1), ..Options::default() };
+        match sent(&client.with_options(&once), command).await {
+            Err(error) if command.name == "UNLINK" && *error.kind() == ErrorKind::Routing => {
+                let asked = Box::pin(self.asked_elsewhere(client, command)).await;
+                asked.unwrap_or_else(|| Err(failure(error)))
+            }
+            sent => sent.map_err(failure).and_then(reply),
+        }
+    }
+
+    /// Sends a command to the server to which the slot of its key is moving, over a connection of its own: for an
+    /// invalidation, which must not wait until the slot has moved. `None` if it is not moving.
+    async fn asked_elsewhere(
+        &self,
+        client: &FredClient,
+        command: &Command<'_>,
+    ) -> Option<Result<Reply, Failure>> {
+        let slot = slot(command.key);
+        let question = CustomCommand::new_static("CLUSTER", ClusterHash::Custom(slot), false);
+        let answer = client.custom_raw::<Value>(question, vec!["NODES".into()]).await.ok().map(reply)?;
+        let nodes = answer.ok()?.bytes().ok()??;
+        let server = server(&importing(std::str::from_utf8(&nodes).ok()?, slot)?).ok()?;
+        let config = Config { server: ServerConfig::Centralized { server }, ..client.client_config() };
+        let other = FredClient::new(config, None, Some(client.connection_config().clone()), None);
+        let connected = match dialed(other, Messages::default(), REDIRECTED).await {
+            Ok(connected) => connected,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let asking = Command { name: "ASKING", arguments: vec![], key: command.key };
+        let asked = match sent(&connected.client, &asking).await {
+            Ok(_) => sent(&connected.client, command).await,
+            Err(error) => Err(error),
+        };
+        Some(asked.map_err(failure).and_then(reply))
     }
 
     fn client(&self) -> Result<&FredClient, Failure> {
@@ -134,6 +170,31 @@ impl Connected {
         }
         Ok(&self.client)
     }
+}
+
+/// How long a connection to where a slot is moving may take; the command's own timeout counts too.
+const REDIRECTED: Duration = Duration::from_secs(1);
+
+async fn sent(client: &impl ClientLike, command: &Command<'_>) -> Result<Resp3Frame, FredError> {
+    let custom = CustomCommand::new_static(command.name, ClusterHash::Custom(slot(command.key)), false);
+    let arguments = command.arguments.iter().map(value).collect();
+    client.custom_raw::<Value>(custom, arguments).await
+}
+
+/// Where a slot is moving to, as the server that has it says in `CLUSTER NODES`: `[slot->-id]` in its own line.
+fn importing(nodes: &str, slot: u16) -> Option<String> {
+    let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+    let own = nodes.lines().find(|line| line.contains("myself"))?;
+    let sign = format!("[{slot}->-");
+    let id = words(own)
+        .into_iter()
+        .find_map(|word| Some(word.strip_prefix(&sign)?.strip_suffix(']')?.to_owned()))?;
+    let target = nodes.lines().map(words).find(|words| words.first() == Some(&id))?;
+    // address:port@bus, and a name if it has one
+    let (address, rest) = target.get(1)?.split_once('@')?;
+    let name = rest.split(',').nth(1).filter(|name| !name.is_empty());
+    let (_, port) = address.rsplit_once(':')?;
+    Some(name.map_or_else(|| address.to_owned(), |name| format!("{name}:{port}")))
 }
 
 async fn dialed(client: FredClient, messages: Messages, limit: Duration) -> Result<Arc<Connected>, Failure> {
@@ -385,5 +446,25 @@ impl Client for Fred {
 
     fn messages(&self) -> &Messages {
         &self.messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::importing;
+
+    const NODES: &str = "\
+a1 127.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-5460 [12->-b2] [13->-c3] [7000-<-c3]
+b2 127.0.0.1:7001@17001,shop.internal master - 0 0 2 connected 5461-10922
+c3 [::1]:7002@17002, master - 0 0 3 connected 10923-16383
+";
+
+    #[test]
+    fn where_a_slot_is_moving_to_is_found() {
+        assert_eq!(importing(NODES, 12).as_deref(), Some("shop.internal:7001"));
+        assert_eq!(importing(NODES, 13).as_deref(), Some("[::1]:7002"));
+        for slot in [1, 7_000] {
+            assert_eq!(importing(NODES, slot), None, "{slot}");
+        }
     }
 }
