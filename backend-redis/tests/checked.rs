@@ -156,6 +156,21 @@ impl Redis {
         }
     }
 
+    /// Evicts one half of the ledger of this history, each in its turn.
+    fn evict_ledger(&self) -> Option<&'static str> {
+        let (kind, fault) = match self.turn() % 2 {
+            0 => ("l", "a ledger's head evicted"),
+            _ => ("t", "a ledger's tags evicted"),
+        };
+        let pattern = format!("{}*:{kind}:*", self.prefix);
+        let evicted =
+            self.group.primaries().into_iter().map(|place| &self.group.nodes()[place]).any(|node| {
+                let names = node.command(&["KEYS", &pattern]);
+                names.lines().any(|name| node.command(&["UNLINK", name]) == "1")
+            });
+        evicted.then_some(fault)
+    }
+
     /// Does what comes nearest to a trouble; says what that was.
     fn suffer(&self, trouble: &Trouble, state: &mut State) -> Option<&'static str> {
         let all = |command: &[&str]| _ = self.group.everywhere(command);
@@ -175,6 +190,7 @@ impl Redis {
                 self.evict(*count);
                 Some("evicted")
             }
+            Trouble::EvictLedger => self.evict_ledger(),
             Trouble::LosePushes(true) => {
                 all(&["CLIENT", "KILL", "TYPE", "pubsub"]);
                 Some("listeners cut off")
