@@ -70,6 +70,11 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 /// PostgreSQL commit those who write watched tables one after the other; where thousands commit in a second, drop the
 /// statement trigger (its name ends with `_s`) and rely on looking.
 ///
+/// # Security
+/// The triggers run with the rights of the role that installs. Install as the owner of the watched tables, not as a superuser, and
+/// keep the outbox in a schema in which only trusted roles may create objects. PostgreSQL: the function refuses tables
+/// other than the watched one, and installing fails if the outbox belongs to another role. `SECURITY.md` has the details.
+///
 /// # Examples
 /// ```
 /// use larder::Tag;

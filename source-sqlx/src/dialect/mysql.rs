@@ -180,6 +180,23 @@ impl FromStr for Numbers {
     }
 }
 
+/// Fails if the outbox or the table of positions exists and is a view: the functions that a view calls, such as in its
+/// `WITH CHECK OPTION`, can run with the rights of the triggers' definer.
+async fn refuse_views(connection: &mut MySqlConnection, outbox: &Outbox) -> Result<(), sqlx::Error> {
+    let sql = "SELECT count(*) FROM information_schema.tables WHERE table_name = ? \
+               AND table_schema = coalesce(?, database()) AND table_type <> 'BASE TABLE'";
+    for Name { schema, name } in [&outbox.table, &outbox.positions()] {
+        let (found,): (i64,) =
+            sqlx::query_as(sql).bind(name).bind(schema).fetch_one(&mut *connection).await?;
+        if found > 0 {
+            let message =
+                format!("using {name} for larder: it is no base table; drop it, or name another outbox");
+            return Err(sqlx::Error::Configuration(message.into()));
+        }
+    }
+    Ok(())
+}
+
 /// The server's name, its start and its time.
 async fn server(connection: &mut MySqlConnection) -> Result<(String, f64, f64), sqlx::Error> {
     let sql = "SELECT CONCAT(@@hostname, ':', @@port), UNIX_TIMESTAMP(NOW(6)) + 0.0e0";
@@ -244,6 +261,7 @@ impl Feed for sqlx::MySql {
         outbox: &Outbox,
         tables: &[Table],
     ) -> Result<(), sqlx::Error> {
+        refuse_views(connection, outbox).await?;
         for statement in Self::outbox_sql(outbox) {
             sqlx::raw_sql(safe(statement)).execute(&mut *connection).await?;
         }

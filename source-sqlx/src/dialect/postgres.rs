@@ -50,14 +50,38 @@ fn literal(text: &str) -> String {
     format!("{mark}{}", quoted(&text.replace('\\', "\\\\"), '\''))
 }
 
-/// `json_build_object('id', NEW."id"::text)::text`.
+/// The text of a column's value, or the hexadecimal digits of its bytes.
+///
+/// `pg_catalog.format` calls the output function of the type, which only a superuser can define. A cast would call the
+/// function that the owner of the type chose, with the rights of the trigger function's owner (prevents: privilege
+/// escalation). For `boolean`, `char(n)` and `inet` the output is then changed into what a cast would give.
+fn text(column: &Column, row: &str) -> String {
+    let value = format!("{row}.{}", sqlx::Postgres::quote(&column.name));
+    if column.binary {
+        // `bytea_output` is `hex`: the digits follow `\x`
+        return format!(
+            "CASE WHEN {value} IS DISTINCT FROM NULL THEN pg_catalog.substr(pg_catalog.format('%s', {value}), 3) END"
+        );
+    }
+    format!(
+        "CASE WHEN {value} IS DISTINCT FROM NULL THEN ( \
+         SELECT CASE shown.by \
+         WHEN 'pg_catalog.boolout'::pg_catalog.regproc THEN CASE shown.text WHEN 't' THEN 'true' ELSE 'false' END \
+         WHEN 'pg_catalog.bpcharout'::pg_catalog.regproc THEN pg_catalog.rtrim(shown.text, ' ') \
+         WHEN 'pg_catalog.inet_out'::pg_catalog.regproc THEN shown.text || CASE \
+         WHEN pg_catalog.strpos(shown.text, '/') > 0 THEN '' \
+         WHEN pg_catalog.strpos(shown.text, ':') > 0 THEN '/128' ELSE '/32' END \
+         ELSE shown.text END \
+         FROM (SELECT pg_catalog.format('%s', {value}) AS text, (SELECT type.typoutput FROM pg_catalog.pg_type AS type \
+         WHERE type.oid = pg_catalog.pg_typeof({value})) AS by) AS shown) END"
+    )
+}
+
+/// The texts of the watched columns, as JSON.
 fn image(table: &Table, row: &str) -> String {
-    let column = |column: &Column| {
-        let value = format!("{row}.{}", sqlx::Postgres::quote(&column.name));
-        let text = if column.binary { format!("encode({value}, 'hex')") } else { format!("{value}::text") };
-        format!("{}, {text}", literal(&column.name))
-    };
-    format!("json_build_object({})::text", table.columns.iter().map(column).collect::<Vec<_>>().join(", "))
+    let column = |column: &Column| format!("{}, {}", literal(&column.name), text(column, row));
+    let columns = table.columns.iter().map(column).collect::<Vec<_>>().join(",\n            ");
+    format!("pg_catalog.json_build_object(\n            {columns})::pg_catalog.text")
 }
 
 /// A function's body between marks that are not in it.
@@ -74,27 +98,72 @@ fn channel(outbox: &Outbox) -> String {
     outbox.own(&full::<sqlx::Postgres>(&outbox.table, SCHEMA))
 }
 
+/// The schema that a name is in.
+fn schema(name: &Name) -> &str {
+    name.schema.as_deref().or(SCHEMA).unwrap_or_default()
+}
+
+/// Lets the owner of the watched table attach the trigger function, which a new partition does by itself. The function's
+/// body refuses his other tables.
+fn grant_to_owner(function: &str, on: &str) -> String {
+    let body = format!(
+        "
+BEGIN
+    EXECUTE (SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s() TO %I',
+            {function}, pg_catalog.pg_get_userbyid(relowner))
+        FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) {on}::pg_catalog.regclass);
+END
+",
+        function = literal(function),
+        on = literal(on),
+    );
+    format!("DO {}", dollar_quoted(&body))
+}
+
 /// The function of a table's triggers, beside the outbox.
 fn function(outbox: &Outbox, table: &Table) -> String {
     let name = outbox.own(&table.name.source());
     full::<sqlx::Postgres>(&Name { schema: outbox.table.schema.clone(), name }, SCHEMA)
 }
 
-/// What the trigger of a table does, for rows and for statements.
+/// The condition under which the trigger function works for a relation other than the watched table by name: a partition of
+/// it, or a table of the function's own owner, such as the watched table after it was renamed.
+fn is_known(schema: &str, table: &str) -> String {
+    format!(
+        "EXISTS ( \
+         SELECT FROM pg_catalog.pg_class AS known JOIN pg_catalog.pg_namespace AS place ON place.oid = known.relnamespace \
+         WHERE (known.oid = TG_RELID OR known.oid IN (SELECT pg_catalog.pg_partition_ancestors(TG_RELID))) \
+         AND (place.nspname = {schema} AND known.relname = {table} \
+         OR pg_catalog.pg_get_userbyid(known.relowner) = CURRENT_USER))"
+    )
+}
+
+/// The body of the trigger function of a table, for rows and for statements.
 fn trigger_body(outbox: &Outbox, table: &Table) -> String {
     let (source, into) = (literal(&table.name.source()), full::<sqlx::Postgres>(&outbox.table, SCHEMA));
     let (old, new) = (image(table, "OLD"), image(table, "NEW"));
+    let schema = literal(schema(&table.name));
+    let name = literal(&table.name.name);
+    let (known, on) = (is_known(&schema, &name), literal(&full::<sqlx::Postgres>(&table.name, SCHEMA)));
     format!(
         "
 DECLARE
-    old_image text;
-    new_image text;
+    old_image pg_catalog.text;
+    new_image pg_catalog.text;
 BEGIN
+    -- prevents: a trigger on a stranger's table that runs this with the rights of its owner
+    IF TG_TABLE_SCHEMA <> {schema} OR TG_TABLE_NAME <> {name} THEN
+        IF NOT {known} THEN
+            RAISE insufficient_privilege USING MESSAGE = pg_catalog.format(
+                'recording a change of %s for larder: this trigger function is for %s',
+                TG_RELID::pg_catalog.regclass, {on}), HINT = 'Watch the table by its present name and install again.';
+        END IF;
+    END IF;
     IF TG_LEVEL = 'STATEMENT' THEN
         IF TG_OP = 'TRUNCATE' THEN
             INSERT INTO {into} (source) VALUES ({source});
         END IF;
-        PERFORM pg_notify({channel}, '');
+        PERFORM pg_catalog.pg_notify({channel}, '');
         RETURN NULL;
     END IF;
     IF TG_OP <> 'INSERT' THEN
@@ -112,6 +181,33 @@ END
 ",
         channel = literal(&channel(outbox)),
     )
+}
+
+/// Fails if one of these tables, indexes and functions exists and belongs to a role that the installing role has no reason
+/// to trust: the owner of an outbox can attach triggers to it, which run with the rights of the trigger function's owner.
+fn refuse_strangers(schema: &str, names: &[&str]) -> String {
+    let names = names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
+    let body = format!(
+        "
+DECLARE
+    stranger pg_catalog.text;
+BEGIN
+    SELECT pg_catalog.format('%I.%I, which belongs to %I', place.nspname, found.name, owner.rolname) INTO stranger
+    FROM (SELECT relname AS name, relnamespace AS place, relowner AS owner FROM pg_catalog.pg_class
+        UNION ALL SELECT proname, pronamespace, proowner FROM pg_catalog.pg_proc WHERE pronargs = 0) AS found
+    JOIN pg_catalog.pg_namespace AS place ON place.oid = found.place
+    JOIN pg_catalog.pg_roles AS owner ON owner.oid = found.owner
+    WHERE place.nspname OPERATOR(pg_catalog.=) {schema} AND found.name OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.name[])
+        AND owner.rolname OPERATOR(pg_catalog.<>) CURRENT_USER AND NOT owner.rolsuper LIMIT 1;
+    IF stranger IS NOT NULL THEN
+        RAISE insufficient_privilege USING MESSAGE = pg_catalog.format(
+            'using %s, for larder: install as that role, or drop what it planted', stranger);
+    END IF;
+END
+",
+        schema = literal(schema),
+    );
+    format!("DO {}", dollar_quoted(&body))
 }
 
 /// A moment, by what was committed then, and the server that said so.
@@ -141,9 +237,10 @@ impl FromStr for Snapshot {
 
 /// The columns that a [`Snapshot`] and the server's time are read from. On a standby it is an error, as it should be: what
 /// is loaded from there is as old as its lag.
-const NOW: &str = "now.visible::text, \
-    extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), \
-    extract(epoch FROM clock_timestamp())::float8";
+const NOW: &str = "now.visible::pg_catalog.text, \
+    pg_catalog.concat(extract(epoch FROM pg_catalog.pg_postmaster_start_time()), '/', \
+    pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8)), \
+    extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8";
 
 impl Feed for sqlx::Postgres {
     type Position = Snapshot;
@@ -163,16 +260,21 @@ impl Feed for sqlx::Postgres {
     fn outbox_sql(outbox: &Outbox) -> Vec<String> {
         let (table, positions) =
             (full::<Self>(&outbox.table, SCHEMA), full::<Self>(&outbox.positions(), SCHEMA));
-        let index = Self::quote(&outbox.beside("_xid").name);
+        let index = outbox.beside("_xid").name;
+        let own = [outbox.table.name.as_str(), &outbox.positions().name, &index];
+        let guard = refuse_strangers(schema(&outbox.table), &own);
+        let index = Self::quote(&index);
         vec![
+            guard,
             format!(
-                "CREATE TABLE IF NOT EXISTS {table} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
-                 xid xid8 NOT NULL DEFAULT pg_current_xact_id(), source text NOT NULL, image text)"
+                "CREATE TABLE IF NOT EXISTS {table} (id pg_catalog.int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+                 xid pg_catalog.xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(), \
+                 source pg_catalog.text NOT NULL, image pg_catalog.text)"
             ),
             format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (xid)"),
             format!(
                 "CREATE TABLE IF NOT EXISTS {positions} \
-                 (name text PRIMARY KEY, position text NOT NULL, at float8 NOT NULL)"
+                 (name pg_catalog.text PRIMARY KEY, position pg_catalog.text NOT NULL, at pg_catalog.float8 NOT NULL)"
             ),
         ]
     }
@@ -185,19 +287,21 @@ impl Feed for sqlx::Postgres {
 
     fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
         let name = outbox.own(&table.name.source());
-        let schema = outbox.table.schema.as_deref().or(SCHEMA).unwrap_or_default();
+        let guard = refuse_strangers(schema(&outbox.table), &[&name]);
         let function = function(outbox, table);
         let on = full::<Self>(&table.name, SCHEMA);
         let (rows, statements) = (Self::quote(&format!("{name}_r")), Self::quote(&format!("{name}_s")));
         let body = dollar_quoted(&trigger_body(outbox, table));
         vec![
-            // whoever may write the table need not be allowed to write the outbox; text must not depend on the session
+            guard,
+            // who may write the table need not be allowed to write the outbox; text must not depend on the session
             format!(
-                "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
-                 SET search_path = pg_catalog, {}, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' \
-                 SET intervalstyle = 'iso_8601' SET extra_float_digits = 1 AS {body}",
-                Self::quote(schema)
+                "CREATE OR REPLACE FUNCTION {function}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SECURITY DEFINER \
+                 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' \
+                 SET intervalstyle = 'iso_8601' SET extra_float_digits = 1 SET bytea_output = 'hex' AS {body}"
             ),
+            format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
+            grant_to_owner(&function, &on),
             format!(
                 "CREATE OR REPLACE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {on} \
                  FOR EACH ROW EXECUTE FUNCTION {function}()"
@@ -219,7 +323,7 @@ impl Feed for sqlx::Postgres {
     ) -> Result<(), sqlx::Error> {
         let mut transaction = connection.begin().await?;
         // `IF NOT EXISTS` is not safe against another who makes the same
-        let lock = "SELECT pg_advisory_xact_lock(hashtext('larder_sqlx install'))";
+        let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('larder_sqlx install'))";
         sqlx::query(lock).execute(&mut *transaction).await?;
         let triggers = tables.iter().flat_map(|table| Self::triggers_sql(outbox, table));
         for statement in Self::outbox_sql(outbox).into_iter().chain(triggers) {
@@ -229,7 +333,7 @@ impl Feed for sqlx::Postgres {
     }
 
     async fn end(connection: &mut PgConnection, _outbox: &Outbox) -> Result<Seen<Snapshot>, sqlx::Error> {
-        let sql = format!("SELECT {NOW} FROM (SELECT pg_current_snapshot() AS visible) AS now");
+        let sql = format!("SELECT {NOW} FROM (SELECT pg_catalog.pg_current_snapshot() AS visible) AS now");
         let (visible, server, at) = within(PATIENCE, sqlx::query_as(safe(sql)).fetch_one(connection)).await?;
         Ok(Seen { position: Snapshot { visible, server }, at, restarted: false })
     }
@@ -244,10 +348,12 @@ impl Feed for sqlx::Postgres {
     ) -> Result<Seen<Snapshot>, sqlx::Error> {
         let table = full::<Self>(&outbox.table, SCHEMA);
         let sql = format!(
-            "SELECT {NOW}, news.source, news.image FROM (SELECT pg_current_snapshot() AS visible) AS now LEFT JOIN ( \
-                 SELECT source, image FROM {table} WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot) \
+            "SELECT {NOW}, news.source, news.image FROM (SELECT pg_catalog.pg_current_snapshot() AS visible) AS now LEFT JOIN ( \
+                 SELECT source, image FROM {table} WHERE xid OPERATOR(pg_catalog.>=) \
+                 pg_catalog.pg_snapshot_xmax($1::pg_catalog.text::pg_catalog.pg_snapshot) \
                  UNION ALL \
-                 SELECT source, image FROM {table} WHERE xid IN (SELECT pg_snapshot_xip($1::text::pg_snapshot)) \
+                 SELECT source, image FROM {table} WHERE xid OPERATOR(pg_catalog.=) ANY \
+                 (SELECT pg_catalog.pg_snapshot_xip($1::pg_catalog.text::pg_catalog.pg_snapshot)) \
              ) AS news ON true"
         );
         type Row = (String, String, f64, Option<String>, Option<String>);
@@ -271,7 +377,10 @@ impl Feed for sqlx::Postgres {
         position: &Snapshot,
     ) -> Result<(), sqlx::Error> {
         let table = full::<Self>(&outbox.table, SCHEMA);
-        let sql = format!("DELETE FROM {table} WHERE xid < pg_snapshot_xmin($1::text::pg_snapshot)");
+        let sql = format!(
+            "DELETE FROM {table} WHERE xid OPERATOR(pg_catalog.<) \
+             pg_catalog.pg_snapshot_xmin($1::pg_catalog.text::pg_catalog.pg_snapshot)"
+        );
         let delete = sqlx::query(safe(sql)).bind(&position.visible).execute(connection);
         within(PATIENCE, delete).await.map(|_| ())
     }
@@ -282,7 +391,7 @@ impl Feed for sqlx::Postgres {
         name: &str,
     ) -> Result<Option<(String, f64)>, sqlx::Error> {
         let positions = full::<Self>(&outbox.positions(), SCHEMA);
-        let sql = format!("SELECT position, at FROM {positions} WHERE name = $1");
+        let sql = format!("SELECT position, at FROM {positions} WHERE name OPERATOR(pg_catalog.=) $1");
         within(PATIENCE, sqlx::query_as(safe(sql)).bind(name).fetch_optional(connection)).await
     }
 
@@ -296,7 +405,8 @@ impl Feed for sqlx::Postgres {
         let positions = full::<Self>(&outbox.positions(), SCHEMA);
         let sql = format!(
             "INSERT INTO {positions} AS kept VALUES ($1, $2, $3) \
-             ON CONFLICT (name) DO UPDATE SET position = excluded.position, at = excluded.at WHERE kept.at <= excluded.at"
+             ON CONFLICT (name) DO UPDATE SET position = excluded.position, at = excluded.at \
+             WHERE kept.at OPERATOR(pg_catalog.<=) excluded.at"
         );
         let keep = sqlx::query(safe(sql)).bind(name).bind(position).bind(at).execute(connection);
         within(PATIENCE, keep).await.map(|_| ())
