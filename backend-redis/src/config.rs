@@ -268,8 +268,10 @@ fn begun(
 }
 
 #[cfg(feature = "redis-rs")]
+#[allow(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn refused(cause: redis::RedisError) -> Error {
-    Error::config("the URL is not one of Redis").because(cause)
+    // its detail can repeat a part of the URL
+    Error::config(format!("{} ({})", crate::target::WRONG_URL, cause.category()))
 }
 
 #[cfg(feature = "redis-rs")]

@@ -179,3 +179,86 @@ async fn what_cannot_work_is_refused_with_the_mend() {
     assert!(unnamed.unwrap_err().to_string().contains(".namespace("), "a shared store needs a namespace");
     _ = Library::config;
 }
+
+/// A peer that answers each command with `answer`, whatever it is; or only one of those that come together.
+async fn answering(answer: &'static str, each: bool) -> (String, tokio::task::JoinHandle<()>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let peer = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 4_096];
+                while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+                    let commands = bytes[..read].iter().filter(|byte| **byte == b'*').count();
+                    let answers = answer.repeat(if each { commands } else { 1 });
+                    if stream.write_all(answers.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, peer)
+}
+
+/// Everything that an error shows: itself, its causes, each by `Display` and `Debug`.
+fn shown(error: &larder::Error) -> String {
+    let mut text = format!("{error} {error:?} {error:#?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(" {error} {error:?}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Servers that do not know a command repeat its arguments; some repeat the password alone.
+#[tokio::test]
+async fn what_a_server_says_to_a_login_is_in_no_error() {
+    for &library in LIBRARIES {
+        for answer in [
+            "-ERR unknown command `HELLO`, with args beginning with: `3` `AUTH` `default` `s3cret` \r\n",
+            "-ERR unknown command 'hello', with args beginning with: '3' 'AUTH' 'default' 's3cret'\r\n",
+            "-WRONGPASS s3cret is no password of default\r\n",
+            "-NOPERM s3cret\r\n",
+            "-ERR s3cret\r\n",
+            "-s3cret\r\n",
+            "!10\r\nERR s3cret\r\n",
+            ":s3cret\r\n",
+            "$s3cret\r\n",
+            "*1\r\n$6\r\ns3cret\r\n",
+            "s3cret\r\n",
+        ] {
+            let (address, peer) = answering(answer, true).await;
+            for scheme in ["redis", "redis-cluster"] {
+                let config = library.config(&format!("{scheme}://default:s3cret@{address}"));
+                let config = config.connect_timeout(Duration::from_millis(300));
+                let error = match config.command_timeout(Duration::from_millis(300)).connect().await {
+                    Err(error) => error,
+                    Ok(redis) => {
+                        let cache = cache(&redis.breaker(1_000, Duration::from_secs(1)));
+                        let Err(error) = cache.invalidate(&1).await else { continue };
+                        error
+                    }
+                };
+                let shown = shown(&error);
+                assert!(!shown.contains("s3cret"), "{library:?} {scheme} {answer:?}: {shown}");
+            }
+            peer.abort();
+        }
+    }
+}
+
+/// Who reaches a server that does not know `HELLO` is told at once, by each client library.
+#[tokio::test]
+async fn a_server_before_version_6_is_named() {
+    for &library in LIBRARIES {
+        let (address, peer) =
+            answering("-ERR unknown command `HELLO`, with args beginning with: `3` \r\n", false).await;
+        let error = library.config(&format!("redis://{address}")).connect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{library:?}: {error:?}");
+        assert!(error.to_string().contains("version 6 or later"), "{error}");
+        peer.abort();
+    }
+}

@@ -206,3 +206,40 @@ async fn in_a_process_that_trusts_it() {
     assert_eq!(works(&format!("tiered:(quick://,{url}?client=fred)")).await, Origin::Near);
     println!("served over TLS");
 }
+
+/// A server that does not know `HELLO` repeats its arguments.
+#[tokio::test]
+async fn what_a_server_says_to_a_login_is_in_no_error() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let said = b"-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 's3cret'\r\n";
+    let peer = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut bytes = [0; 1_024];
+                while let Ok(1..) = stream.read(&mut bytes).await {
+                    _ = stream.write_all(said).await;
+                }
+            });
+        }
+    });
+    for line in [
+        format!("redis://:s3cret@{address}"),
+        format!("redis://:s3cret@{address}?client=fred"),
+        format!("tiered:(quick://,redis://:s3cret@{address})"),
+        format!("redis://:s3cret@{address}/s3cret"),
+        format!("redis://:s3cret@{address}:s3cret"),
+        "redis+unix:///run/none.sock?pass=s3cret&db=s3cret".to_owned(),
+    ] {
+        let error = line.parse::<StoreConfig>().unwrap().connect().await.unwrap_err();
+        let mut shown = format!("{error} {error:?}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            shown += &format!(" {error} {error:?}");
+            cause = error.source();
+        }
+        assert!(!shown.contains("s3cret"), "{line}: {shown}");
+    }
+    peer.abort();
+}

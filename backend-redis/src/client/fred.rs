@@ -20,9 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 
 use super::link::{Link, Tolerance};
-use super::{
-    Arg, Client, Command, Failure, FailureKind, Heard, Hearer, Listener, Messages, Reply, Runner, kind_of,
-};
+use super::{Arg, Client, Command, Failure, FailureKind, Heard, Hearer, Listener, Messages, Reply, Runner};
 use crate::config::Timing;
 use crate::lanes::lane;
 use crate::names::slot;
@@ -86,8 +84,9 @@ impl Fred {
 
     /// Will connect to a URL.
     pub(crate) fn new(target: &Target, timing: Timing) -> larder::Result<Self> {
-        let client = configured(target, timing)
-            .map_err(|cause| larder::Error::config("the URL is not one of Redis").because(cause))?;
+        // the library's error can repeat a part of the URL
+        let client =
+            configured(target, timing).map_err(|_| larder::Error::config(crate::target::WRONG_URL))?;
         let (messages, is_cluster) = (Messages::default(), client.is_clustered());
         // one node of several that does not answer is no reason to leave the others
         let tolerance = Tolerance { timeouts: if is_cluster { 5 } else { 1 }, losses: true };
@@ -204,8 +203,8 @@ async fn dialed(client: FredClient, messages: Messages, limit: Duration) -> Resu
     let connecting = async {
         while !client.is_connected() {
             tokio::select! {
-                ready = client.wait_for_connect() => ready.map_err(failure)?,
-                Ok((error, _)) = errors.recv() => return Err(failure(error)),
+                ready = client.wait_for_connect() => ready.map_err(login_failure)?,
+                Ok((error, _)) = errors.recv() => return Err(login_failure(error)),
                 // it may have been told before anybody listened
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
@@ -343,7 +342,8 @@ fn configured(target: &Target, timing: Timing) -> Result<FredClient, FredError> 
     let config = Config {
         server,
         version: RespVersion::RESP3,
-        database: u8::try_from(target.database).ok(),
+        // fred would send `SELECT 0`, for which a user needs a right more
+        database: u8::try_from(target.database).ok().filter(|&number| number > 0),
         ..Config::from_url_centralized(&url)?
     };
     let connecting = ConnectionConfig {
@@ -381,19 +381,22 @@ fn reply(frame: Resp3Frame) -> Result<Reply, Failure> {
         Resp3Frame::SimpleError { data, .. } => return Err(said(&data)),
         Resp3Frame::BlobError { data, .. } => return Err(said(&String::from_utf8_lossy(&data))),
         other => {
-            let message = format!("an answer of a kind that is not used: {other:?}");
-            return Err(Failure::new(FailureKind::Server, message));
+            drop(other);
+            return Err(Failure::new(
+                FailureKind::Server,
+                "the server answered with a kind of reply that is not used",
+            ));
         }
     })
 }
 
 /// What the server says of a command.
 fn said(text: &str) -> Failure {
-    Failure::new(kind_of(text.split(' ').next().unwrap_or_default()), text)
+    Failure::said(text)
 }
 
 fn failure(error: FredError) -> Failure {
-    let code = error.details().split(' ').next().unwrap_or_default();
+    let said = Failure::said(error.details());
     let kind = match error.kind() {
         ErrorKind::Timeout => FailureKind::Timeout,
         ErrorKind::IO | ErrorKind::Canceled => FailureKind::Lost,
@@ -403,9 +406,18 @@ fn failure(error: FredError) -> Failure {
         ErrorKind::Cluster | ErrorKind::Sentinel | ErrorKind::Routing | ErrorKind::Backpressure => {
             FailureKind::Busy
         }
-        _ => kind_of(code),
+        _ => said.kind,
     };
-    Failure::new(kind, error.to_string()).because(error)
+    match kind {
+        FailureKind::Lost | FailureKind::Timeout => Failure::new(kind, error.to_string()).because(error),
+        // the error would repeat what the server said
+        _ => Failure::new(kind, said.to_string()),
+    }
+}
+
+/// The failure of making a connection.
+fn login_failure(error: FredError) -> Failure {
+    failure(error).of_login()
 }
 
 #[async_trait]

@@ -120,6 +120,16 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    /// The kind and size of a reply, without its content, which may be a value or a secret.
+    fn shape(&self) -> String {
+        match self {
+            Self::Nil => "nil".to_owned(),
+            Self::Number(_) => "a number".to_owned(),
+            Self::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            Self::List(parts) => format!("a list of {}", parts.len()),
+        }
+    }
+
     pub(crate) fn number(&self) -> Result<i64, Failure> {
         match self {
             Self::Number(number) => Ok(*number),
@@ -176,8 +186,43 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), cause: None }
+    pub(crate) fn new(kind: FailureKind, message: impl AsRef<str>) -> Self {
+        Self { kind, message: printable(message.as_ref()), cause: None }
+    }
+
+    /// The failure of a command, by what the server said.
+    pub(crate) fn said(text: &str) -> Self {
+        let kind = kind_of(text.split(' ').next().unwrap_or_default());
+        match repeats_a_login(text) {
+            // servers before version 6, and proxies, say so to the first command of RESP3
+            true if text.contains("unknown command") => Self::withheld(FailureKind::Refused, text),
+            true => Self::withheld(kind, text),
+            false => Self::new(kind, text),
+        }
+    }
+
+    /// The failure of a login. Only the code is kept of what the server said, because servers that do not know a command
+    /// repeat its arguments (prevents: a password in an error).
+    pub(crate) fn withheld(kind: FailureKind, said: &str) -> Self {
+        let first = said.split(' ').next();
+        let code = CODES.iter().find(|(code, _)| first == Some(code));
+        let code = code.map_or_else(String::new, |(code, _)| format!(" ({code})"));
+        Self::new(
+            kind,
+            format!(
+                "{CONNECTING}{code}: the server's words are withheld, since they may repeat the password"
+            ),
+        )
+    }
+
+    /// As [`withheld`](Self::withheld), for a failure that came of a login.
+    pub(crate) fn of_login(self) -> Self {
+        match self.kind {
+            // no server said so
+            FailureKind::Lost | FailureKind::Timeout => self,
+            _ if self.message.starts_with(CONNECTING) => self,
+            kind => Self::withheld(kind, &self.message),
+        }
     }
 
     pub(crate) fn because(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
@@ -188,7 +233,7 @@ impl Failure {
     fn unexpected(reply: &Reply) -> Self {
         Self::new(
             FailureKind::Server,
-            format!("the server answered {reply:?}, which is no answer to this command"),
+            format!("the server answered with {}, which is no answer to this command", reply.shape()),
         )
     }
 
@@ -205,15 +250,59 @@ impl Failure {
 
 /// What the first word of a server's error says. The words are those of the server's own documentation.
 pub(crate) fn kind_of(code: &str) -> FailureKind {
-    match code {
-        "NOSCRIPT" => FailureKind::NoScript,
-        "WRONGPASS" | "NOAUTH" | "NOPERM" | "NOPROTO" | "DENIED" => FailureKind::Refused,
-        // a primary that is one no more: another connection finds its successor
-        "READONLY" | "MASTERDOWN" | "UNBLOCKED" => FailureKind::Lost,
-        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MOVED" | "ASK" | "OOM" | "MISCONF"
-        | "NOREPLICAS" => FailureKind::Busy,
-        _ => FailureKind::Server,
+    CODES.iter().find(|(known, _)| *known == code).map_or(FailureKind::Server, |(_, kind)| *kind)
+}
+
+/// What a message begins with whose other words are withheld.
+const CONNECTING: &str = "connecting failed";
+
+/// The codes that a server's error can begin with.
+const CODES: &[(&str, FailureKind)] = &[
+    ("NOSCRIPT", FailureKind::NoScript),
+    ("WRONGPASS", FailureKind::Refused),
+    ("NOAUTH", FailureKind::Refused),
+    ("NOPERM", FailureKind::Refused),
+    ("NOPROTO", FailureKind::Refused),
+    ("DENIED", FailureKind::Refused),
+    // a primary that no longer is one: another connection finds its successor
+    ("READONLY", FailureKind::Lost),
+    ("MASTERDOWN", FailureKind::Lost),
+    ("UNBLOCKED", FailureKind::Lost),
+    ("LOADING", FailureKind::Busy),
+    ("BUSY", FailureKind::Busy),
+    ("TRYAGAIN", FailureKind::Busy),
+    ("CLUSTERDOWN", FailureKind::Busy),
+    ("MOVED", FailureKind::Busy),
+    ("ASK", FailureKind::Busy),
+    ("OOM", FailureKind::Busy),
+    ("MISCONF", FailureKind::Busy),
+    ("NOREPLICAS", FailureKind::Busy),
+    ("ERR", FailureKind::Server),
+];
+
+/// Returns `true` if a server's text contains the name of a command that carries a password.
+fn repeats_a_login(text: &str) -> bool {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    words.into_iter().any(|word| word.eq_ignore_ascii_case("HELLO") || word.eq_ignore_ascii_case("AUTH"))
+}
+
+/// The longest message, in characters.
+const LONGEST_MESSAGE: usize = 500;
+
+/// A message that is safe to print: control characters escaped, and of bounded length.
+fn printable(message: &str) -> String {
+    let mut shown = String::with_capacity(message.len().min(LONGEST_MESSAGE));
+    for (at, c) in message.trim_end().chars().enumerate() {
+        match c {
+            _ if at == LONGEST_MESSAGE => {
+                shown.push_str("..");
+                break;
+            }
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
     }
+    shown
 }
 
 #[cfg(test)]
@@ -239,6 +328,36 @@ mod tests {
         }
         let timeout = Failure::new(FailureKind::Timeout, "250 ms").into_error("GET");
         assert_eq!((timeout.kind(), timeout.is_transient()), (ErrorKind::Timeout, true));
+    }
+
+    #[test]
+    fn what_a_server_says_is_printable_and_holds_no_login() {
+        let shown = |text: &str| {
+            let failure = Failure::said(text);
+            (failure.kind, format!("{failure} {failure:?}"))
+        };
+        for (said, kind) in [
+            (
+                "ERR unknown command `HELLO`, with args beginning with: `3` `AUTH` `default` `s3cret`",
+                FailureKind::Refused,
+            ),
+            (
+                "ERR unknown command 'hello', with args beginning with: '3' 'AUTH' 's3cret'",
+                FailureKind::Refused,
+            ),
+            ("NOAUTH HELLO s3cret", FailureKind::Refused),
+            ("ERR AUTH <s3cret> is wrong", FailureKind::Server),
+        ] {
+            let (found, text) = shown(said);
+            assert!(found == kind && !text.contains("s3cret") && text.contains("withheld"), "{text}");
+        }
+        assert!(shown("NOAUTH HELLO s3cret").1.contains("(NOAUTH)"));
+        assert!(shown("NOAUTH Authentication required.").1.contains("Authentication required"));
+        let (_, text) = shown("WRONGTYPE a\x1b[2Jb\r\n");
+        assert!(text.contains("a\\u{1b}[2Jb") && !text.contains('\x1b'), "{text}");
+        assert!(shown(&"x".repeat(100_000)).1.len() < 2_000);
+        let reply = Reply::List(vec![Reply::Bytes("s3cret".into())]);
+        assert!(!format!("{:?}", reply.number().unwrap_err()).contains("s3cret"));
     }
 
     #[test]

@@ -96,14 +96,15 @@ async fn dialed(
         match dial {
             Dial::Node(client) => node(client, heard, limit).await,
             Dial::Sentinel(build) => {
-                let client = build().map_err(failure)?.async_get_client().await.map_err(failure)?;
+                let client = build().map_err(login_failure)?.async_get_client().await;
+                let client = client.map_err(login_failure)?;
                 node(&client, heard, limit).await
             }
             Dial::Cluster(client) => {
                 let config =
                     ClusterConfig::new().set_connection_timeout(limit).set_push_sender(telling(heard));
                 let connection = client.get_async_connection_with_config(config).await;
-                Ok(Connection::Cluster(connection.map_err(failure)?))
+                Ok(Connection::Cluster(connection.map_err(login_failure)?))
             }
         }
     };
@@ -128,7 +129,7 @@ async fn node(
         .set_response_timeout(None)
         .set_push_sender(telling(heard));
     let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-    connection.map(Connection::Node).map_err(failure)
+    connection.map(Connection::Node).map_err(login_failure)
 }
 
 /// What a client library is to do with what is pushed.
@@ -294,14 +295,18 @@ fn reply(value: Value) -> Result<Reply, Failure> {
         }
         Value::ServerError(error) => return Err(failed(&error)),
         other => {
-            let message = format!("an answer of a kind that is not used: {other:?}");
-            return Err(Failure::new(FailureKind::Server, message));
+            drop(other);
+            return Err(Failure::new(
+                FailureKind::Server,
+                "the server answered with a kind of reply that is not used",
+            ));
         }
     })
 }
 
 fn failed(error: &ServerError) -> Failure {
-    Failure::new(kind_of(error.code()), error.to_string())
+    // `CODE: text` of the library becomes `CODE text` again
+    Failure::said(&format!("{} {}", error.code(), error.details().unwrap_or_default()))
 }
 
 fn failure(error: RedisError) -> Failure {
@@ -318,7 +323,27 @@ fn failure(error: RedisError) -> Failure {
         | ErrorKind::NoValidReplicasFoundBySentinel => FailureKind::Busy,
         _ => error.code().map_or(FailureKind::Server, kind_of),
     };
-    Failure::new(kind, error.to_string()).because(error)
+    let text = match error.detail() {
+        Some(detail) => format!("{} {detail}", error.code().unwrap_or(error.category())),
+        None => error.to_string(),
+    };
+    let said = Failure::said(&text);
+    let kind = if kind == FailureKind::Server { said.kind } else { kind };
+    let failure = Failure::new(kind, said.to_string());
+    // any other would repeat what the server said
+    if error.is_io_error() && error.detail().is_none() { failure.because(error) } else { failure }
+}
+
+/// The failure of making a connection. Its detail may be what a server said to `HELLO` or `AUTH`.
+fn login_failure(error: RedisError) -> Failure {
+    let has_detail = error.detail().is_some();
+    let category = format!("no connection: {}", error.category());
+    let failure = failure(error).of_login();
+    match failure.kind {
+        // of a cluster, collected from all nodes
+        FailureKind::Lost | FailureKind::Timeout if has_detail => Failure::new(failure.kind, category),
+        _ => failure,
+    }
 }
 
 #[async_trait]

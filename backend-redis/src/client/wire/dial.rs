@@ -48,7 +48,11 @@ async fn greet(wire: &Wire, info: &ConnectionInfo) -> Result<(), Failure> {
         hello.extend(["AUTH", settings.username().unwrap_or("default"), password].map(Arg::from));
     }
     let command = |name, arguments| Command { name, arguments, key: "" };
-    let mut commands = vec![command("HELLO", hello)];
+    // alone: nothing else is sent to a peer that refuses, and some answer one command a read
+    for answer in wire.run(&[command("HELLO", hello)]).await? {
+        answer.map_err(Failure::of_login)?;
+    }
+    let mut commands = vec![];
     if settings.db() != 0 {
         commands.push(command("SELECT", vec![Arg::Number(settings.db())]));
     }
@@ -57,10 +61,10 @@ async fn greet(wire: &Wire, info: &ConnectionInfo) -> Result<(), Failure> {
         let name = ["SETINFO", "LIB-NAME", "larder"].map(Arg::from);
         commands.push(command("CLIENT", name.into()));
     }
-    let answers = wire.run(&commands).await?;
-    // servers before version 7.2 do not want to know the name
-    for answer in answers.into_iter().take(asked) {
-        answer?;
+    if commands.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let answers = wire.run(&commands).await?;
+    // servers before version 7.2 refuse the name
+    answers.into_iter().take(asked).try_for_each(|answer| answer.map(drop))
 }

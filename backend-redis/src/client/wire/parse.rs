@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::strange;
-use crate::client::{Failure, FailureKind, Heard, Reply, kind_of};
+use crate::client::{Failure, Heard, Reply};
 
 /// The longest line: of an error, a status or a number.
 const LONGEST_LINE: usize = 64 << 10;
@@ -112,7 +112,7 @@ fn count(digits: &[u8]) -> Result<Option<usize>, Failure> {
         _ => None,
     };
     let count = if digits.is_empty() { None } else { digits.iter().try_fold(0, add) };
-    count.map(Some).ok_or_else(|| strange(format_args!("{:?} as a length", String::from_utf8_lossy(digits))))
+    count.map(Some).ok_or_else(|| strange("a length that is no number"))
 }
 
 /// Takes a whole frame apart. Its strings are slices of it.
@@ -220,17 +220,12 @@ impl Reading<'_> {
 
 fn number(text: &[u8]) -> Result<i64, Failure> {
     let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    number.ok_or_else(|| strange(format_args!("{:?} as a number", String::from_utf8_lossy(text))))
+    number.ok_or_else(|| strange("a number that is none"))
 }
 
-/// What a server's error means: its first word says.
+/// The failure that a server's error means.
 fn failed(text: &[u8]) -> Failure {
-    let text = String::from_utf8_lossy(text);
-    let code = text.split(' ').next().unwrap_or_default();
-    // what servers before version 6 say to the first command of RESP3
-    let is_old = text.starts_with("ERR unknown command") && text.to_ascii_uppercase().contains("HELLO");
-    let kind = if is_old { FailureKind::Refused } else { kind_of(code) };
-    Failure::new(kind, text)
+    Failure::said(&String::from_utf8_lossy(text))
 }
 
 #[cfg(test)]
@@ -239,6 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::client::FailureKind;
 
     fn answer(text: &str) -> Result<Reply, Failure> {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
