@@ -83,7 +83,7 @@ pub trait Feed: Dialect {
     #[doc(hidden)]
     const OWN_POOL: bool;
 
-    /// The pool of the one who follows.
+    /// The pool of the follower, with the callbacks of the user's: `after_connect` may choose a role.
     #[doc(hidden)]
     fn own_pool(pool: &Pool<Self>) -> Pool<Self>;
 

@@ -192,6 +192,7 @@ pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
     let (position, at) = resumed.unwrap_or((end.position, end.at));
     let mut follower = Follower {
         shared: Arc::clone(&shared),
+        users: pool,
         pool: own.clone(),
         outbox: outbox.clone(),
         watched,
@@ -230,6 +231,8 @@ async fn listen<DB: Feed>(pool: Pool<DB>, outbox: Outbox, shared: Arc<Shared>, p
 
 struct Follower<DB: Feed> {
     shared: Arc<Shared>,
+    /// The user's pool, whose options may change.
+    users: Pool<DB>,
     pool: Pool<DB>,
     outbox: Outbox,
     watched: Vec<Watched>,
@@ -284,6 +287,10 @@ impl<DB: Feed> Follower<DB> {
 
     /// Reads what is new, and notes what it ends.
     async fn look(&mut self) -> Result<(), sqlx::Error> {
+        if DB::OWN_POOL {
+            // before each new connection, also that of the listener: credentials rotate by `Pool::set_connect_options`
+            self.pool.set_connect_options((*self.users.connect_options()).clone());
+        }
         let mut connection = self.pool.acquire().await?;
         let looked = self.look_with(&mut connection).await;
         if looked.is_err() && DB::OWN_POOL {

@@ -217,10 +217,9 @@ impl Feed for sqlx::MySql {
 
     fn own_pool(pool: &Pool<Self>) -> Pool<Self> {
         // the user's pool may be used up by those who wait for their loads
-        let options = sqlx::mysql::MySqlPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(CONNECTING)
-            .test_before_acquire(false);
+        let options = pool.options().clone();
+        let options = options.min_connections(0).max_connections(1);
+        let options = options.acquire_timeout(CONNECTING).test_before_acquire(false);
         options.connect_lazy_with((*pool.connect_options()).clone())
     }
 

@@ -1,0 +1,121 @@
+//! What operators do to a database while caches follow it: new credentials, deploys, altered tables, restored dumps.
+#![cfg(all(feature = "postgres", feature = "mysql"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use larder::{BatchSource as _, Cache, Source as _, Strategy};
+use larder_quick::Quick;
+use larder_sqlx::{Changes, Feed, Following, QuerySource, Watched};
+use larder_testkit::servers::{MariadbServer, PostgresServer};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{MySqlPool, PgPool, Pool};
+
+type Names = Cache<i64, (String,)>;
+
+const PRODUCTS: &str = "CREATE TABLE products (id BIGINT PRIMARY KEY, name VARCHAR(100)); \
+                        INSERT INTO products VALUES (1, 'one'), (2, 'two')";
+
+macro_rules! cache {
+    ($pool:expr, $place:literal) => {
+        Cache::builder()
+            .namespace("names")
+            .backend(Quick::new(100))
+            .source(QuerySource::new($pool.clone(), concat!("SELECT name FROM products WHERE id = ", $place)))
+            .strategy(Strategy::aside(Duration::from_secs(3_600)))
+            .build()
+            .unwrap()
+    };
+}
+
+fn changes<DB: Feed>(pool: &Pool<DB>, cache: &Names) -> Changes<DB> {
+    Changes::new(pool.clone()).watch(Watched::table("products").key(cache, ["id"], |id: i64| id))
+}
+
+async fn name(cache: &Names, key: i64) -> String {
+    cache.get(&key).await.unwrap().map_or(String::new(), |row| row.0.clone())
+}
+
+/// `sync`, with an end.
+async fn synced(following: &Following) {
+    let synced = tokio::time::timeout(Duration::from_secs(15), following.sync()).await;
+    assert!(synced.is_ok(), "it does not follow: {following:?}");
+}
+
+/// D5: who rotates credentials gives the new ones to the pool, and takes the old ones away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_credentials_rotate() {
+    let Some(server) = PostgresServer::start(&[]) else { return };
+    server.sql(PRODUCTS);
+    server.sql("CREATE ROLE old LOGIN SUPERUSER; CREATE ROLE new LOGIN SUPERUSER");
+    let url = |user: &str| server.url().replace("postgres@", &format!("{user}@"));
+    let pool = PgPool::connect(&url("old")).await.unwrap();
+    let cache: Names = cache!(pool, "$1");
+    changes(&pool, &cache).install().await.unwrap();
+    let following = changes(&pool, &cache).follow().await.unwrap();
+    assert_eq!(name(&cache, 1).await, "one");
+    pool.set_connect_options(url("new").parse().unwrap());
+    server.sql(
+        "ALTER ROLE old NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'old'",
+    );
+    server.sql("UPDATE products SET name = 'rotated' WHERE id = 1");
+    synced(&following).await;
+    assert_eq!(name(&cache, 1).await, "rotated");
+    // the listener too
+    let listens = || {
+        server.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'new' AND query LIKE 'LISTEN%'")
+            == "1"
+    };
+    let began = Instant::now();
+    while !listens() {
+        assert!(began.elapsed() < Duration::from_secs(15), "nobody listens");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb_credentials_rotate() {
+    let Some(server) = MariadbServer::start(&[]) else { return };
+    server.sql(PRODUCTS);
+    server.sql(
+        "CREATE USER old@'%'; GRANT ALL ON *.* TO old@'%'; CREATE USER new@'%'; GRANT ALL ON *.* TO new@'%'",
+    );
+    let url = |user: &str| server.url().replace("root@", &format!("{user}@"));
+    let pool = MySqlPool::connect(&url("old")).await.unwrap();
+    let cache: Names = cache!(pool, "?");
+    // triggers run as their definer, which must go on to exist
+    let root = MySqlPool::connect(&server.url()).await.unwrap();
+    changes(&root, &cache).install().await.unwrap();
+    let following = changes(&pool, &cache).follow().await.unwrap();
+    assert_eq!(name(&cache, 1).await, "one");
+    pool.set_connect_options(url("new").parse().unwrap());
+    server.sql("DROP USER old@'%'");
+    for id in server.sql("SELECT id FROM information_schema.processlist WHERE user = 'old'").lines() {
+        _ = server.try_sql(&format!("KILL {id}"));
+    }
+    server.sql("UPDATE products SET name = 'rotated' WHERE id = 1");
+    synced(&following).await;
+    assert_eq!(name(&cache, 1).await, "rotated");
+}
+
+/// D5: what the pool does to its connections is done to the follower's too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_the_follower_are_prepared_like_the_pools() {
+    let Some(server) = PostgresServer::start(&[]) else { return };
+    server.sql(PRODUCTS);
+    server.sql(
+        "CREATE ROLE app; GRANT ALL ON SCHEMA public TO app; ALTER TABLE products OWNER TO app; \
+                CREATE ROLE guest LOGIN NOINHERIT; GRANT app TO guest",
+    );
+    let options = PgPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async move { sqlx::query("SET ROLE app").execute(connection).await.map(|_| ()) })
+    });
+    let pool = options.connect(&server.url().replace("postgres@", "guest@")).await.unwrap();
+    let cache: Names = cache!(pool, "$1");
+    changes(&pool, &cache).install().await.unwrap();
+    let following = changes(&pool, &cache).follow().await.unwrap();
+    assert_eq!(name(&cache, 1).await, "one");
+    server.sql("UPDATE products SET name = 'new' WHERE id = 1");
+    synced(&following).await;
+    assert_eq!(name(&cache, 1).await, "new");
+}
