@@ -86,6 +86,13 @@ impl SourceError {
     }
 }
 
+/// Returns `true` if a lock was not to be had within its timeout: PostgreSQL's 55P03, MySQL's 1205.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else { return false };
+    error.code().is_some_and(|code| code == "55P03")
+        || error.message().starts_with("Lock wait timeout exceeded")
+}
+
 /// SQLSTATE classes 08 (connection), 40 (rollback: deadlock, serialization), 53 (resources), 57P (shutdown, starting up);
 /// 55P03 (a lock was not to be had); SQLite's BUSY and LOCKED in all their forms.
 fn is_transient(code: &str) -> bool {

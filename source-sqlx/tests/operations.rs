@@ -119,3 +119,95 @@ async fn connections_of_the_follower_are_prepared_like_the_pools() {
     synced(&following).await;
     assert_eq!(name(&cache, 1).await, "new");
 }
+
+/// D7: a deploy installs again, beside a transaction that has written a watched table and stays open.
+macro_rules! installed_beside_an_open_transaction {
+    ($test:ident, $server:ident, $pool:ident, $place:literal) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            let Some(server) = $server::start(&[]) else { return };
+            server.sql(PRODUCTS);
+            let pool = $pool::connect(&server.url()).await.unwrap();
+            let cache: Names = cache!(pool, $place);
+            let mut open = pool.begin().await.unwrap();
+            sqlx::query("UPDATE products SET name = 'open' WHERE id = 1").execute(&mut *open).await.unwrap();
+            // the first time it must wait, but not for ever
+            let began = Instant::now();
+            let first = tokio::time::timeout(Duration::from_secs(20), changes(&pool, &cache).install()).await;
+            let error = first.expect("it waits for ever").unwrap_err();
+            assert!(began.elapsed() > Duration::from_secs(2), "{error:?}");
+            assert!(error.to_string().contains("end it, then install again"), "{error}");
+            open.rollback().await.unwrap();
+            changes(&pool, &cache).install().await.unwrap();
+
+            let mut open = pool.begin().await.unwrap();
+            sqlx::query("UPDATE products SET name = 'open' WHERE id = 1").execute(&mut *open).await.unwrap();
+            let again = tokio::time::timeout(Duration::from_secs(2), changes(&pool, &cache).install()).await;
+            again.expect("it waits for the transaction").unwrap();
+            open.commit().await.unwrap();
+            // other columns: what is there is replaced
+            let more = changes(&pool, &cache).watch(Watched::table("products").key(
+                &cache,
+                ["id", "name"],
+                |(id, _): (i64, String)| id,
+            ));
+            more.install().await.unwrap();
+            let following = more.follow().await.unwrap();
+            assert_eq!(name(&cache, 1).await, "open");
+            server.sql("UPDATE products SET name = 'new' WHERE id = 1");
+            synced(&following).await;
+            assert_eq!((name(&cache, 1).await.as_str(), following.stats().unreadable), ("new", 0));
+        }
+    };
+}
+installed_beside_an_open_transaction!(
+    postgres_is_installed_beside_an_open_transaction,
+    PostgresServer,
+    PgPool,
+    "$1"
+);
+installed_beside_an_open_transaction!(
+    mariadb_is_installed_beside_an_open_transaction,
+    MariadbServer,
+    MySqlPool,
+    "?"
+);
+
+/// D7: what is there and not as it should be is put right.
+#[tokio::test]
+async fn what_was_changed_by_hand_is_installed_again() {
+    let Some(server) = PostgresServer::start(&[]) else { return };
+    server.sql(PRODUCTS);
+    let pool = PgPool::connect(&server.url()).await.unwrap();
+    let cache: Names = cache!(pool, "$1");
+    changes(&pool, &cache).install().await.unwrap();
+    let following = changes(&pool, &cache).follow().await.unwrap();
+    let function = server.sql("SELECT oid::regproc FROM pg_proc WHERE proname LIKE 'larder_changes_%'");
+    let trigger = server.sql("SELECT tgname FROM pg_trigger WHERE tgname LIKE 'larder_changes_%_r'");
+    for (turn, tampering) in [
+        format!("ALTER FUNCTION {function} SECURITY INVOKER"),
+        format!("ALTER FUNCTION {function} RESET search_path"),
+        format!("GRANT EXECUTE ON FUNCTION {function} TO PUBLIC"),
+        format!("ALTER TABLE products DISABLE TRIGGER {trigger}"),
+        format!("ALTER TABLE products ENABLE TRIGGER {trigger}"),
+        format!("DROP TRIGGER {trigger} ON products"),
+        format!("DROP FUNCTION {function} CASCADE"),
+        "DROP INDEX larder_changes_xid".to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.sql(&tampering);
+        changes(&pool, &cache).install().await.unwrap();
+        let state = server.sql(
+            "SELECT prosecdef, proacl::text LIKE '%{=X/%', proconfig::text LIKE '%search_path%', \
+             (SELECT string_agg(tgenabled::text, '') FROM pg_trigger WHERE tgfoid = pg_proc.oid), \
+             to_regclass('larder_changes_xid') IS NOT NULL FROM pg_proc WHERE proname LIKE 'larder_changes_%'",
+        );
+        assert_eq!(state, "t|f|t|AA|t", "{tampering}");
+        name(&cache, 1).await;
+        server.sql(&format!("UPDATE products SET name = 'turn {turn}' WHERE id = 1"));
+        synced(&following).await;
+        assert_eq!(name(&cache, 1).await, format!("turn {turn}"), "{tampering}");
+    }
+}

@@ -302,10 +302,14 @@ impl<DB: Feed> Changes<DB> {
 }
 
 impl<DB: Feed> Changes<DB> {
-    /// Makes the outbox and the triggers; those that are there already are replaced. Needs the right to create them.
+    /// Makes the outbox and the triggers, in place of older ones. Needs the right to create them.
+    ///
+    /// What is there already and as it should be is not touched. To attach new triggers waits for transactions that have used the
+    /// table, and meanwhile its writers wait (MySQL: its readers too): for at most 3 s with PostgreSQL and MySQL.
     ///
     /// # Errors
-    /// The database's; [`Config`](larder::ErrorKind::Config) when what is watched cannot work.
+    /// The database's, such as a lock that was not to be had; [`Config`](larder::ErrorKind::Config) when what is watched cannot
+    /// work.
     ///
     /// # Cancellation safety
     /// PostgreSQL and SQLite install all or nothing. With MySQL call it again.
@@ -314,7 +318,13 @@ impl<DB: Feed> Changes<DB> {
     /// See [`Changes`].
     pub async fn install(&self) -> larder::Result<()> {
         self.check()?;
-        let failed = |error: sqlx::Error| Error::backend("installing the triggers", error);
+        let failed = |error: sqlx::Error| match crate::error::is_lock_timeout(&error) {
+            true => Error::backend(
+                "installing the triggers (a transaction that is open has a watched table locked: end it, then install again)",
+                error,
+            ),
+            false => Error::backend("installing the triggers", error),
+        };
         let mut connection = self.pool.acquire().await.map_err(failed)?;
         DB::install(&mut connection, &self.outbox, &self.tables()).await.map_err(failed)
     }

@@ -180,18 +180,65 @@ impl FromStr for Numbers {
     }
 }
 
-/// Fails if the outbox or the table of positions exists and is a view: the functions that a view calls, such as in its
+/// How long an installation waits for transactions that have used a watched table, in seconds: meanwhile nobody else can.
+const LOCK_TIMEOUT: u64 = 3;
+
+/// Returns `true` if a table of the outbox exists. Fails if it is a view: the functions that a view calls, such as in its
 /// `WITH CHECK OPTION`, can run with the rights of the triggers' definer.
-async fn refuse_views(connection: &mut MySqlConnection, outbox: &Outbox) -> Result<(), sqlx::Error> {
-    let sql = "SELECT count(*) FROM information_schema.tables WHERE table_name = ? \
-               AND table_schema = coalesce(?, database()) AND table_type <> 'BASE TABLE'";
-    for Name { schema, name } in [&outbox.table, &outbox.positions()] {
-        let (found,): (i64,) =
-            sqlx::query_as(sql).bind(name).bind(schema).fetch_one(&mut *connection).await?;
-        if found > 0 {
+async fn exists(connection: &mut MySqlConnection, Name { schema, name }: &Name) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT CAST(table_type AS CHAR) FROM information_schema.tables \
+               WHERE table_name = ? AND table_schema = coalesce(?, database())";
+    let found: Option<(String,)> =
+        sqlx::query_as(sql).bind(name).bind(schema).fetch_optional(connection).await?;
+    match found {
+        Some((kind,)) if kind != "BASE TABLE" => {
             let message =
                 format!("using {name} for larder: it is no base table; drop it, or name another outbox");
-            return Err(sqlx::Error::Configuration(message.into()));
+            Err(sqlx::Error::Configuration(message.into()))
+        }
+        found => Ok(found.is_some()),
+    }
+}
+
+/// The names of a table's triggers.
+async fn found_triggers(connection: &mut MySqlConnection, table: &Table) -> Result<Vec<String>, sqlx::Error> {
+    let sql = "SELECT CAST(trigger_name AS CHAR) FROM information_schema.triggers \
+               WHERE event_object_table = ? AND event_object_schema = coalesce(?, database())";
+    let found = sqlx::query_as(sql).bind(&table.name.name).bind(&table.name.schema);
+    let found: Vec<(String,)> = found.fetch_all(connection).await?;
+    Ok(found.into_iter().map(|(name,)| name).collect())
+}
+
+/// Makes what is not there, and drops older triggers. What is there is not touched, since that would wait for open
+/// transactions, and readers and writers for it (prevents: a deploy that stops all reads).
+///
+/// New triggers are made before old ones are dropped, so that no write passes between them: MySQL has no transactions for
+/// this.
+async fn make_missing(
+    connection: &mut MySqlConnection,
+    outbox: &Outbox,
+    tables: &[Table],
+) -> Result<(), sqlx::Error> {
+    let own = [outbox.table.clone(), outbox.positions()];
+    for (name, statement) in own.iter().zip(<sqlx::MySql as Feed>::outbox_sql(outbox)) {
+        if !exists(connection, name).await? {
+            sqlx::raw_sql(safe(statement)).execute(&mut *connection).await?;
+        }
+    }
+    for table in tables {
+        // a name says what its trigger does
+        let (current, found) = (triggers(outbox, table), found_triggers(connection, table).await?);
+        for (_, statement) in current.iter().filter(|(name, _)| !found.contains(name)) {
+            sqlx::raw_sql(safe(statement.clone())).execute(&mut *connection).await?;
+        }
+        let prefix = format!("{}_", outbox.table.name);
+        let is_old = |name: &String| {
+            name.strip_prefix(&prefix).is_some_and(|rest| rest.len() == 16)
+                && current.iter().all(|(current, _)| current != name)
+        };
+        for name in found.into_iter().filter(is_old) {
+            let name = full::<sqlx::MySql>(&Name { schema: table.name.schema.clone(), name }, None);
+            sqlx::raw_sql(safe(format!("DROP TRIGGER IF EXISTS {name}"))).execute(&mut *connection).await?;
         }
     }
     Ok(())
@@ -253,42 +300,20 @@ impl Feed for sqlx::MySql {
         drops.chain(drop_tables::<Self>(outbox)).collect()
     }
 
-    /// New triggers are made before old ones are dropped, so that no write passes between them: MySQL has no transactions
-    /// for this.
     async fn install(
         connection: &mut MySqlConnection,
         outbox: &Outbox,
         tables: &[Table],
     ) -> Result<(), sqlx::Error> {
-        refuse_views(connection, outbox).await?;
-        for statement in Self::outbox_sql(outbox) {
-            sqlx::raw_sql(safe(statement)).execute(&mut *connection).await?;
-        }
-        for table in tables {
-            let current = triggers(outbox, table);
-            for (_, statement) in &current {
-                sqlx::raw_sql(safe(statement.clone())).execute(&mut *connection).await?;
-            }
-            let sql = "SELECT CAST(trigger_name AS CHAR) FROM information_schema.triggers \
-                       WHERE event_object_table = ? AND event_object_schema = coalesce(?, database())";
-            let found: Vec<(String,)> = sqlx::query_as(sql)
-                .bind(&table.name.name)
-                .bind(&table.name.schema)
-                .fetch_all(&mut *connection)
-                .await?;
-            let own = format!("{}_", outbox.table.name);
-            let is_old = |name: &str| {
-                name.strip_prefix(&own).is_some_and(|rest| rest.len() == 16)
-                    && current.iter().all(|(current, _)| current != name)
-            };
-            for (name,) in found.into_iter().filter(|(name,)| is_old(name)) {
-                let name = full::<Self>(&Name { schema: table.name.schema.clone(), name }, None);
-                sqlx::raw_sql(safe(format!("DROP TRIGGER IF EXISTS {name}")))
-                    .execute(&mut *connection)
-                    .await?;
-            }
-        }
-        Ok(())
+        // the connection is the user's, who has his own
+        let (before,): (u64,) = sqlx::query_as("SELECT CAST(@@lock_wait_timeout AS UNSIGNED)")
+            .fetch_one(&mut *connection)
+            .await?;
+        let set = |seconds: u64| safe(format!("SET SESSION lock_wait_timeout = {seconds}"));
+        sqlx::raw_sql(set(LOCK_TIMEOUT)).execute(&mut *connection).await?;
+        let made = make_missing(connection, outbox, tables).await;
+        sqlx::raw_sql(set(before)).execute(connection).await?;
+        made
     }
 
     async fn end(connection: &mut MySqlConnection, outbox: &Outbox) -> Result<Seen<Numbers>, sqlx::Error> {

@@ -39,6 +39,9 @@ impl Dialect for sqlx::Postgres {
 /// Where names without a schema are.
 const SCHEMA: Option<&str> = Some("public");
 
+/// Where the trigger function finds what it calls.
+const SEARCH_PATH: &str = "search_path = pg_catalog, pg_temp";
+
 /// How long the database may take for a row, or for an answer without one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to connect. A pool that waits longer also pauses longer between its attempts.
@@ -210,6 +213,108 @@ END
     format!("DO {}", dollar_quoted(&body))
 }
 
+/// The statements that make the trigger function of a table, or replace it. They lock no table.
+fn function_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
+    let guard = refuse_strangers(schema(&outbox.table), &[&outbox.own(&table.name.source())]);
+    let function = function(outbox, table);
+    let on = full::<sqlx::Postgres>(&table.name, SCHEMA);
+    let body = dollar_quoted(&trigger_body(outbox, table));
+    vec![
+        guard,
+        // who may write the table need not be allowed to write the outbox; text must not depend on the session
+        format!(
+            "CREATE OR REPLACE FUNCTION {function}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SECURITY DEFINER \
+             SET {SEARCH_PATH} SET datestyle = 'ISO, YMD' SET timezone = 'UTC' \
+             SET intervalstyle = 'iso_8601' SET extra_float_digits = 1 SET bytea_output = 'hex' AS {body}"
+        ),
+        format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
+        grant_to_owner(&function, &on),
+    ]
+}
+
+/// The statements that attach the function to its table. They wait for transactions that write it.
+fn attached_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
+    let function = function(outbox, table);
+    let on = full::<sqlx::Postgres>(&table.name, SCHEMA);
+    let [rows, statements] = trigger_names(outbox, table).map(|name| sqlx::Postgres::quote(&name));
+    vec![
+        format!(
+            "CREATE OR REPLACE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {on} \
+             FOR EACH ROW EXECUTE FUNCTION {function}()"
+        ),
+        format!(
+            "CREATE OR REPLACE TRIGGER {statements} AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {on} \
+             FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+        ),
+        // also for what is replicated into this table
+        format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {rows}"),
+        format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {statements}"),
+    ]
+}
+
+/// The names of a table's triggers: for rows and for statements.
+fn trigger_names(outbox: &Outbox, table: &Table) -> [String; 2] {
+    let name = outbox.own(&table.name.source());
+    [format!("{name}_r"), format!("{name}_s")]
+}
+
+/// The statements of an installation whose result is not there already. What is there is not touched, since that would wait for
+/// open transactions, and writers for it (prevents: a deploy that stops all writes).
+async fn missing(
+    connection: &mut PgConnection,
+    outbox: &Outbox,
+    tables: &[Table],
+) -> Result<Vec<String>, sqlx::Error> {
+    let place = schema(&outbox.table);
+    let own = [outbox.table.name.clone(), outbox.positions().name, outbox.beside("_xid").name];
+    let sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_class AS found \
+               JOIN pg_catalog.pg_namespace AS place ON place.oid = found.relnamespace \
+               WHERE place.nspname = $1 AND found.relname = ANY ($2::pg_catalog.text[])";
+    let (found,): (i64,) = sqlx::query_as(sql).bind(place).bind(&own[..]).fetch_one(&mut *connection).await?;
+    let mut statements = <sqlx::Postgres as Feed>::outbox_sql(outbox);
+    if found == own.len() as i64 {
+        // the first refuses strangers
+        statements.truncate(1);
+    }
+    for table in tables {
+        let sql = "SELECT \
+            EXISTS (SELECT FROM pg_catalog.pg_proc AS found \
+                JOIN pg_catalog.pg_namespace AS place ON place.oid = found.pronamespace \
+                WHERE place.nspname = $1 AND found.proname = $2 AND found.pronargs = 0 AND found.prosrc = $3 \
+                AND found.prosecdef AND $4 = ANY (found.proconfig) \
+                AND pg_catalog.has_function_privilege(watched.relowner, found.oid, 'EXECUTE') \
+                AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode( \
+                    coalesce(found.proacl, pg_catalog.acldefault('f', found.proowner))) AS given WHERE given.grantee = 0)), \
+            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS found \
+                JOIN pg_catalog.pg_proc AS called ON called.oid = found.tgfoid \
+                JOIN pg_catalog.pg_namespace AS place ON place.oid = called.pronamespace \
+                WHERE found.tgrelid = watched.oid AND place.nspname = $1 AND called.proname = $2 AND found.tgenabled = 'A' \
+                AND ((found.tgname = $5 AND found.tgtype = 29) OR (found.tgname = $6 AND found.tgtype = 60))) = 2 \
+            FROM pg_catalog.pg_class AS watched JOIN pg_catalog.pg_namespace AS around ON around.oid = watched.relnamespace \
+            WHERE around.nspname = $7 AND watched.relname = $8";
+        let [rows, changes] = trigger_names(outbox, table);
+        let found: Option<(bool, bool)> = sqlx::query_as(sql)
+            .bind(place)
+            .bind(outbox.own(&table.name.source()))
+            .bind(trigger_body(outbox, table))
+            .bind(SEARCH_PATH.replace(" = ", "="))
+            .bind(rows)
+            .bind(changes)
+            .bind(schema(&table.name))
+            .bind(&table.name.name)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let (has_function, is_attached) = found.unwrap_or_default();
+        if !has_function {
+            statements.extend(function_sql(outbox, table));
+        }
+        if !is_attached {
+            statements.extend(attached_sql(outbox, table));
+        }
+    }
+    Ok(statements)
+}
+
 /// A moment, by what was committed then, and the server that said so.
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,34 +390,7 @@ impl Feed for sqlx::Postgres {
     }
 
     fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
-        let name = outbox.own(&table.name.source());
-        let guard = refuse_strangers(schema(&outbox.table), &[&name]);
-        let function = function(outbox, table);
-        let on = full::<Self>(&table.name, SCHEMA);
-        let (rows, statements) = (Self::quote(&format!("{name}_r")), Self::quote(&format!("{name}_s")));
-        let body = dollar_quoted(&trigger_body(outbox, table));
-        vec![
-            guard,
-            // who may write the table need not be allowed to write the outbox; text must not depend on the session
-            format!(
-                "CREATE OR REPLACE FUNCTION {function}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SECURITY DEFINER \
-                 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' \
-                 SET intervalstyle = 'iso_8601' SET extra_float_digits = 1 SET bytea_output = 'hex' AS {body}"
-            ),
-            format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
-            grant_to_owner(&function, &on),
-            format!(
-                "CREATE OR REPLACE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {on} \
-                 FOR EACH ROW EXECUTE FUNCTION {function}()"
-            ),
-            format!(
-                "CREATE OR REPLACE TRIGGER {statements} AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {on} \
-                 FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
-            ),
-            // also for what is replicated into this table
-            format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {rows}"),
-            format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {statements}"),
-        ]
+        [function_sql(outbox, table), attached_sql(outbox, table)].concat()
     }
 
     async fn install(
@@ -321,11 +399,18 @@ impl Feed for sqlx::Postgres {
         tables: &[Table],
     ) -> Result<(), sqlx::Error> {
         let mut transaction = connection.begin().await?;
-        // `IF NOT EXISTS` is not safe against another who makes the same
-        let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('larder_sqlx install'))";
-        sqlx::query(lock).execute(&mut *transaction).await?;
-        let triggers = tables.iter().flat_map(|table| Self::triggers_sql(outbox, table));
-        for statement in Self::outbox_sql(outbox).into_iter().chain(triggers) {
+        // until the end of the transaction, also through a pooler
+        let settings = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), \
+                        pg_catalog.set_config('lock_timeout', '3s', true)";
+        sqlx::query(settings).execute(&mut *transaction).await?;
+        let mut statements = missing(&mut transaction, outbox, tables).await?;
+        if statements.len() > 1 {
+            // `IF NOT EXISTS` is not safe against another who makes the same
+            let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('larder_sqlx install'))";
+            sqlx::query(lock).execute(&mut *transaction).await?;
+            statements = missing(&mut transaction, outbox, tables).await?;
+        }
+        for statement in statements {
             sqlx::raw_sql(safe(statement)).execute(&mut *transaction).await?;
         }
         transaction.commit().await
