@@ -6,8 +6,11 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use larder::{BatchSource, Source};
-use sqlx::{AssertSqlSafe, Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr,
+};
 
+use crate::error::is_outdated_statement;
 use crate::placeholder::{Placeholders, places};
 use crate::{BindTo, Dialect, QuerySource, SourceError};
 
@@ -94,7 +97,7 @@ where
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     F: Fn(&T) -> K + Send + Sync + 'static,
 {
     fn most_keys() -> usize {
@@ -129,10 +132,20 @@ where
         let Some(last) = keys.last() else { return Ok(HashMap::new()) };
         let filled = if DB::ARRAYS { keys.len() } else { keys.len().next_power_of_two() };
         let sql = self.query(filled)?;
-        let mut arguments = DB::Arguments::default();
-        let listed = keys.iter().chain(std::iter::repeat_n(last, filled - keys.len()));
-        K::bind_all_to(listed, &mut arguments).map_err(SourceError::Bind)?;
-        let rows: Vec<T> = sqlx::query_as_with(sql, arguments).fetch_all(&self.pool).await?;
+        let arguments = || {
+            let mut arguments = DB::Arguments::default();
+            let listed = keys.iter().chain(std::iter::repeat_n(last, filled - keys.len()));
+            K::bind_all_to(listed, &mut arguments).map_err(SourceError::Bind).map(|()| arguments)
+        };
+        let first = arguments()?;
+        let mut connection = self.pool.acquire().await?;
+        let rows: Vec<T> = match sqlx::query_as_with(sql.clone(), first).fetch_all(&mut *connection).await {
+            Err(error) if is_outdated_statement(&error) => {
+                connection.clear_cached_statements().await?;
+                sqlx::query_as_with(sql, arguments()?).fetch_all(&mut *connection).await?
+            }
+            rows => rows?,
+        };
         let mut by_key = HashMap::with_capacity(rows.len());
         for row in rows {
             by_key.entry((self.key_of)(&row)).or_insert(row);
@@ -147,7 +160,7 @@ where
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     F: Fn(&T) -> K + Send + Sync + 'static,
 {
     type Value = T;
@@ -168,7 +181,7 @@ where
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     F: Fn(&T) -> K + Send + Sync + 'static,
 {
     /// A key that occurs twice is loaded for itself the second time, since a row cannot be copied; a cache never asks so.

@@ -93,6 +93,12 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
         || error.message().starts_with("Lock wait timeout exceeded")
 }
 
+/// Returns `true` if a prepared statement no longer fits its table, as after `ALTER TABLE` (PostgreSQL: "cached plan must not
+/// change result type"). Prepared again, it does.
+pub(crate) fn is_outdated_statement(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "0A000")
+}
+
 /// SQLSTATE classes 08 (connection), 40 (rollback: deadlock, serialization), 53 (resources), 57P (shutdown, starting up);
 /// 55P03 (a lock was not to be had); SQLite's BUSY and LOCKED in all their forms.
 fn is_transient(code: &str) -> bool {

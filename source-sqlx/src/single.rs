@@ -4,8 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use larder::Source;
-use sqlx::{Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
+use sqlx::{Connection as _, Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr};
 
+use crate::error::is_outdated_statement;
 use crate::placeholder::Placeholders;
 use crate::{BindTo, Dialect, SourceError};
 
@@ -60,16 +61,27 @@ where
     T: for<'r> FromRow<'r, DB::Row> + Send + Sync + Unpin + 'static,
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
     type Value = T;
     type Error = SourceError;
 
     async fn load(&self, key: &K) -> Result<Option<T>, SourceError> {
         self.placeholders.check(K::BINDS)?;
-        let mut arguments = DB::Arguments::default();
-        key.bind_to(&mut arguments).map_err(SourceError::Bind)?;
-        Ok(sqlx::query_as_with(self.sql.clone(), arguments).fetch_optional(&self.pool).await?)
+        let arguments = || {
+            let mut arguments = DB::Arguments::default();
+            key.bind_to(&mut arguments).map_err(SourceError::Bind).map(|()| arguments)
+        };
+        let first = arguments()?;
+        let mut connection = self.pool.acquire().await?;
+        match sqlx::query_as_with(self.sql.clone(), first).fetch_optional(&mut *connection).await {
+            Err(error) if is_outdated_statement(&error) => {
+                connection.clear_cached_statements().await?;
+                let again = sqlx::query_as_with(self.sql.clone(), arguments()?);
+                Ok(again.fetch_optional(&mut *connection).await?)
+            }
+            row => Ok(row?),
+        }
     }
 
     fn check(&self) -> larder::Result<()> {

@@ -211,3 +211,31 @@ async fn what_was_changed_by_hand_is_installed_again() {
         assert_eq!(name(&cache, 1).await, format!("turn {turn}"), "{tampering}");
     }
 }
+
+/// D9: a statement that was prepared before the table was altered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_go_on_after_alter_table() {
+    #[derive(sqlx::FromRow)]
+    struct Product {
+        id: i64,
+        name: String,
+    }
+    let Some(server) = PostgresServer::start(&[]) else { return };
+    server.sql(PRODUCTS);
+    let pool = PgPoolOptions::new().max_connections(1).connect(&server.url()).await.unwrap();
+    let one = QuerySource::<Product, _>::new(pool.clone(), "SELECT * FROM products WHERE id = $1");
+    let many = QuerySource::<Product, _>::batch(
+        pool.clone(),
+        "SELECT * FROM products WHERE id IN ({keys})",
+        |product: &Product| product.id,
+    );
+    for turn in 0..3 {
+        let name = one.load(&1i64).await.unwrap().unwrap().name;
+        assert_eq!(name, "one", "after {turn} changes");
+        assert_eq!(many.load_many(&[1, 2]).await.unwrap().iter().flatten().count(), 2);
+        server.sql(&format!("ALTER TABLE products ADD c{turn} int"));
+    }
+    // an error that is no such is told
+    server.sql("DROP TABLE products");
+    assert!(one.load(&1i64).await.is_err() && many.load_many(&[1]).await.is_err());
+}

@@ -8,6 +8,7 @@ mod postgres;
 mod sqlite;
 
 use sqlx::Database;
+use sqlx::database::HasStatementCache;
 
 /// A database that queries of this crate can be written for: `sqlx::Sqlite`, `sqlx::Postgres`, `sqlx::MySql`, each behind
 /// the feature of its name.
@@ -23,7 +24,7 @@ use sqlx::Database;
     message = "larder-sqlx cannot write queries for `{Self}`",
     note = "turn on the feature of the database: `sqlite`, `postgres` or `mysql`"
 )]
-pub trait Dialect: Database {
+pub trait Dialect: Database + HasStatementCache {
     /// How many values one query may bind.
     const MOST_BINDS: usize;
     /// Whether a list of keys is bound as one array for each part of the key, and not as a value for each part of each key.
