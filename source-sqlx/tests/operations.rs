@@ -239,3 +239,35 @@ async fn loads_go_on_after_alter_table() {
     server.sql("DROP TABLE products");
     assert!(one.load(&1i64).await.is_err() && many.load_many(&[1]).await.is_err());
 }
+
+/// D4: rows of an outbox that was dumped from a cluster with more transactions than this one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outbox_from_another_cluster_is_neither_read_nor_kept() {
+    let Some(server) = PostgresServer::start(&[]) else { return };
+    server.sql(PRODUCTS);
+    let pool = PgPool::connect(&server.url()).await.unwrap();
+    let cache: Names = cache!(pool, "$1");
+    let changes = || {
+        let quick = changes(&pool, &cache).poll(Duration::from_millis(20));
+        quick.keep(Duration::from_millis(300))
+    };
+    changes().install().await.unwrap();
+    server.sql(
+        "INSERT INTO larder_changes (xid, source, image) VALUES ('999999999', 'products', '{\"id\": \"1\"}')",
+    );
+    let following = changes().follow().await.unwrap();
+    for _ in 0..5 {
+        name(&cache, 1).await;
+        synced(&following).await;
+    }
+    assert_eq!(following.stats().changes, 0, "it is read again and again");
+    assert!(cache.lookup(&1).await.unwrap().is_some());
+    let began = Instant::now();
+    while server.sql("SELECT count(*) FROM larder_changes") != "0" {
+        assert!(began.elapsed() < Duration::from_secs(15), "it is never removed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.sql("UPDATE products SET name = 'new' WHERE id = 1");
+    synced(&following).await;
+    assert_eq!(name(&cache, 1).await, "new");
+}

@@ -424,6 +424,9 @@ impl Feed for sqlx::Postgres {
 
     /// What is visible now and was not then was written by a transaction that was under way then, or began later. So it
     /// does not matter in which order they committed, nor how long one took, and nothing is read twice.
+    ///
+    /// A row of a transaction that is still to come was restored from another cluster (`pg_dump`). It is not read, and
+    /// pruned.
     async fn read(
         connection: &mut PgConnection,
         outbox: &Outbox,
@@ -435,6 +438,7 @@ impl Feed for sqlx::Postgres {
             "SELECT {NOW}, news.source, news.image FROM (SELECT pg_catalog.pg_current_snapshot() AS visible) AS now LEFT JOIN ( \
                  SELECT source, image FROM {table} WHERE xid OPERATOR(pg_catalog.>=) \
                  pg_catalog.pg_snapshot_xmax($1::pg_catalog.text::pg_catalog.pg_snapshot) \
+                 AND xid OPERATOR(pg_catalog.<) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
                  UNION ALL \
                  SELECT source, image FROM {table} WHERE xid OPERATOR(pg_catalog.=) ANY \
                  (SELECT pg_catalog.pg_snapshot_xip($1::pg_catalog.text::pg_catalog.pg_snapshot)) \
@@ -463,7 +467,8 @@ impl Feed for sqlx::Postgres {
         let table = full::<Self>(&outbox.table, SCHEMA);
         let sql = format!(
             "DELETE FROM {table} WHERE xid OPERATOR(pg_catalog.<) \
-             pg_catalog.pg_snapshot_xmin($1::pg_catalog.text::pg_catalog.pg_snapshot)"
+             pg_catalog.pg_snapshot_xmin($1::pg_catalog.text::pg_catalog.pg_snapshot) \
+             OR xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())"
         );
         let delete = sqlx::query(safe(sql)).bind(&position.visible).execute(connection);
         within(PATIENCE, delete).await.map(|_| ())
