@@ -1,6 +1,7 @@
 //! MySQL and MariaDB.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -40,8 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECTING: Duration = Duration::from_secs(3);
 /// How much the server's start, reckoned from its uptime in whole seconds, may seem to move.
 const ROUNDING: f64 = 2.5;
-/// More gaps than this are joined; what lies between them is then read twice.
-const MOST_GAPS: usize = 64;
+/// The most ranges that are asked for in one query. More gaps than this are asked for together with what lies between them,
+/// which is then left out.
+const MOST_RANGES: usize = 500;
 
 /// A text, whatever it consists of and however the session takes a backslash.
 fn literal(text: &str) -> String {
@@ -95,12 +97,15 @@ fn triggers(outbox: &Outbox, table: &Table) -> [(String, String); 3] {
 }
 
 /// The highest number that was read, and the lower ones that were missing: transactions that had not committed, or were
-/// rolled back.
+/// rolled back, and numbers that the server leaves out (`auto_increment_increment`).
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Numbers {
     highest: u64,
-    gaps: Vec<Gap>,
+    /// By their first number. They do not overlap.
+    gaps: BTreeMap<u64, Gap>,
+    /// The step of the server's numbers.
+    step: u64,
     /// When the server was started, by its clock.
     started: f64,
     server: String,
@@ -109,7 +114,6 @@ pub struct Numbers {
 /// Numbers that are missing, since when.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Gap {
-    first: u64,
     last: u64,
     since: f64,
 }
@@ -117,44 +121,81 @@ struct Gap {
 impl Numbers {
     /// Below this everything was read, or will never be.
     fn settled(&self) -> u64 {
-        self.gaps.iter().map(|gap| gap.first - 1).min().unwrap_or(self.highest)
+        self.gaps.first_key_value().map_or(self.highest, |(first, _)| first - 1)
     }
 
-    /// Notes that a number was read.
-    fn note(&mut self, id: u64, at: f64) {
+    /// Notes that a number was read. Returns `true` if it is the first time.
+    fn note(&mut self, id: u64, at: f64) -> bool {
         if id > self.highest {
             if id > self.highest + 1 {
-                self.gaps.push(Gap { first: self.highest + 1, last: id - 1, since: at });
+                self.gaps.insert(self.highest + 1, Gap { last: id - 1, since: at });
             }
             self.highest = id;
-            return;
+            return true;
         }
-        let Some(found) = self.gaps.iter().position(|gap| (gap.first..=gap.last).contains(&id)) else {
-            return;
+        let found = self.gaps.range(..=id).next_back().map(|(first, gap)| (*first, *gap));
+        let Some((first, Gap { last, since })) = found.filter(|(_, gap)| id <= gap.last) else {
+            return false;
         };
-        let Gap { first, last, since } = self.gaps.remove(found);
-        let parts = [Gap { first, last: id - 1, since }, Gap { first: id + 1, last, since }];
-        self.gaps.extend(parts.into_iter().filter(|gap| gap.first <= gap.last));
+        self.gaps.remove(&first);
+        if first < id {
+            self.gaps.insert(first, Gap { last: id - 1, since });
+        }
+        if id < last {
+            self.gaps.insert(id + 1, Gap { last, since });
+        }
+        true
     }
 
-    /// Gives up gaps that are older than any transaction, and joins the nearest when there are too many.
+    /// Gives up gaps that are older than any transaction.
     fn tidy(&mut self, at: f64, longest: Duration) {
-        self.gaps.retain(|gap| at - gap.since <= longest.as_secs_f64());
-        self.gaps.sort_by_key(|gap| gap.first);
-        while self.gaps.len() > MOST_GAPS {
-            let nearest = (1..self.gaps.len()).min_by_key(|&at| self.gaps[at].first - self.gaps[at - 1].last);
-            let Some(second) = nearest else { return };
-            let Gap { last, since, .. } = self.gaps.remove(second);
-            self.gaps[second - 1].last = last;
-            self.gaps[second - 1].since = self.gaps[second - 1].since.max(since);
+        self.gaps.retain(|_, gap| at - gap.since <= longest.as_secs_f64());
+    }
+
+    /// The condition of the rows to read: those that are new, and those that were missing. It may be true of rows that were read
+    /// already.
+    fn condition(&self) -> String {
+        let mut condition = format!("id > {}", self.highest);
+        let is_short = |first: u64, last: u64| self.step > 1 && last - first + 1 < self.step;
+        // what the step leaves out: between numbers of one remainder, all others are missing
+        let short = || self.gaps.iter().filter(|(first, gap)| is_short(**first, gap.last));
+        if let (Some((first, _)), Some((_, Gap { last, .. }))) = (short().next(), short().next_back()) {
+            let mut remainders: Vec<u64> = vec![];
+            for (first, gap) in short() {
+                for id in *first..=gap.last {
+                    if !remainders.contains(&(id % self.step)) {
+                        remainders.push(id % self.step);
+                    }
+                }
+            }
+            remainders.sort_unstable();
+            let remainders = remainders.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            let step = self.step;
+            // writing to a string cannot fail
+            _ = write!(condition, " OR (id BETWEEN {first} AND {last} AND id MOD {step} IN ({remainders}))");
+        }
+        let long = self.gaps.iter().filter(|(first, gap)| !is_short(**first, gap.last));
+        for (first, last) in joined(long.map(|(first, gap)| (*first, gap.last)).collect()) {
+            _ = write!(condition, " OR id BETWEEN {first} AND {last}");
+        }
+        condition
+    }
+}
+
+/// At most [`MOST_RANGES`] ranges that cover these: the nearest are joined.
+fn joined(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    let mut distances: Vec<u64> = ranges.windows(2).map(|pair| pair[1].0 - pair[0].1).collect();
+    distances.sort_unstable_by(|a, b| b.cmp(a));
+    // as many are left apart as there may be
+    let apart = distances.get(MOST_RANGES - 1).copied().unwrap_or(0);
+    let mut joined: Vec<(u64, u64)> = vec![];
+    for (first, last) in ranges {
+        match joined.last_mut() {
+            Some(before) if first - before.1 <= apart => before.1 = last,
+            _ => joined.push((first, last)),
         }
     }
-
-    /// What is to be read: whatever is new, and whatever was missing.
-    fn condition(&self) -> String {
-        let gaps = self.gaps.iter().map(|gap| format!(" OR id BETWEEN {} AND {}", gap.first, gap.last));
-        format!("id > {}{}", self.highest, gaps.collect::<String>())
-    }
+    joined
 }
 
 impl fmt::Display for Numbers {
@@ -173,7 +214,8 @@ impl FromStr for Numbers {
         let (highest, started, server) = (next()?, next()?, next()?);
         Ok(Self {
             highest: highest.parse().map_err(|_| ())?,
-            gaps: vec![],
+            gaps: BTreeMap::new(),
+            step: 1,
             started: started.parse().map_err(|_| ())?,
             server: server.to_owned(),
         })
@@ -244,16 +286,28 @@ async fn make_missing(
     Ok(())
 }
 
-/// The server's name, its start and its time.
-async fn server(connection: &mut MySqlConnection) -> Result<(String, f64, f64), sqlx::Error> {
-    let sql = "SELECT CONCAT(@@hostname, ':', @@port), UNIX_TIMESTAMP(NOW(6)) + 0.0e0";
-    let (name, at): (String, f64) = within(PATIENCE, sqlx::query_as(sql).fetch_one(&mut *connection)).await?;
+/// What a look needs to know of the server.
+struct Server {
+    name: String,
+    /// When it was started.
+    started: f64,
+    /// Its time.
+    at: f64,
+    /// The step of the numbers that it gives.
+    step: u64,
+}
+
+async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error> {
+    let sql = "SELECT CONCAT(@@hostname, ':', @@port), UNIX_TIMESTAMP(NOW(6)) + 0.0e0, \
+               CAST(@@GLOBAL.auto_increment_increment AS UNSIGNED)";
+    let (name, at, step): (String, f64, u64) =
+        within(PATIENCE, sqlx::query_as(sql).fetch_one(&mut *connection)).await?;
     // by the protocol of texts: in the other one its types differ between servers
     let uptime =
         within(PATIENCE, sqlx::raw_sql("SHOW GLOBAL STATUS LIKE 'Uptime'").fetch_one(connection)).await?;
     let uptime: String = uptime.try_get(1)?;
     let uptime: f64 = uptime.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok((name, at - uptime, at))
+    Ok(Server { name, started: at - uptime, at, step })
 }
 
 impl Feed for sqlx::MySql {
@@ -317,8 +371,8 @@ impl Feed for sqlx::MySql {
     }
 
     async fn end(connection: &mut MySqlConnection, outbox: &Outbox) -> Result<Seen<Numbers>, sqlx::Error> {
-        let (server, started, at) = server(connection).await?;
-        let mut position = Numbers { started, server, ..Numbers::default() };
+        let Server { name, started, at, step } = server(connection).await?;
+        let mut position = Numbers { started, server: name, step, ..Numbers::default() };
         // numbers that are missing among those that are there may belong to transactions that are under way
         let sql = format!("SELECT id FROM {} ORDER BY id", full::<Self>(&outbox.table, None));
         let mut ids = sqlx::query_as::<_, (u64,)>(safe(sql)).fetch(connection);
@@ -335,19 +389,20 @@ impl Feed for sqlx::MySql {
         from: &Numbers,
         each: &mut Each<'_>,
     ) -> Result<Seen<Numbers>, sqlx::Error> {
-        let (server, started, at) = server(connection).await?;
-        let restarted = server != from.server || (started - from.started).abs() > ROUNDING;
+        let Server { name, started, at, step } = server(connection).await?;
+        let restarted = name != from.server || (started - from.started).abs() > ROUNDING;
         let mut position = from.clone();
-        (position.server, position.started) = (server, started);
+        (position.server, position.started, position.step) = (name, started, step);
         let table = full::<Self>(&outbox.table, None);
-        let sql = format!("SELECT id, source, image FROM {table} WHERE {} ORDER BY id", from.condition());
+        let sql = format!("SELECT id, source, image FROM {table} WHERE {} ORDER BY id", position.condition());
         // by the protocol of texts, since the condition is another each time
         let mut rows = sqlx::raw_sql(safe(sql)).fetch(connection);
         while let Some(row) = within(PATIENCE, rows.try_next()).await? {
             let (id, source): (u64, String) = (row.try_get(0)?, row.try_get(1)?);
             let image: Option<String> = row.try_get(2)?;
-            each(&source, image.as_deref());
-            position.note(id, at);
+            if position.note(id, at) {
+                each(&source, image.as_deref());
+            }
         }
         position.tidy(at, outbox.longest_transaction);
         Ok(Seen { position, at, restarted })
@@ -401,8 +456,8 @@ mod tests {
     use super::*;
 
     fn after(ids: &[u64]) -> Numbers {
-        let mut numbers = Numbers::default();
-        ids.iter().for_each(|&id| numbers.note(id, 10.0));
+        let mut numbers = Numbers { step: 1, ..Numbers::default() };
+        ids.iter().for_each(|&id| assert!(numbers.note(id, 10.0), "{id} is new"));
         numbers
     }
 
@@ -411,9 +466,8 @@ mod tests {
         let mut numbers = after(&[1, 2, 5, 9]);
         assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 3 AND 4 OR id BETWEEN 6 AND 8");
         assert_eq!(numbers.settled(), 2);
-        numbers.note(7, 11.0);
-        numbers.note(3, 11.0);
-        numbers.note(9, 11.0);
+        assert!(numbers.note(7, 11.0) && numbers.note(3, 11.0));
+        assert!(!numbers.note(9, 11.0) && !numbers.note(7, 11.0), "they were read");
         numbers.tidy(11.0, Duration::from_secs(600));
         assert_eq!(
             numbers.condition(),
@@ -434,12 +488,37 @@ mod tests {
         numbers.tidy(611.0, Duration::from_secs(600));
         assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 6 AND 8");
 
-        let ids: Vec<u64> = (1..500).map(|at| at * 2).collect();
+        // more gaps than ranges: nothing that is missing is left out, and nothing is handed over twice
+        let ids: Vec<u64> = (1..2_000).map(|at| at * at).collect();
         let mut numbers = after(&ids);
-        numbers.tidy(10.0, Duration::from_secs(600));
-        assert_eq!(numbers.gaps.len(), MOST_GAPS);
-        let covered = |id| numbers.gaps.iter().any(|gap| (gap.first..=gap.last).contains(&id));
-        assert!((1..998).step_by(2).all(covered), "no missing number is forgotten");
+        let condition = numbers.condition();
+        assert!(condition.matches("BETWEEN").count() <= MOST_RANGES, "{condition}");
+        let ranges: Vec<(u64, u64)> =
+            joined(numbers.gaps.iter().map(|(first, gap)| (*first, gap.last)).collect());
+        for (first, gap) in &numbers.gaps {
+            assert!(
+                ranges.iter().any(|(from, to)| from <= first && gap.last <= *to),
+                "{first} to {}",
+                gap.last
+            );
+        }
+        assert!(ids.iter().all(|&id| !numbers.note(id, 11.0)));
+    }
+
+    #[test]
+    fn numbers_that_the_step_leaves_out_are_asked_for_by_their_remainders() {
+        let mut numbers = after(&[1]);
+        numbers.step = 3;
+        for id in [4, 7, 10, 19, 22] {
+            numbers.note(id, 10.0);
+        }
+        assert_eq!(
+            numbers.condition(),
+            "id > 22 OR (id BETWEEN 2 AND 21 AND id MOD 3 IN (0, 2)) OR id BETWEEN 11 AND 18"
+        );
+        // another node's number comes late
+        assert!(numbers.note(5, 11.0) && !numbers.note(5, 12.0) && !numbers.note(4, 12.0));
+        assert_eq!(numbers.settled(), 1);
     }
 
     #[test]
