@@ -313,3 +313,53 @@ async fn gaps_in_the_numbers_of_mariadb_hand_over_nothing_twice() {
         assert_eq!(following.stats().changes, written, "with a step of {step}");
     }
 }
+
+/// D2: a publication of all tables has the outbox of the publisher in it, and the subscriber has one of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ends_of_a_logical_replication_are_followed() {
+    let Some(publisher) = PostgresServer::start(&["wal_level=logical"]) else { return };
+    let Some(subscriber) = PostgresServer::start(&["wal_level=logical"]) else { return };
+    let mut ends = vec![];
+    for server in [&publisher, &subscriber] {
+        server.sql("CREATE TABLE products (id BIGINT PRIMARY KEY, name VARCHAR(100))");
+        let pool = PgPool::connect(&server.url()).await.unwrap();
+        let cache: Names = cache!(pool, "$1");
+        let quick = || {
+            let quick = changes(&pool, &cache).poll(Duration::from_millis(50));
+            quick.keep(Duration::from_millis(500)).resumed_as("shop")
+        };
+        quick().install().await.unwrap();
+        ends.push((quick().follow().await.unwrap(), cache));
+    }
+    publisher.sql("CREATE PUBLICATION everything FOR ALL TABLES");
+    let url = publisher.url();
+    let port = url.rsplit_once(':').unwrap().1.split('/').next().unwrap();
+    subscriber.sql(&format!(
+        "CREATE SUBSCRIPTION everything CONNECTION 'host=127.0.0.1 port={port} user=postgres dbname=postgres' \
+         PUBLICATION everything WITH (copy_data = false)"
+    ));
+    // each end writes for itself too, so that the numbers of both outboxes are the same
+    subscriber.sql("INSERT INTO products VALUES (100, 'own')");
+    for id in 1..=20 {
+        for (_, cache) in &ends {
+            name(cache, id).await;
+        }
+        publisher.sql(&format!("INSERT INTO products VALUES ({id}, 'published')"));
+        for (following, cache) in &ends {
+            let began = Instant::now();
+            while name(cache, id).await != "published" {
+                synced(following).await;
+                let stopped = || subscriber.sql("SELECT apply_error_count FROM pg_stat_subscription_stats");
+                assert!(began.elapsed() < Duration::from_secs(15), "{id} did not come: {} errors", stopped());
+            }
+        }
+    }
+    assert_eq!(subscriber.sql("SELECT apply_error_count FROM pg_stat_subscription_stats"), "0");
+    // pruning at the publisher takes nothing from the subscriber that is not pruned there
+    let began = Instant::now();
+    while publisher.sql("SELECT count(*) FROM larder_changes") != "0" {
+        assert!(began.elapsed() < Duration::from_secs(15), "it is never pruned");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    subscriber.sql("DROP SUBSCRIPTION everything");
+}

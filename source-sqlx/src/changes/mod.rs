@@ -56,7 +56,8 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 /// # Where the promise ends
 /// - What fires no trigger is not seen: in MySQL `TRUNCATE` and the cascades of foreign keys, in SQLite what `INSERT OR
 ///   REPLACE` removes (unless `PRAGMA recursive_triggers`), everywhere DDL and triggers that were disabled. In PostgreSQL
-///   TRUNCATE is seen, and so is what is replicated into the table.
+///   TRUNCATE is seen, and so is what is replicated into the table. With logical replication of all tables the subscriber leaves
+///   out the rows of the publisher's outbox, if larder is installed there too: its own triggers write them down.
 /// - When the server was restarted, another took over, or this process was cut off for longer than `keep`, the caches are
 ///   cleared: what was told before may be gone.
 /// - Loads must come from the server that is followed, not from a replica behind it.

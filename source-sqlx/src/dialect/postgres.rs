@@ -101,6 +101,63 @@ fn channel(outbox: &Outbox) -> String {
     outbox.own(&full::<sqlx::Postgres>(&outbox.table, SCHEMA))
 }
 
+/// The statements that make the outbox, after one that refuses strangers.
+fn tables_sql(outbox: &Outbox) -> Vec<String> {
+    let (table, positions) =
+        (full::<sqlx::Postgres>(&outbox.table, SCHEMA), full::<sqlx::Postgres>(&outbox.positions(), SCHEMA));
+    let index = outbox.beside("_xid").name;
+    let own = [outbox.table.name.as_str(), &outbox.positions().name, &index];
+    let guard = refuse_strangers(schema(&outbox.table), &own);
+    let index = sqlx::Postgres::quote(&index);
+    vec![
+        guard,
+        format!(
+            "CREATE TABLE IF NOT EXISTS {table} (id pg_catalog.int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+             xid pg_catalog.xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(), \
+             source pg_catalog.text NOT NULL, image pg_catalog.text)"
+        ),
+        format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (xid)"),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {positions} \
+             (name pg_catalog.text PRIMARY KEY, position pg_catalog.text NOT NULL, at pg_catalog.float8 NOT NULL)"
+        ),
+    ]
+}
+
+/// The body of the trigger that keeps rows of another server's outbox out: with logical replication of all tables they come
+/// with numbers and transactions of that server (prevents: a duplicate key that stops the subscription). What is replicated
+/// into a watched table is written down here by the triggers of that table, which are one level higher.
+const REPLICATED: &str = "
+BEGIN
+    IF pg_catalog.pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+    END IF;
+    RETURN NULL;
+END
+";
+
+/// The statements that make this trigger, on the outbox and the table of positions.
+fn replicated_sql(outbox: &Outbox) -> Vec<String> {
+    let name = outbox.beside("_replicated");
+    let (function, trigger) = (full::<sqlx::Postgres>(&name, SCHEMA), sqlx::Postgres::quote(&name.name));
+    let body = dollar_quoted(REPLICATED);
+    let mut statements = vec![
+        refuse_strangers(schema(&outbox.table), &[&name.name]),
+        format!(
+            "CREATE OR REPLACE FUNCTION {function}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SET {SEARCH_PATH} AS {body}"
+        ),
+        format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
+    ];
+    for table in [&outbox.table, &outbox.positions()].map(|table| full::<sqlx::Postgres>(table, SCHEMA)) {
+        statements.push(format!(
+            "CREATE OR REPLACE TRIGGER {trigger} BEFORE INSERT OR UPDATE OR DELETE ON {table} \
+             FOR EACH ROW EXECUTE FUNCTION {function}()"
+        ));
+        statements.push(format!("ALTER TABLE {table} ENABLE REPLICA TRIGGER {trigger}"));
+    }
+    statements
+}
+
 /// The schema that a name is in.
 fn schema(name: &Name) -> &str {
     name.schema.as_deref().or(SCHEMA).unwrap_or_default()
@@ -271,10 +328,22 @@ async fn missing(
                JOIN pg_catalog.pg_namespace AS place ON place.oid = found.relnamespace \
                WHERE place.nspname = $1 AND found.relname = ANY ($2::pg_catalog.text[])";
     let (found,): (i64,) = sqlx::query_as(sql).bind(place).bind(&own[..]).fetch_one(&mut *connection).await?;
-    let mut statements = <sqlx::Postgres as Feed>::outbox_sql(outbox);
+    let mut statements = tables_sql(outbox);
     if found == own.len() as i64 {
         // the first refuses strangers
         statements.truncate(1);
+    }
+    let sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS found \
+               JOIN pg_catalog.pg_class AS held ON held.oid = found.tgrelid \
+               JOIN pg_catalog.pg_proc AS called ON called.oid = found.tgfoid \
+               JOIN pg_catalog.pg_namespace AS place ON place.oid = held.relnamespace AND place.oid = called.pronamespace \
+               WHERE place.nspname = $1 AND held.relname = ANY ($2::pg_catalog.text[]) AND found.tgname = $3 \
+               AND called.proname = $3 AND called.prosrc = $4 AND found.tgenabled = 'R'";
+    let found = sqlx::query_as(sql).bind(place).bind(&own[..]);
+    let found = found.bind(outbox.beside("_replicated").name).bind(REPLICATED);
+    let (found,): (i64,) = found.fetch_one(&mut *connection).await?;
+    if found < 2 {
+        statements.extend(replicated_sql(outbox));
     }
     for table in tables {
         let sql = "SELECT \
@@ -362,29 +431,12 @@ impl Feed for sqlx::Postgres {
     }
 
     fn outbox_sql(outbox: &Outbox) -> Vec<String> {
-        let (table, positions) =
-            (full::<Self>(&outbox.table, SCHEMA), full::<Self>(&outbox.positions(), SCHEMA));
-        let index = outbox.beside("_xid").name;
-        let own = [outbox.table.name.as_str(), &outbox.positions().name, &index];
-        let guard = refuse_strangers(schema(&outbox.table), &own);
-        let index = Self::quote(&index);
-        vec![
-            guard,
-            format!(
-                "CREATE TABLE IF NOT EXISTS {table} (id pg_catalog.int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
-                 xid pg_catalog.xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(), \
-                 source pg_catalog.text NOT NULL, image pg_catalog.text)"
-            ),
-            format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (xid)"),
-            format!(
-                "CREATE TABLE IF NOT EXISTS {positions} \
-                 (name pg_catalog.text PRIMARY KEY, position pg_catalog.text NOT NULL, at pg_catalog.float8 NOT NULL)"
-            ),
-        ]
+        [tables_sql(outbox), replicated_sql(outbox)].concat()
     }
 
     fn removal_sql(outbox: &Outbox, tables: &[Table]) -> Vec<String> {
-        let functions = tables.iter().map(|table| function(outbox, table));
+        let own = full::<Self>(&outbox.beside("_replicated"), SCHEMA);
+        let functions = tables.iter().map(|table| function(outbox, table)).chain([own]);
         let drops = functions.map(|function| format!("DROP FUNCTION IF EXISTS {function}() CASCADE"));
         drops.chain(drop_tables::<Self>(outbox)).collect()
     }
