@@ -363,3 +363,22 @@ async fn both_ends_of_a_logical_replication_are_followed() {
     }
     subscriber.sql("DROP SUBSCRIPTION everything");
 }
+
+/// D8: a database in which ordinary roles may not ask for positions of the write-ahead log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_without_rights_on_the_log_can_follow() {
+    let Some(server) = PostgresServer::start(&[]) else { return };
+    server.sql(PRODUCTS);
+    server.sql(
+        "CREATE ROLE app LOGIN; GRANT ALL ON SCHEMA public TO app; ALTER TABLE products OWNER TO app; \
+         REVOKE EXECUTE ON FUNCTION pg_current_wal_insert_lsn, pg_current_wal_lsn, pg_walfile_name FROM PUBLIC",
+    );
+    let pool = PgPool::connect(&server.url().replace("postgres@", "app@")).await.unwrap();
+    let cache: Names = cache!(pool, "$1");
+    changes(&pool, &cache).install().await.unwrap();
+    let following = changes(&pool, &cache).follow().await.unwrap();
+    assert_eq!(name(&cache, 1).await, "one");
+    server.sql("UPDATE products SET name = 'new' WHERE id = 1");
+    synced(&following).await;
+    assert_eq!((name(&cache, 1).await.as_str(), following.stats().failures), ("new", 0));
+}

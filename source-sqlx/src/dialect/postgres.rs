@@ -390,7 +390,7 @@ async fn missing(
 pub struct Snapshot {
     /// A `pg_snapshot`.
     visible: String,
-    /// When the server was started, and on which timeline it writes: another after a failover.
+    /// When the server was started: another after a failover, since a standby is not followed.
     server: String,
 }
 
@@ -409,12 +409,21 @@ impl FromStr for Snapshot {
     }
 }
 
-/// The columns that a [`Snapshot`] and the server's time are read from. On a standby it is an error, as it should be: what
-/// is loaded from there is as old as its lag.
+/// The columns that a [`Snapshot`] and the server's time are read from, and whether the server is a standby. Every role may ask
+/// for them, also where `wal_level` is not the server's own (Aurora).
 const NOW: &str = "now.visible::pg_catalog.text, \
-    pg_catalog.concat(extract(epoch FROM pg_catalog.pg_postmaster_start_time()), '/', \
-    pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8)), \
-    extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8";
+    extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text, \
+    extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8, pg_catalog.pg_is_in_recovery()";
+
+/// Fails on a standby: what is loaded from there is as old as its lag.
+fn refuse_standby(is_standby: bool) -> Result<(), sqlx::Error> {
+    match is_standby {
+        true => Err(sqlx::Error::Configuration(
+            "the server is a standby: load from the primary and follow it".into(),
+        )),
+        false => Ok(()),
+    }
+}
 
 impl Feed for sqlx::Postgres {
     type Position = Snapshot;
@@ -470,7 +479,9 @@ impl Feed for sqlx::Postgres {
 
     async fn end(connection: &mut PgConnection, _outbox: &Outbox) -> Result<Seen<Snapshot>, sqlx::Error> {
         let sql = format!("SELECT {NOW} FROM (SELECT pg_catalog.pg_current_snapshot() AS visible) AS now");
-        let (visible, server, at) = within(PATIENCE, sqlx::query_as(safe(sql)).fetch_one(connection)).await?;
+        let (visible, server, at, is_standby) =
+            within(PATIENCE, sqlx::query_as(safe(sql)).fetch_one(connection)).await?;
+        refuse_standby(is_standby)?;
         Ok(Seen { position: Snapshot { visible, server }, at, restarted: false })
     }
 
@@ -496,10 +507,13 @@ impl Feed for sqlx::Postgres {
                  (SELECT pg_catalog.pg_snapshot_xip($1::pg_catalog.text::pg_catalog.pg_snapshot)) \
              ) AS news ON true"
         );
-        type Row = (String, String, f64, Option<String>, Option<String>);
+        type Row = (String, String, f64, bool, Option<String>, Option<String>);
         let mut rows = sqlx::query_as::<_, Row>(safe(sql)).bind(&from.visible).fetch(connection);
         let mut seen = None;
-        while let Some((visible, server, now, source, image)) = within(PATIENCE, rows.try_next()).await? {
+        while let Some((visible, server, now, is_standby, source, image)) =
+            within(PATIENCE, rows.try_next()).await?
+        {
+            refuse_standby(is_standby)?;
             if let Some(source) = source {
                 each(&source, image.as_deref());
             }
