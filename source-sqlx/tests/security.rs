@@ -33,7 +33,7 @@ fn changes(pool: &PgPool, cache: &Names) -> Changes<Postgres> {
 /// The name of the trigger function of `products`.
 fn function(changes: &Changes<Postgres>) -> String {
     let sql = changes.sql().join("\n");
-    let (_, rest) = sql.split_once("CREATE OR REPLACE FUNCTION ").unwrap();
+    let (_, rest) = sql.rsplit_once("CREATE OR REPLACE FUNCTION ").unwrap();
     rest.split_once("()").unwrap().0.to_owned()
 }
 
