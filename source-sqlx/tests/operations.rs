@@ -382,3 +382,35 @@ async fn a_role_without_rights_on_the_log_can_follow() {
     synced(&following).await;
     assert_eq!((name(&cache, 1).await.as_str(), following.stats().failures), ("new", 0));
 }
+
+/// A migration tool with an old client made the triggers: its character set is not that of the data.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn triggers_made_by_a_latin1_client_take_every_text() {
+    let Some(server) = MariadbServer::start(&[]) else { return };
+    server.sql("CREATE TABLE products (id VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, size INT)");
+    let pool = MySqlPool::connect(&server.url()).await.unwrap();
+    for names in ["latin1", "utf8mb3"] {
+        let cache: Cache<(String, i64), u8> = Cache::builder()
+            .backend(Quick::new(100))
+            .strategy(Strategy::aside(Duration::from_secs(3_600)))
+            .build()
+            .unwrap();
+        let changes = Changes::new(pool.clone())
+            .outbox(format!("o_{names}"))
+            .watch(Watched::table("products").key(&cache, ["id", "size"], |key: (String, i64)| key));
+        let mut old = pool.acquire().await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SET NAMES {names}"))).execute(&mut *old).await.unwrap();
+        for statement in changes.sql() {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *old).await.unwrap();
+        }
+        old.close().await.unwrap();
+        let following = changes.follow().await.unwrap();
+        let key = (format!("ä 🍞 {names}"), 7);
+        cache.insert(&key, 1).await.unwrap();
+        let insert = sqlx::query("INSERT INTO products VALUES (?, ?)").bind(&key.0).bind(key.1);
+        insert.execute(&pool).await.unwrap();
+        synced(&following).await;
+        assert!(cache.lookup(&key).await.unwrap().is_none(), "{names}");
+        assert_eq!(following.stats().unreadable, 0);
+    }
+}

@@ -45,20 +45,22 @@ const ROUNDING: f64 = 2.5;
 /// which is then left out.
 const MOST_RANGES: usize = 500;
 
-/// A text, whatever it consists of and however the session takes a backslash.
+/// A text, whatever it consists of, however the session takes a backslash and whichever character set it has.
 fn literal(text: &str) -> String {
-    if !text.contains('\\') {
+    if text.is_ascii() && !text.contains('\\') {
         return quoted(text, '\'');
     }
     let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("_utf8mb4 x'{hex}'")
 }
 
-/// ``JSON_OBJECT('id', CAST(NEW.`id` AS CHAR))``.
+/// ``JSON_OBJECT('id', CONVERT(NEW.`id` USING utf8mb4))``. A cast to `CHAR` would have the character set of the session that made
+/// the trigger (prevents: writes that fail since that has no emoji).
 fn image(table: &Table, row: &str) -> String {
     let column = |column: &Column| {
         let value = format!("{row}.{}", sqlx::MySql::quote(&column.name));
-        let text = if column.binary { format!("HEX({value})") } else { format!("CAST({value} AS CHAR)") };
+        let text =
+            if column.binary { format!("HEX({value})") } else { format!("CONVERT({value} USING utf8mb4)") };
         format!("{}, {text}", literal(&column.name))
     };
     format!("JSON_OBJECT({})", table.columns.iter().map(column).collect::<Vec<_>>().join(", "))
