@@ -414,3 +414,28 @@ async fn triggers_made_by_a_latin1_client_take_every_text() {
         assert_eq!(following.stats().unreadable, 0);
     }
 }
+
+/// Two-phase commits of a watched table, which PostgreSQL refuses after a NOTIFY.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prepared_transactions_are_seen_without_notify() {
+    let Some(server) = PostgresServer::start(&["max_prepared_transactions=5"]) else { return };
+    server.sql(PRODUCTS);
+    let pool = PgPool::connect(&server.url()).await.unwrap();
+    let cache: Names = cache!(pool, "$1");
+    let prepared = "BEGIN; UPDATE products SET name = 'new' WHERE id = 1; PREPARE TRANSACTION 'two'";
+    changes(&pool, &cache).install().await.unwrap();
+    assert!(server.try_sql(prepared).is_err(), "it can be notified, too");
+    let without = || changes(&pool, &cache).without_notify();
+    without().install().await.unwrap();
+    let following = without().follow().await.unwrap();
+    assert_eq!(name(&cache, 1).await, "one");
+    server.sql(prepared);
+    synced(&following).await;
+    assert_eq!(name(&cache, 1).await, "one");
+    server.sql("COMMIT PREPARED 'two'");
+    synced(&following).await;
+    assert_eq!(name(&cache, 1).await, "new");
+    server.sql("TRUNCATE products");
+    synced(&following).await;
+    assert_eq!(name(&cache, 1).await, "");
+}

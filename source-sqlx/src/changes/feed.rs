@@ -18,6 +18,8 @@ pub struct Outbox {
     pub(crate) table: Name,
     /// MySQL: for how long a number that is missing may belong to a transaction that has not ended.
     pub(crate) longest_transaction: Duration,
+    /// PostgreSQL: whether a write of a watched table wakes the followers.
+    pub(crate) notifies: bool,
 }
 
 impl Outbox {

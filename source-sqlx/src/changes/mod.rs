@@ -56,7 +56,8 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 /// # Where the promise ends
 /// - What fires no trigger is not seen: in MySQL `TRUNCATE` and the cascades of foreign keys, in SQLite what `INSERT OR
 ///   REPLACE` removes (unless `PRAGMA recursive_triggers`), everywhere DDL and triggers that were disabled. In PostgreSQL
-///   TRUNCATE is seen, and so is what is replicated into the table. With logical replication of all tables the subscriber leaves
+///   TRUNCATE of the watched table is seen, and so is what is replicated into it; TRUNCATE or DETACH of one of its partitions is
+///   not: call [`Cache::clear`](larder::Cache::clear) after it. With logical replication of all tables the subscriber leaves
 ///   out the rows of the publisher's outbox, if larder is installed there too: its own triggers write them down.
 /// - When the server was restarted, another took over, or this process was cut off for longer than `keep`, the caches are
 ///   cleared: what was told before may be gone.
@@ -67,9 +68,13 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 /// PostgreSQL 14, MySQL 8.0.29, MariaDB 10.6 or SQLite 3.42. Connections of its own: two (PostgreSQL), one (MySQL); SQLite's
 /// pool is shared. Who installs may create tables and triggers; who follows may SELECT and DELETE in the outbox, and SELECT,
 /// INSERT and UPDATE in `<outbox>_positions`; who writes the watched tables needs nothing. Through a pooler that gives no
-/// sessions (pgbouncer's transaction mode) LISTEN hears nothing, and looking remains. MySQL with a binary log needs `log_bin_trust_function_creators` or `SUPER` for triggers. NOTIFY makes
-/// PostgreSQL commit those who write watched tables one after the other; where thousands commit in a second, drop the
-/// statement trigger (its name ends with `_s`) and rely on looking.
+/// sessions (PgBouncer's transaction mode, from version 1.21 on) LISTEN hears nothing, and looking remains; before 1.21, which
+/// cannot do prepared statements, follow past the pooler. MySQL with a binary log needs `log_bin_trust_function_creators` or
+/// `SUPER` for triggers. NOTIFY makes PostgreSQL commit those who write watched tables one after the other, and
+/// `PREPARE TRANSACTION` fail: see [`without_notify`](Self::without_notify).
+///
+/// A transaction that stays open holds back the pruning of the outbox. To rename a watched column makes writes fail until the
+/// triggers are installed again: drop the triggers first, or install in the same transaction (PostgreSQL).
 ///
 /// # Security
 /// The triggers run with the rights of the role that installs. Install as the owner of the watched tables, not as a superuser, and
@@ -124,7 +129,8 @@ impl<DB: Feed> Changes<DB> {
     /// # Examples
     /// See [`Changes`].
     pub fn new(pool: Pool<DB>) -> Self {
-        let outbox = Outbox { table: Name::plain(OUTBOX), longest_transaction: LONGEST_TRANSACTION };
+        let table = Name::plain(OUTBOX);
+        let outbox = Outbox { table, longest_transaction: LONGEST_TRANSACTION, notifies: true };
         Self { pool, outbox, watched: vec![], poll: POLL, keep: KEEP, name: None }
     }
 
@@ -207,6 +213,22 @@ impl<DB: Feed> Changes<DB> {
     /// ```
     pub fn longest_transaction(mut self, longest: Duration) -> Self {
         self.outbox.longest_transaction = longest;
+        self
+    }
+
+    /// PostgreSQL: installs triggers without NOTIFY, and follows by looking only. For databases with `PREPARE TRANSACTION`, which
+    /// fails after a NOTIFY, and for many short transactions, since those with a NOTIFY commit one after the other. All who
+    /// install through one outbox do the same. Default: changes are notified.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn with(pool: sqlx::SqlitePool) {
+    /// let changes = larder_sqlx::Changes::new(pool).without_notify().poll(std::time::Duration::from_millis(50));
+    /// # let _ = changes;
+    /// # }
+    /// ```
+    pub fn without_notify(mut self) -> Self {
+        self.outbox.notifies = false;
         self
     }
 

@@ -223,8 +223,7 @@ BEGIN
         IF TG_OP = 'TRUNCATE' THEN
             INSERT INTO {into} (source) VALUES ({source});
         END IF;
-        PERFORM pg_catalog.pg_notify({channel}, '');
-        RETURN NULL;
+        {notify}RETURN NULL;
     END IF;
     IF TG_OP <> 'INSERT' THEN
         old_image := {old};
@@ -239,7 +238,10 @@ BEGIN
     RETURN NULL;
 END
 ",
-        channel = literal(&channel(outbox)),
+        notify = match outbox.notifies {
+            true => format!("PERFORM pg_catalog.pg_notify({}, '');\n        ", literal(&channel(outbox))),
+            false => String::new(),
+        },
     )
 }
 
@@ -294,13 +296,14 @@ fn attached_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
     let function = function(outbox, table);
     let on = full::<sqlx::Postgres>(&table.name, SCHEMA);
     let [rows, statements] = trigger_names(outbox, table).map(|name| sqlx::Postgres::quote(&name));
+    let events = if outbox.notifies { "INSERT OR UPDATE OR DELETE OR TRUNCATE" } else { "TRUNCATE" };
     vec![
         format!(
             "CREATE OR REPLACE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {on} \
              FOR EACH ROW EXECUTE FUNCTION {function}()"
         ),
         format!(
-            "CREATE OR REPLACE TRIGGER {statements} AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {on} \
+            "CREATE OR REPLACE TRIGGER {statements} AFTER {events} ON {on} \
              FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
         ),
         // also for what is replicated into this table
@@ -358,7 +361,7 @@ async fn missing(
                 JOIN pg_catalog.pg_proc AS called ON called.oid = found.tgfoid \
                 JOIN pg_catalog.pg_namespace AS place ON place.oid = called.pronamespace \
                 WHERE found.tgrelid = watched.oid AND place.nspname = $1 AND called.proname = $2 AND found.tgenabled = 'A' \
-                AND ((found.tgname = $5 AND found.tgtype = 29) OR (found.tgname = $6 AND found.tgtype = 60))) = 2 \
+                AND ((found.tgname = $5 AND found.tgtype = 29) OR (found.tgname = $6 AND found.tgtype = $9))) = 2 \
             FROM pg_catalog.pg_class AS watched JOIN pg_catalog.pg_namespace AS around ON around.oid = watched.relnamespace \
             WHERE around.nspname = $7 AND watched.relname = $8";
         let [rows, changes] = trigger_names(outbox, table);
@@ -371,6 +374,7 @@ async fn missing(
             .bind(changes)
             .bind(schema(&table.name))
             .bind(&table.name.name)
+            .bind(if outbox.notifies { 60_i16 } else { 32 })
             .fetch_optional(&mut *connection)
             .await?;
         let (has_function, is_attached) = found.unwrap_or_default();
@@ -572,6 +576,9 @@ impl Feed for sqlx::Postgres {
         outbox: &Outbox,
         wake: &(dyn Fn() + Send + Sync),
     ) -> Result<(), sqlx::Error> {
+        if !outbox.notifies {
+            return std::future::pending().await;
+        }
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(&channel(outbox)).await?;
         // what was told before it listened
