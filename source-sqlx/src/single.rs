@@ -37,6 +37,9 @@ impl<T, DB: Dialect> QuerySource<T, DB> {
     /// `?2`), and `$1`, `$2` for PostgreSQL. The query is a `&'static str`, or [`sqlx::AssertSqlSafe`] around one made at run time, which must hold no user
     /// input.
     ///
+    /// A column that compares without case or trailing blanks finds one row by several keys, each of which is cached and
+    /// invalidated for itself: normalise such keys, as [`Watched::key`](crate::Watched::key) shows.
+    ///
     /// A query that does not fit the key is refused by [`CacheBuilder::build`](larder::CacheBuilder::build), with what to
     /// write instead ([`SourceError::Placeholders`], [`SourceError::MixedPlaceholders`]).
     ///

@@ -261,19 +261,20 @@ impl<DB: Feed> Follower<DB> {
             let looked = self.look().await;
             // also what a look read before it failed
             let settled = self.noted.settle().await;
+            let failing_part = if looked.is_err() { "the outbox" } else { "the store of a cache" };
             match looked.map_err(|error| Error::backend("reading the outbox", error)).and(settled) {
                 Ok(()) => {
                     self.acknowledged = Some((self.at, self.position.clone()));
                     *self.shared.confirmed() = began;
                     self.shared.finished.send_replace(number);
                     if std::mem::take(&mut failing) {
-                        tracing::info!("changes of the database are followed again");
+                        tracing::info!("changes of the database are passed on again");
                     }
                 }
                 Err(error) => {
                     count(&self.shared.counters.failures);
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "changes of the database are not followed for now");
+                        tracing::warn!(%error, "changes of the database are not passed on for now: {failing_part} failed");
                         // often a connection that was cut, and a new one is as good
                         tokio::time::sleep(pause / 10).await;
                         continue;

@@ -98,8 +98,25 @@ impl Watched {
 
     /// A change ends the key that `key` makes of the columns' values.
     ///
+    /// A cache compares keys byte by byte. A column may compare without case or trailing blanks: MySQL's default collations,
+    /// PostgreSQL's `citext` and nondeterministic collations. Then `get("BOB")` loads the row of `bob`, and a change of `bob` ends
+    /// only the key `bob`. Normalise keys alike for reads and here.
+    ///
     /// # Examples
-    /// See [`Watched`].
+    /// Names that compare without case:
+    /// ```
+    /// use larder_sqlx::Watched;
+    ///
+    /// # async fn with(users: larder::Cache<String, String>) -> larder::Result<()> {
+    /// fn key(name: &str) -> String {
+    ///     name.to_lowercase()
+    /// }
+    ///
+    /// let watched = Watched::table("users").key(&users, ["name"], |name: String| key(&name));
+    /// users.get(&key("BOB")).await?;
+    /// # let _ = watched;
+    /// # Ok(()) }
+    /// ```
     pub fn key<K: Key, V: Value, P: FromColumns, C: Into<Column>>(
         self,
         cache: &Cache<K, V>,
