@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use larder::{
     Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
-    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
+    IntoBackend, Payload, Recency, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
 };
 
 use crate::clocks::Clocks;
@@ -188,6 +188,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         &self,
         _key: &StoreKey,
         _now: Timestamp,
+        _recency: Recency,
         _look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
     ) -> Option<T> {
         // a server is elsewhere: this process knows nothing without asking

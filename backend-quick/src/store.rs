@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-use larder::{Count, Entry, Error, LocalStore, Result, Scope, Weigher};
+use larder::{Count, Displaced, Entry, Error, LocalStore, Recency, Result, Scope, Weigher};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
@@ -20,6 +20,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 /// ```
 pub struct QuickStore<K, V, W = Count> {
     entries: Cache<K, Entry<V>, Weights<W>, DefaultHashBuilder, Evictions>,
+    scope: Scope,
 }
 
 impl<K, V, W> QuickStore<K, V, W>
@@ -38,10 +39,9 @@ where
             .map_err(|cause| {
                 Error::config("quick_cache refuses this capacity").because(format!("{cause:?}"))
             })?;
-        let evictions = Evictions(scope.clone());
         let entries =
-            Cache::with_options(options, Weights(weigher), DefaultHashBuilder::default(), evictions);
-        Ok(Self { entries })
+            Cache::with_options(options, Weights(weigher), DefaultHashBuilder::default(), Evictions);
+        Ok(Self { entries, scope: scope.clone() })
     }
 
     /// How many entries are kept, expired ones included.
@@ -70,20 +70,26 @@ where
     W: Weigher<K, V>,
 {
     #[inline]
-    fn get(&self, key: &K) -> Option<Entry<V>> {
-        self.entries.get(key)
+    fn get(&self, key: &K, recency: Recency) -> Option<Entry<V>> {
+        match recency {
+            Recency::Touch => self.entries.get(key),
+            Recency::Keep => self.entries.peek(key),
+        }
     }
 
-    fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) {
-        self.entries.insert(key, entry);
+    fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) -> Displaced<'_, V> {
+        let mut gone = Gone::default();
+        self.entries.insert_with_lifecycle(key, entry, &mut gone);
+        Displaced::evicted(gone.evicted, &self.scope).and(gone.replaced)
     }
 
-    fn remove(&self, key: &K) {
-        self.entries.remove(key);
+    fn remove(&self, key: &K) -> Displaced<'_, V> {
+        self.entries.remove(key).map(|(_key, entry)| entry).into()
     }
 
     fn clear(&self) {
-        self.entries.clear();
+        // not its `clear`, which drops entries under its locks
+        self.entries.drain().for_each(drop);
     }
 }
 
@@ -97,14 +103,36 @@ impl<K, V, W: Weigher<K, V>> Weighter<K, Entry<V>> for Weights<W> {
     }
 }
 
+/// Carries what is evicted, or replaced, out of quick_cache's locks.
 #[derive(Clone)]
-struct Evictions(Scope);
+struct Evictions;
+
+/// What an insert took out.
+struct Gone<V> {
+    /// Set if the next entry that leaves is evicted.
+    evicts: bool,
+    evicted: Vec<Entry<V>>,
+    replaced: Option<Entry<V>>,
+}
+
+impl<V> Default for Gone<V> {
+    fn default() -> Self {
+        Self { evicts: false, evicted: vec![], replaced: None }
+    }
+}
 
 impl<K, V> Lifecycle<K, Entry<V>> for Evictions {
-    type RequestState = ();
+    type RequestState = Gone<V>;
 
-    // not `on_evict`, which is called for entries that are replaced too
-    fn before_evict(&self, _state: &mut (), _key: &K, entry: &mut Entry<V>) {
-        self.0.evicted(entry);
+    /// Called for entries that make room, and not for those that are replaced.
+    fn before_evict(&self, gone: &mut Gone<V>, _key: &K, _entry: &mut Entry<V>) {
+        gone.evicts = true;
+    }
+
+    fn on_evict(&self, gone: &mut Gone<V>, _key: K, entry: Entry<V>) {
+        match std::mem::take(&mut gone.evicts) {
+            true => gone.evicted.push(entry),
+            false => gone.replaced = Some(entry),
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use larder::{
-    Announce, Begun, CacheBackend, Codec, Entry, Error, Event, Fence, Filled, Guard, IntoBackend, Result,
-    Scope, Stamp, Tag, Timestamp, Watcher,
+    Announce, Begun, CacheBackend, Codec, Entry, Error, Event, Fence, Filled, Guard, IntoBackend, Recency,
+    Result, Scope, Stamp, Tag, Timestamp, Watcher,
 };
 
 use crate::client::{Arg, Failure, FailureKind, Reply};
@@ -135,6 +135,7 @@ where
         &self,
         _key: &K,
         _now: Timestamp,
+        _recency: Recency,
         _look: impl FnOnce(&mut Entry<V>) -> Option<T>,
     ) -> Option<T> {
         None

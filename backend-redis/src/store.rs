@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use larder::{
     Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
-    Payload, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
+    Payload, Recency, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
 };
 
 use crate::batcher::Batcher;
@@ -194,6 +194,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         &self,
         _key: &StoreKey,
         _now: Timestamp,
+        _recency: Recency,
         _look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
     ) -> Option<T> {
         // a server is elsewhere: this process knows nothing without asking

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use larder::{
     Announce, Begun, CacheBackend, CodecId, Encoded, Entry, Error, ErrorKind, Event, Fence, Filled, Guard,
-    IntoBackend, Payload, Result, Scope, Stamp, StoreKey, Tag, Timestamp, Watcher,
+    IntoBackend, Payload, Recency, Result, Scope, Stamp, StoreKey, Tag, Timestamp, Watcher,
 };
 
 use crate::keys::KeyRing;
@@ -177,9 +177,10 @@ impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for Enc
         &self,
         key: &StoreKey,
         now: Timestamp,
+        recency: Recency,
         look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
     ) -> Option<T> {
-        self.store.look(key, now, |entry| look(&mut self.open(key, entry)?))
+        self.store.look(key, now, recency, |entry| look(&mut self.open(key, entry)?))
     }
 
     fn shared_name(&self, key: &StoreKey) -> Option<String> {

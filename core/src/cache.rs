@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backend::Guard;
 use crate::builder::CacheBuilder;
-use crate::engine::{Answer, Engine, For, Key, Load, Value};
+use crate::engine::{Answer, Engine, For, Key, Load, Seen, Value};
 use crate::entry::Hit;
 use crate::error::BoxError;
 use crate::fetched::Fetched;
@@ -86,8 +86,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// ```
     #[inline]
     pub fn get<'a>(&'a self, key: &'a K) -> impl Future<Output = Result<Option<Arc<V>>>> {
-        Get::new(&self.engine, key, |engine, key| async move {
-            Ok(Self::read(engine, key).await?.entry.into_value())
+        Get::new(&self.engine, key, |engine, key, seen| async move {
+            Ok(Self::read(engine, key, seen).await?.entry.into_value())
         })
     }
 
@@ -107,7 +107,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// ```
     #[must_use]
     pub fn peek(&self, key: &K) -> Option<Option<Arc<V>>> {
-        self.engine.hit(key).map(|Hit(value)| value)
+        self.engine.hit(key).ok().map(|Hit(value)| value)
     }
 
     /// [`get`](Self::get), with where the value came from, how old it is, and why it was not cached.
@@ -130,12 +130,12 @@ impl<K: Key, V: Value> Cache<K, V> {
         if let Some(entry) = self.engine.peek(key) {
             return Ok(Fetched::new(self.engine.near_answer(entry)));
         }
-        Box::pin(async { Ok(Fetched::new(Self::read(&self.engine, key).await?)) }).await
+        Box::pin(async { Ok(Fetched::new(Self::read(&self.engine, key, Seen::Something).await?)) }).await
     }
 
-    async fn read(engine: &Arc<Engine<K, V>>, key: &K) -> Result<Answer<V>> {
+    async fn read(engine: &Arc<Engine<K, V>>, key: &K, seen: Seen) -> Result<Answer<V>> {
         engine.registered()?;
-        engine.read(key, || Load::Registered).await
+        engine.read(key, seen, || Load::Registered).await
     }
 
     /// The values of `keys`, aligned with them; a key may occur more than once. What is missing is loaded with one
@@ -263,8 +263,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         T: Into<Loaded<V>>,
         E: Into<BoxError>,
     {
-        Get::new(&self.engine, key, |engine, key| async move {
-            Ok(engine.read(key, || given(loader)).await?.entry.into_value())
+        Get::new(&self.engine, key, |engine, key, seen| async move {
+            Ok(engine.read(key, seen, || given(loader)).await?.entry.into_value())
         })
     }
 
@@ -295,7 +295,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         if let Some(entry) = self.engine.peek(key) {
             return Ok(Fetched::new(self.engine.near_answer(entry)));
         }
-        let read = Box::pin(self.engine.read(key, || given(loader)));
+        let read = Box::pin(self.engine.read(key, Seen::Something, || given(loader)));
         Ok(Fetched::new(read.await?))
     }
 

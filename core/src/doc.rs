@@ -6,7 +6,9 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{Cache, Entry, IntoBackend, Local, LocalStore, Result, Scope, Strategy, source_fn};
+use crate::{
+    Cache, Displaced, Entry, IntoBackend, Local, LocalStore, Recency, Result, Scope, Strategy, source_fn,
+};
 
 /// An unbounded map: enough for an example, and for nothing else.
 #[derive(Debug, Default, Clone, Copy)]
@@ -44,14 +46,14 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    fn get(&self, key: &K) -> Option<Entry<V>> {
+    fn get(&self, key: &K, _recency: Recency) -> Option<Entry<V>> {
         self.entries().get(key).cloned()
     }
-    fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) {
-        self.entries().insert(key, entry);
+    fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) -> Displaced<'_, V> {
+        self.entries().insert(key, entry).into()
     }
-    fn remove(&self, key: &K) {
-        self.entries().remove(key);
+    fn remove(&self, key: &K) -> Displaced<'_, V> {
+        self.entries().remove(key).into()
     }
     fn clear(&self) {
         self.entries().clear();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::Result;
-use crate::engine::{Engine, Key, Value};
+use crate::engine::{Engine, Key, Seen, Value};
 use crate::entry::Hit;
 
 /// Answers a hit at its first poll. Only when there is none, `rest` makes the future of what is to be done then, on the
@@ -28,7 +28,7 @@ enum State<R, F> {
 
 impl<'a, K: Key, V: Value, R, F> Get<'a, K, V, R, F>
 where
-    R: FnOnce(&'a Arc<Engine<K, V>>, &'a K) -> F,
+    R: FnOnce(&'a Arc<Engine<K, V>>, &'a K, Seen) -> F,
     F: Future<Output = Result<Option<Arc<V>>>>,
 {
     #[inline]
@@ -37,10 +37,10 @@ where
     }
 
     #[inline(never)]
-    fn wait(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
+    fn wait(&mut self, seen: Seen, context: &mut Context<'_>) -> Poll<F::Output> {
         let state = std::mem::replace(&mut self.state, State::Taken);
         let mut rest = match state {
-            State::Looks(rest) => Box::pin(rest(self.engine, self.key)),
+            State::Looks(rest) => Box::pin(rest(self.engine, self.key, seen)),
             State::Waits(rest) => rest,
             State::Taken => {
                 unreachable!("it is put back below, unless that panicked: then nobody polls again")
@@ -57,18 +57,20 @@ impl<K: Key, V, R, F> Unpin for Get<'_, K, V, R, F> {}
 
 impl<'a, K: Key, V: Value, R, F> Future for Get<'a, K, V, R, F>
 where
-    R: FnOnce(&'a Arc<Engine<K, V>>, &'a K) -> F,
+    R: FnOnce(&'a Arc<Engine<K, V>>, &'a K, Seen) -> F,
     F: Future<Output = Result<Option<Arc<V>>>>,
 {
     type Output = F::Output;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if matches!(self.state, State::Looks(_))
-            && let Some(Hit(value)) = self.engine.hit(self.key)
-        {
-            return Poll::Ready(Ok(value));
+        let mut seen = Seen::Something;
+        if matches!(self.state, State::Looks(_)) {
+            match self.engine.hit(self.key) {
+                Ok(Hit(value)) => return Poll::Ready(Ok(value)),
+                Err(first) => seen = first,
+            }
         }
-        self.wait(context)
+        self.wait(seen, context)
     }
 }

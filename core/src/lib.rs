@@ -110,9 +110,9 @@ mod warm;
 mod write_guard;
 
 pub use backend::{
-    Announce, Begun, BothTiers, Breaker, BreakerBackend, CacheBackend, Count, Direct, Encoded,
+    Announce, Begun, BothTiers, Breaker, BreakerBackend, CacheBackend, Count, Direct, Displaced, Encoded,
     EncodedBackend, Erased, Fence, Filled, Guard, IntoBackend, Local, LocalStore, Payload, Place, PlaceRule,
-    Prefix, Scope, Tiered, TieredBackend, Timeout, TimeoutBackend, Watcher, Weigher,
+    Prefix, Recency, Scope, Tiered, TieredBackend, Timeout, TimeoutBackend, Watcher, Weigher,
 };
 pub use builder::CacheBuilder;
 pub use cache::Cache;

@@ -9,8 +9,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use larder::{
-    Announce, Begun, Cache, CacheBackend, Direct, Entry, Fence, Filled, Guard, IntoBackend, Origin, Result,
-    Stamp, Strategy, Tag, Tiered, Timestamp, Watcher,
+    Announce, Begun, Cache, CacheBackend, Direct, Entry, Fence, Filled, Guard, IntoBackend, Origin, Recency,
+    Result, Stamp, Strategy, Tag, Tiered, Timestamp, Watcher,
 };
 use larder_moka::Moka;
 use larder_quick::Quick;
@@ -62,7 +62,13 @@ where
 struct Elsewhere;
 
 impl CacheBackend<u64, Value> for Elsewhere {
-    fn look<T>(&self, _: &u64, _: Timestamp, _: impl FnOnce(&mut Entry<Value>) -> Option<T>) -> Option<T> {
+    fn look<T>(
+        &self,
+        _: &u64,
+        _: Timestamp,
+        _: Recency,
+        _: impl FnOnce(&mut Entry<Value>) -> Option<T>,
+    ) -> Option<T> {
         None
     }
     fn shared_name(&self, key: &u64) -> Option<String> {

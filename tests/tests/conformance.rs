@@ -121,7 +121,7 @@ mod ledgers {
 mod broken {
     use std::time::Duration;
 
-    use larder::{Announce, Begun, Entry, Fence, Filled, Guard, Result, Stamp, Tag, Timestamp};
+    use larder::{Announce, Begun, Entry, Fence, Filled, Guard, Recency, Result, Stamp, Tag, Timestamp};
     use larder_testkit::backend as properties;
 
     use super::*;
@@ -154,10 +154,11 @@ mod broken {
             &self,
             key: &String,
             now: Timestamp,
+            recency: Recency,
             look: impl FnOnce(&mut Entry<String>) -> Option<T>,
         ) -> Option<T> {
             let now = if self.1 == Fault::ServesTheDead { Timestamp::ORIGIN } else { now };
-            self.0.look(key, now, look)
+            self.0.look(key, now, recency, look)
         }
         fn shared_name(&self, _key: &String) -> Option<String> {
             None

@@ -422,7 +422,7 @@ async fn no_fence_is_left_when_loads_fail_or_store_nothing() {
     let store = std::sync::Arc::new(store);
     assert_eq!(store.fences(), 0);
     store.store().insert(1, larder::Entry::new(None, larder::Timestamp::ORIGIN, MINUTE), MINUTE);
-    assert!(store.store().get(&1).is_some());
+    assert!(store.store().get(&1, larder::Recency::Keep).is_some());
 }
 
 #[tokio::test]

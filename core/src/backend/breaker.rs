@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
 use crate::entry::Entry;
 use crate::observe::{BreakerState, Event};
 use crate::sync::Mutex;
@@ -218,8 +218,14 @@ where
     V: Send + Sync + 'static,
 {
     #[inline]
-    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
-        self.inner.look(key, now, look)
+    fn look<T>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        recency: Recency,
+        look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T> {
+        self.inner.look(key, now, recency, look)
     }
     fn shared_name(&self, key: &K) -> Option<String> {
         self.inner.shared_name(key)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
 use crate::codec::{Codec, CodecId};
 use crate::entry::Entry;
 use crate::key::{CacheKey, StoreKey};
@@ -212,6 +212,7 @@ where
         &self,
         _key: &K,
         _now: Timestamp,
+        _recency: Recency,
         _look: impl FnOnce(&mut Entry<V>) -> Option<T>,
     ) -> Option<T> {
         // bytes are not looked at: encoding the key and decoding the value is no work for the hit path

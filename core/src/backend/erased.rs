@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
 use crate::Result;
 use crate::entry::{Entry, Hit};
 use crate::tag::{Stamp, Tag};
@@ -46,7 +46,7 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
 impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
     /// What this process knows of `key`, if that is fresh for certain at a cheap reading of the clock.
     #[inline]
-    pub(crate) fn peek_fresh(&self, key: &K, recent: Timestamp) -> Option<Hit<V>> {
+    pub(crate) fn peek_fresh(&self, key: &K, recent: Timestamp) -> Result<Hit<V>, Seen> {
         self.0.peek_fresh_dyn(key, recent)
     }
 }
@@ -63,11 +63,20 @@ impl<K, V> fmt::Debug for Erased<K, V> {
     }
 }
 
+/// What the first look of a read saw, if it was no hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// This process holds no entry.
+    Nothing,
+    /// There is an entry, which is not fresh, or was not looked at.
+    Something,
+}
+
 /// The methods have names of their own: a twin with the same names would call itself for ever.
 #[async_trait]
 trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
-    fn look_dyn(&self, key: &K, now: Timestamp, look: &mut dyn FnMut(&mut Entry<V>));
-    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Option<Hit<V>>;
+    fn look_dyn(&self, key: &K, now: Timestamp, recency: Recency, look: &mut dyn FnMut(&mut Entry<V>));
+    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Result<Hit<V>, Seen>;
     fn shared_name_dyn(&self, key: &K) -> Option<String>;
     fn is_bounded_dyn(&self) -> bool;
     fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool;
@@ -89,15 +98,20 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
 
 #[async_trait]
 impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBackend<K, V> for B {
-    fn look_dyn(&self, key: &K, now: Timestamp, look: &mut dyn FnMut(&mut Entry<V>)) {
-        self.look(key, now, |entry| {
+    fn look_dyn(&self, key: &K, now: Timestamp, recency: Recency, look: &mut dyn FnMut(&mut Entry<V>)) {
+        self.look(key, now, recency, |entry| {
             look(entry);
             Some(())
         });
     }
-    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Option<Hit<V>> {
+    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Result<Hit<V>, Seen> {
+        let mut seen = Seen::Nothing;
         // all of the backend's layers are inlined here
-        self.look(key, recent, |entry| entry.is_fresh(recent.after_lag()).then(|| entry.take_hit()))
+        let hit = self.look(key, recent, Recency::Touch, |entry| {
+            seen = Seen::Something;
+            entry.is_fresh(recent.after_lag()).then(|| entry.take_hit())
+        });
+        hit.ok_or(seen)
     }
     fn shared_name_dyn(&self, key: &K) -> Option<String> {
         self.shared_name(key)
@@ -153,9 +167,15 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
 }
 
 impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<K, V> {
-    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
+    fn look<T>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        recency: Recency,
+        look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T> {
         let (mut look, mut seen) = (Some(look), None);
-        self.0.look_dyn(key, now, &mut |entry| seen = look.take().and_then(|look| look(entry)));
+        self.0.look_dyn(key, now, recency, &mut |entry| seen = look.take().and_then(|look| look(entry)));
         seen
     }
     fn shared_name(&self, key: &K) -> Option<String> {

@@ -21,20 +21,20 @@ use crate::time::Timestamp;
 /// # Examples
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::Duration};
-/// use larder::{Entry, Local, LocalStore};
+/// use larder::{Displaced, Entry, Local, LocalStore, Recency};
 ///
 /// #[derive(Debug, Default)]
 /// struct Unbounded(Mutex<HashMap<u64, Entry<String>>>);
 ///
 /// impl LocalStore<u64, String> for Unbounded {
-///     fn get(&self, key: &u64) -> Option<Entry<String>> {
+///     fn get(&self, key: &u64, _recency: Recency) -> Option<Entry<String>> {
 ///         self.0.lock().unwrap().get(key).cloned()
 ///     }
-///     fn insert(&self, key: u64, entry: Entry<String>, _remaining: Duration) {
-///         self.0.lock().unwrap().insert(key, entry);
+///     fn insert(&self, key: u64, entry: Entry<String>, _remaining: Duration) -> Displaced<'_, String> {
+///         self.0.lock().unwrap().insert(key, entry).into()
 ///     }
-///     fn remove(&self, key: &u64) {
-///         self.0.lock().unwrap().remove(key);
+///     fn remove(&self, key: &u64) -> Displaced<'_, String> {
+///         self.0.lock().unwrap().remove(key).into()
 ///     }
 ///     fn clear(&self) {
 ///         self.0.lock().unwrap().clear();
@@ -45,14 +45,85 @@ use crate::time::Timestamp;
 /// # let _: &dyn std::fmt::Debug = &backend as &Local<u64, Unbounded>;
 /// ```
 pub trait LocalStore<K, V>: Debug + Send + Sync + 'static {
-    /// The entry of `key`, dead or alive.
-    fn get(&self, key: &K) -> Option<Entry<V>>;
-    /// Keeps an entry, which is of no use after `remaining`.
-    fn insert(&self, key: K, entry: Entry<V>, remaining: Duration);
-    /// Forgets `key`: a later `get` does not see it.
-    fn remove(&self, key: &K);
-    /// Forgets everything.
+    /// Returns the entry of `key`, dead or alive. `recency` says if this counts as a use of the key.
+    fn get(&self, key: &K, recency: Recency) -> Option<Entry<V>>;
+    /// Keeps an entry, which is of no use after `remaining`. Returns what had to go for it.
+    ///
+    /// Called under a lock: no entry is to be dropped in here, since a value's destructor may use the cache.
+    fn insert(&self, key: K, entry: Entry<V>, remaining: Duration) -> Displaced<'_, V>;
+    /// Removes `key`: a later `get` does not see it. Returns what was there. Called under a lock, like `insert`.
+    fn remove(&self, key: &K) -> Displaced<'_, V>;
+    /// Removes everything.
     fn clear(&self);
+}
+
+/// If a look at an entry counts as a use of its key, for stores that evict by recency or frequency.
+///
+/// A read looks several times, and counts once. If a miss counted several times, every new key would look more popular than
+/// those that it competes with, and admission policies such as TinyLFU would degrade to LRU.
+///
+/// # Examples
+/// See [`LocalStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recency {
+    /// It counts: the look that answers a read, or finds that it misses.
+    Touch,
+    /// It does not: a check.
+    Keep,
+}
+
+/// The entries that a change took out of a store, to be dropped when its locks are free: the destructor of a value may use
+/// the cache. Evicted ones are reported then.
+///
+/// # Examples
+/// See [`LocalStore`].
+#[must_use = "to be given back to the caller, who drops it when its locks are free"]
+pub struct Displaced<'a, V> {
+    replaced: Option<Entry<V>>,
+    evicted: Vec<Entry<V>>,
+    scope: Option<&'a Scope>,
+}
+
+impl<'a, V> Displaced<'a, V> {
+    /// Nothing.
+    pub const fn none() -> Self {
+        Self { replaced: None, evicted: vec![], scope: None }
+    }
+
+    /// Entries that were evicted to make room, of which `scope` is told.
+    pub const fn evicted(evicted: Vec<Entry<V>>, scope: &'a Scope) -> Self {
+        Self { replaced: None, evicted, scope: Some(scope) }
+    }
+}
+
+impl<V> Displaced<'_, V> {
+    /// Also an entry that was replaced.
+    pub fn and(mut self, replaced: Option<Entry<V>>) -> Self {
+        self.replaced = replaced;
+        self
+    }
+}
+
+impl<V> From<Option<Entry<V>>> for Displaced<'_, V> {
+    fn from(replaced: Option<Entry<V>>) -> Self {
+        Self::none().and(replaced)
+    }
+}
+
+impl<V> Drop for Displaced<'_, V> {
+    fn drop(&mut self) {
+        drop(self.replaced.take());
+        if let Some(scope) = self.scope {
+            self.evicted.iter().for_each(|entry| scope.evicted(entry));
+        }
+    }
+}
+
+impl<V> Debug for Displaced<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.evicted.len() + usize::from(self.replaced.is_some());
+        f.debug_tuple("Displaced").field(&count).finish()
+    }
 }
 
 /// A [`LocalStore`] as a backend: adds the fences, judges expiry, and answers hits by a synchronous look.
@@ -207,6 +278,23 @@ fn holds<K: Hash + Eq>(fences: &Shard<K, Standing>, key: &K, fence: Fence, now: 
     fences.get(key).is_some_and(|standing| standing.nonce == fence.nonce() && standing.until > now)
 }
 
+impl<K: Hash + Eq + Clone, S> Local<K, S> {
+    /// Removes the entry and the fence of `key`, and changes its guards, in one step.
+    fn forget<V>(&self, key: &K, change: impl FnOnce(&Guards<K>))
+    where
+        S: LocalStore<K, V>,
+    {
+        let mut fences = self.fences.of(key);
+        change(&self.guards);
+        if !mutation::on("a removal leaves the fence (in process)") {
+            fences.remove(key);
+        }
+        let displaced = self.store.remove(key);
+        drop(fences);
+        drop(displaced);
+    }
+}
+
 impl<K, V, S> CacheBackend<K, V> for Local<K, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -214,8 +302,14 @@ where
     S: LocalStore<K, V>,
 {
     #[inline]
-    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
-        let mut found = self.store.get(key);
+    fn look<T>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        recency: Recency,
+        look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T> {
+        let mut found = self.store.get(key, recency);
         let entry = found.as_mut()?;
         if entry.is_alive(now) && self.ledger.allows(entry) { look(entry) } else { None }
     }
@@ -259,18 +353,20 @@ where
     }
 
     async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+        let entry = entry.stamped(fence.stamp());
+        let (remaining, allowed) = (entry.remaining(now), self.ledger.allows(&entry));
         let mut fences = self.fences.of(key);
         if !holds(&fences, key, fence, now) {
             return Ok(Filled::Refused);
         }
         fences.remove(key);
-        let entry = entry.stamped(fence.stamp());
-        if !self.ledger.allows(&entry) {
+        if !allowed {
             return Ok(Filled::Refused);
         }
         // under the lock: a removal after this sees the entry, one before it took the fence
-        let remaining = entry.remaining(now);
-        self.store.insert(key.clone(), entry, remaining);
+        let displaced = self.store.insert(key.clone(), entry, remaining);
+        drop(fences);
+        drop(displaced);
         Ok(Filled::Stored)
     }
 
@@ -295,30 +391,25 @@ where
         // a stamp that is there already is a far tier's
         let entry =
             if entry.stamp() == Stamp::default() { entry.stamped(self.ledger.stamp()) } else { entry };
+        let remaining = entry.remaining(now);
         let mut fences = self.fences.of(key);
         fences.remove(key);
-        if self.guards.hold(key, now) {
-            self.store.remove(key);
-            return Ok(());
-        }
-        let remaining = entry.remaining(now);
-        self.store.insert(key.clone(), entry, remaining);
+        let displaced = match self.guards.hold(key, now) {
+            true => self.store.remove(key),
+            false => self.store.insert(key.clone(), entry, remaining),
+        };
+        drop(fences);
+        drop(displaced);
         Ok(())
     }
 
     async fn remove(&self, key: &K) -> Result<()> {
-        let mut fences = self.fences.of(key);
-        if !mutation::on("a removal leaves the fence (in process)") {
-            fences.remove(key);
-        }
-        self.store.remove(key);
+        self.forget(key, |_| {});
         Ok(())
     }
 
     async fn remove_many(&self, keys: &[K]) -> Result<()> {
-        for key in keys {
-            <Self as CacheBackend<K, V>>::remove(self, key).await?;
-        }
+        keys.iter().for_each(|key| self.forget(key, |_| {}));
         Ok(())
     }
 
@@ -338,18 +429,12 @@ where
     }
 
     async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
-        let mut fences = self.fences.of(key);
-        self.guards.add(key, guard, now);
-        fences.remove(key);
-        self.store.remove(key);
+        self.forget(key, |guards| guards.add(key, guard, now));
         Ok(())
     }
 
     async fn unguard(&self, key: &K, guard: Guard, _now: Timestamp) -> Result<()> {
-        let mut fences = self.fences.of(key);
-        self.guards.end(key, guard);
-        fences.remove(key);
-        self.store.remove(key);
+        self.forget(key, |guards| guards.end(key, guard));
         Ok(())
     }
 }

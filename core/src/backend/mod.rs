@@ -18,7 +18,8 @@ use std::time::Duration;
 pub use breaker::{Breaker, BreakerBackend};
 pub use encoded::{Encoded, EncodedBackend, Payload};
 pub use erased::Erased;
-pub use local::{Count, Local, LocalStore, Weigher};
+pub(crate) use erased::Seen;
+pub use local::{Count, Displaced, Local, LocalStore, Recency, Weigher};
 pub use prefix::Prefix;
 pub use scope::Scope;
 pub use tiered::{BothTiers, Place, PlaceRule, Tiered, TieredBackend};
@@ -69,16 +70,22 @@ use crate::time::Timestamp;
 /// }
 /// ```
 pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
-    /// Gives `look` what this process knows of `key` without asking anybody, to take out of it what is wanted. `None` means
-    /// "not known here" (or that `look` said so), never "absent".
+    /// Calls `look` with the entry of `key` if this process holds one, to take out of it what is wanted. Performs no I/O. `None`
+    /// means "not known here" (or that `look` said so), never "absent". `recency` says if this counts as a use of the key.
     ///
     /// Never suspends and, for a typed local store, never allocates: this is the hit path. The entry is borrowed since moving
     /// it through the layers of a backend costs as much as finding it.
-    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T>;
+    fn look<T>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        recency: Recency,
+        look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T>;
 
-    /// [`look`](Self::look), for the whole entry.
+    /// Returns what [`look`](Self::look) finds. Does not count as a use of `key`.
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
-        self.look(key, now, |entry| Some(entry.take()))
+        self.look(key, now, Recency::Keep, |entry| Some(entry.take()))
     }
 
     /// The name by which all processes of a shared store know `key`: what a [`LockProvider`](crate::LockProvider) locks.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
 use crate::entry::Entry;
 use crate::tag::{Stamp, Tag};
 use crate::time::Timestamp;
@@ -85,8 +85,14 @@ where
     V: Send + Sync + 'static,
 {
     #[inline]
-    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
-        self.inner.look(key, now, look)
+    fn look<T>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        recency: Recency,
+        look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T> {
+        self.inner.look(key, now, recency, look)
     }
     fn shared_name(&self, key: &K) -> Option<String> {
         self.inner.shared_name(key)

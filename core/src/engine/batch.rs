@@ -14,7 +14,7 @@ use super::flight::{Flight, Landing, Outcome, Role};
 use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
 use super::read::{Answer, Arrival, Deadlines, For, Found, Reading, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
-use crate::backend::{CacheBackend, Fence};
+use crate::backend::{CacheBackend, Fence, Recency};
 use crate::entry::Entry;
 use crate::observe::{Event, MissCause, Tier};
 use crate::source::Loaded;
@@ -83,7 +83,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// The answers to `keys`, aligned with them; each distinct missing key is loaded once.
     pub(crate) async fn read_many(self: &Arc<Self>, keys: &[K], whom: For) -> Result<Vec<Result<Entry<V>>>> {
         let recent = self.clock.recent();
-        let mut answers: Vec<_> = keys.iter().map(|key| self.peek_at(key, recent).map(Ok)).collect();
+        let mut answers: Vec<_> =
+            keys.iter().map(|key| self.peek_at(key, recent, Recency::Touch).map(Ok)).collect();
         if answers.iter().any(Option::is_none) {
             if self.pending.any() {
                 self.retry_pending();

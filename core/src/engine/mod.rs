@@ -34,7 +34,8 @@ use self::pending::Pending;
 pub(crate) use self::read::{Answer, For};
 use self::sequence::Sequence;
 pub(crate) use self::source::{Batched, Conditional, DynSource, Single};
-use crate::backend::{CacheBackend, Erased};
+pub(crate) use crate::backend::Seen;
+use crate::backend::{CacheBackend, Erased, Recency};
 use crate::entry::{Entry, Hit};
 use crate::observe::{Event, Recorder, Stats};
 use crate::strategy::Strategy;
@@ -140,34 +141,38 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// The hit path: answers from this process's memory, or not at all. In one piece with its caller, which by itself no
     /// compiler makes it: a call costs a thirtieth of a hit.
     #[inline(always)]
-    pub(crate) fn hit(&self, key: &K) -> Option<Hit<V>> {
-        if self.strategy.settings.early.is_none()
-            && !self.pending.any()
-            && let Some(hit) = self.backend.peek_fresh(key, self.clock.recent())
-        {
-            self.recorder.near_hit();
-            return Some(hit);
+    pub(crate) fn hit(&self, key: &K) -> Result<Hit<V>, Seen> {
+        if self.strategy.settings.early.is_some() || self.pending.any() {
+            return self.hit_slowly(key, Recency::Touch);
         }
-        self.hit_slowly(key)
+        match self.backend.peek_fresh(key, self.clock.recent()) {
+            Ok(hit) => {
+                self.recorder.near_hit();
+                Ok(hit)
+            }
+            Err(Seen::Nothing) => Err(Seen::Nothing),
+            Err(Seen::Something) => self.hit_slowly(key, Recency::Keep),
+        }
     }
 
-    /// When there may be more to judge, or nothing is there.
+    /// If there may be more to check.
     #[inline(never)]
-    fn hit_slowly(&self, key: &K) -> Option<Hit<V>> {
-        self.peek(key).map(|mut entry| entry.take_hit())
+    fn hit_slowly(&self, key: &K, recency: Recency) -> Result<Hit<V>, Seen> {
+        let entry = self.peek_at(key, self.clock.recent(), recency);
+        entry.map(|mut entry| entry.take_hit()).ok_or(Seen::Something)
     }
 
-    /// [`hit`](Self::hit), with the whole entry, judged to the nanosecond.
+    /// [`hit`](Self::hit), with the whole entry, checked to the nanosecond.
     pub(crate) fn peek(&self, key: &K) -> Option<Entry<V>> {
-        self.peek_at(key, self.clock.recent())
+        self.peek_at(key, self.clock.recent(), Recency::Touch)
     }
 
     /// [`peek`](Self::peek) at a reading of the clock that was taken just now.
-    fn peek_at(&self, key: &K, recent: Timestamp) -> Option<Entry<V>> {
+    fn peek_at(&self, key: &K, recent: Timestamp, recency: Recency) -> Option<Entry<V>> {
         if self.pending.any() && self.pending.holds(key) {
             return None;
         }
-        let entry = self.backend.peek(key, recent)?;
+        let entry = self.backend.look(key, recent, recency, |entry| Some(entry.take()))?;
         if !self.is_fresh(&entry, recent) || (self.pending.any() && self.pending.ends(&entry)) {
             return None;
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::flight::{Flight, Outcome};
 use super::load::{Approach, Boarded, Load, Plan};
-use super::{DynSource, Engine, Key, Loader, Value};
+use super::{DynSource, Engine, Key, Loader, Seen, Value};
 use crate::backend::CacheBackend;
 use crate::entry::Entry;
 use crate::fetched::Origin;
@@ -141,10 +141,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.source.as_ref().is_some_and(|source| source.is_batched())
     }
 
-    /// Reads what is cached, and loads if that is not good enough. The load is only made when it is needed.
+    /// Reads what is cached, and loads if that is not good enough. The load is only made when it is needed. `seen` is what the
+    /// first look at this process's memory saw.
     pub(crate) async fn read(
         self: &Arc<Self>,
         key: &K,
+        seen: Seen,
         load: impl FnOnce() -> Load<V> + Send,
     ) -> Result<Answer<V>> {
         if self.pending.any() {
@@ -153,7 +155,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let mut reading = self.reading();
         // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
         let start = self.sequence.now();
-        let (known, approach, cause) = match self.find(key, reading.began).await {
+        let (known, approach, cause) = match self.find(key, seen, reading.began).await {
             Ok(Some(found)) => match self.serve(key, found, Some(&mut reading)) {
                 Ok((answer, verdict)) => {
                     if verdict == Verdict::Due {
@@ -187,9 +189,10 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Looks for an entry that is alive, good or not: first near, if it can be there and not good, then wherever it is.
-    async fn find(&self, key: &K, now: Timestamp) -> Result<Option<Found<V>>> {
+    async fn find(&self, key: &K, seen: Seen, now: Timestamp) -> Result<Option<Found<V>>> {
         let settings = &self.strategy.settings;
         if settings.refreshes()
+            && seen == Seen::Something
             && let Some(entry) = self.backend.peek(key, now).filter(|entry| self.stands(key, entry))
         {
             // a fresh one has been found due already, by a random number that is not drawn again: any that makes it due will do
@@ -472,7 +475,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         if let Some(entry) = self.peek(key) {
             return Ok(Some(self.answer(entry, Origin::Near)));
         }
-        let found = self.find(key, self.clock.now()).await?;
+        let found = self.find(key, Seen::Something, self.clock.now()).await?;
         let served =
             found.filter(|found| found.verdict != Verdict::Expired).map(|found| self.serve(key, found, None));
         Ok(served.and_then(Result::ok).map(|(answer, _)| answer))

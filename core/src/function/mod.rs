@@ -73,10 +73,11 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    if let Some(Hit(value)) = cache.engine().hit(key) {
-        return answered(Ok(value), failed);
-    }
-    let answer = Box::pin(cache.engine().read(key, || given(prepare()))).await;
+    let seen = match cache.engine().hit(key) {
+        Ok(Hit(value)) => return answered(Ok(value), failed),
+        Err(seen) => seen,
+    };
+    let answer = Box::pin(cache.engine().read(key, seen, || given(prepare()))).await;
     answered(answer.map(|answer| answer.entry.into_value()), failed)
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use larder::{Entry, LocalStore};
+use larder::{Displaced, Entry, LocalStore, Recency};
 
 use super::store::Versioned;
 
@@ -38,25 +38,26 @@ impl fmt::Debug for Near {
 }
 
 impl LocalStore<u64, Versioned> for Near {
-    fn get(&self, key: &u64) -> Option<Entry<Versioned>> {
+    fn get(&self, key: &u64, _recency: Recency) -> Option<Entry<Versioned>> {
         self.kept().entries.get(key).cloned()
     }
 
-    fn insert(&self, key: u64, entry: Entry<Versioned>, _remaining: Duration) {
+    fn insert(&self, key: u64, entry: Entry<Versioned>, _remaining: Duration) -> Displaced<'_, Versioned> {
         let mut kept = self.kept();
         kept.order.retain(|other| *other != key);
         kept.order.push_back(key);
         kept.entries.insert(key, entry);
         if kept.order.len() > self.most {
             let oldest = kept.order.pop_front();
-            oldest.and_then(|oldest| kept.entries.remove(&oldest));
+            return oldest.and_then(|oldest| kept.entries.remove(&oldest)).into();
         }
+        Displaced::none()
     }
 
-    fn remove(&self, key: &u64) {
+    fn remove(&self, key: &u64) -> Displaced<'_, Versioned> {
         let mut kept = self.kept();
         kept.order.retain(|other| other != key);
-        kept.entries.remove(key);
+        kept.entries.remove(key).into()
     }
 
     fn clear(&self) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, Fence, Filled, Guard, IntoBackend, Result, Scope, Stamp,
-    Tag, Timestamp, Watcher,
+    Announce, Begun, CacheBackend, Entry, Error, Fence, Filled, Guard, IntoBackend, Recency, Result, Scope,
+    Stamp, Tag, Timestamp, Watcher,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -244,9 +244,10 @@ impl<B: CacheBackend<u64, Versioned>> CacheBackend<u64, Versioned> for Remote<B>
         &self,
         key: &u64,
         now: Timestamp,
+        recency: Recency,
         look: impl FnOnce(&mut Entry<Versioned>) -> Option<T>,
     ) -> Option<T> {
-        self.store.look(key, now, look)
+        self.store.look(key, now, recency, look)
     }
 
     fn shared_name(&self, key: &u64) -> Option<String> {

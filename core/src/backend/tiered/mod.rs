@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use self::rule::{BothTiers, Place, PlaceRule};
 use self::view::View;
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope, Watcher};
+use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope, Watcher};
 use crate::entry::{Entry, Mark};
 use crate::mutation;
 use crate::tag::{Stamp, Tag};
@@ -280,13 +280,19 @@ where
     R: PlaceRule<K>,
 {
     #[inline]
-    fn look<T>(&self, key: &K, now: Timestamp, look: impl FnOnce(&mut Entry<V>) -> Option<T>) -> Option<T> {
+    fn look<T>(
+        &self,
+        key: &K,
+        now: Timestamp,
+        recency: Recency,
+        look: impl FnOnce(&mut Entry<V>) -> Option<T>,
+    ) -> Option<T> {
         match self.rule.place(key) {
-            Place::Both => self.near.look(key, now, |entry| match self.view.allows(entry, now) {
+            Place::Both => self.near.look(key, now, recency, |entry| match self.view.allows(entry, now) {
                 true => look(entry),
                 false => None,
             }),
-            Place::NearOnly => self.near.look(key, now, look),
+            Place::NearOnly => self.near.look(key, now, recency, look),
             Place::FarOnly => None,
         }
     }
