@@ -252,7 +252,8 @@ impl Store for Redis {
     }
 }
 
-/// The plans of so many seeds that do not take long. Those that break servers also flush them, and have a primary die, twice.
+/// The plans of so many seeds that do not take long. Those that break servers also flush them, and have a primary die and half
+/// of the ledger evicted, twice.
 fn plans(first: u64, count: usize, breaks: bool) -> impl Iterator<Item = Plan> {
     let is_short = |plan: &Plan| plan.steps.last().is_some_and(|last| last.at < LONGEST);
     let flushes = |plan: &Plan| plan.steps.iter().any(|step| step.action == Action::Suffer(Trouble::Flush));
@@ -264,6 +265,7 @@ fn plans(first: u64, count: usize, breaks: bool) -> impl Iterator<Item = Plan> {
             let suffer = |at, trouble| Step { at, action: Action::Suffer(trouble) };
             plan.steps.push(suffer(at, Trouble::Remember));
             plan.steps.push(suffer(at + Duration::from_millis(20), Trouble::Forget));
+            plan.steps.push(suffer(at / 2, Trouble::EvictLedger));
         }
         plan.steps.sort_by_key(|step| step.at);
         plan
@@ -346,7 +348,8 @@ async fn over_a_network_that_loses_and_delays_to_sentinels() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_servers_that_are_killed_flushed_and_frozen() {
-    keep_every_promise(Kind::Node, 400, 8, &["flushed", "killed, back with old data"]).await;
+    let expected = ["flushed", "killed, back with old data", "a ledger's head evicted"];
+    keep_every_promise(Kind::Node, 400, 8, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

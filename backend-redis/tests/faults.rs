@@ -229,6 +229,45 @@ async fn a_failover_in_a_cluster_is_followed() {
     }
 }
 
+/// Accepts connections, and never answers.
+fn silent() -> (std::net::TcpListener, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    (listener, address)
+}
+
+/// Service begins within this time although one server that was named is silent.
+const BEGINS: Duration = Duration::from_secs(3);
+
+async fn is_served(library: Library, url: &str) {
+    let began = std::time::Instant::now();
+    let redis = library.config(url).connect().await.expect("it starts");
+    let cache = Versions::new().cache(&namespace(), &redis);
+    while cache.fetch(&7).await.expect("it loads").origin != Origin::Far {
+        assert!(began.elapsed() < BEGINS, "{library:?} is not served: {:?}", cache.stats());
+        pause(20).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_seed_of_a_cluster_keeps_no_process_out() {
+    let cluster = or_skip!(RedisCluster::start());
+    let (_listener, silent) = silent();
+    let url = cluster.url().replace("://", &format!("://{silent},"));
+    for &library in LIBRARIES {
+        is_served(library, &url).await;
+    }
+}
+
+#[cfg(feature = "fred")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_sentinel_keeps_no_process_out() {
+    let sentinels = or_skip!(RedisSentinels::start());
+    let (_listener, silent) = silent();
+    let url = sentinels.url().replace("://", &format!("://{silent},"));
+    is_served(Library::Fred, &url).await;
+}
+
 /// Slots move from node to node while they are used: `ASK`, `TRYAGAIN` and `MOVED`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_move_are_followed() {

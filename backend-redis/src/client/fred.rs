@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,8 +27,8 @@ use crate::names::slot;
 use crate::target::{Target, Topology};
 
 pub(crate) struct Fred {
-    /// Like which others are made.
-    like: FredClient,
+    /// Makes one more client, which is not connected.
+    another: Arc<dyn Fn() -> FredClient + Send + Sync>,
     connecting: Duration,
     /// Of a lane, or of several; messages come over the first.
     links: Vec<Link<Arc<Connected>>>,
@@ -78,8 +78,9 @@ impl Fred {
             })
         };
         let like = clients[0].clone();
+        let another = Arc::new(move || like.clone_new());
         let links = clients.into_iter().enumerate().map(link).collect();
-        Self { like, connecting: timing.connect, links, messages, is_cluster, timeout: timing.command }
+        Self { another, connecting: timing.connect, links, messages, is_cluster, timeout: timing.command }
     }
 
     /// Will connect to a URL.
@@ -90,22 +91,18 @@ impl Fred {
         let (messages, is_cluster) = (Messages::default(), client.is_clustered());
         // one node of several that does not answer is no reason to leave the others
         let tolerance = Tolerance { timeouts: if is_cluster { 5 } else { 1 }, losses: true };
+        let turn = AtomicUsize::new(0);
+        let another: Arc<dyn Fn() -> FredClient + Send + Sync> =
+            Arc::new(move || turned(&client, turn.fetch_add(1, Ordering::Relaxed)));
         let link = |number| {
-            let client = client.clone();
+            let another = Arc::clone(&another);
             let told = if number == 0 { messages.clone() } else { Messages::default() };
             Link::new(timing.longest_pause, tolerance, move || {
-                dialed(client.clone_new(), told.clone(), timing.connect).boxed()
+                dialed(another(), told.clone(), timing.connect).boxed()
             })
         };
         let links = (0..timing.connections).map(link).collect();
-        Ok(Self {
-            like: client,
-            connecting: timing.connect,
-            links,
-            messages,
-            is_cluster,
-            timeout: timing.command,
-        })
+        Ok(Self { another, connecting: timing.connect, links, messages, is_cluster, timeout: timing.command })
     }
 
     /// Connects now, to know at once of what no retry will mend.
@@ -346,13 +343,25 @@ fn configured(target: &Target, timing: Timing) -> Result<FredClient, FredError> 
         database: u8::try_from(target.database).ok().filter(|&number| number > 0),
         ..Config::from_url_centralized(&url)?
     };
+    // one of several that is silent must leave time for the others
+    let node = if target.hosts.len() > 1 { timing.connect / 3 } else { timing.connect };
     let connecting = ConnectionConfig {
-        connection_timeout: timing.connect,
-        internal_command_timeout: timing.connect,
+        connection_timeout: node,
+        internal_command_timeout: node,
         tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
         ..ConnectionConfig::default()
     };
     Ok(FredClient::new(config, None, Some(connecting), None))
+}
+
+/// A client that asks the same servers, from another one on at each turn: one that is silent does not stay the first.
+fn turned(client: &FredClient, turn: usize) -> FredClient {
+    let mut config = client.client_config();
+    if let ServerConfig::Clustered { hosts, .. } | ServerConfig::Sentinel { hosts, .. } = &mut config.server {
+        let first = turn % hosts.len().max(1);
+        hosts.rotate_left(first);
+    }
+    FredClient::new(config, None, Some(client.connection_config().clone()), None)
 }
 
 fn server(host: &str) -> Result<Server, FredError> {
@@ -451,7 +460,7 @@ impl Client for Fred {
     }
 
     async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
-        let connected = dialed(self.like.clone_new(), Messages::default(), self.connecting).await?;
+        let connected = dialed((self.another)(), Messages::default(), self.connecting).await?;
         let telling = tokio::spawn(tell(&connected.client, hearer)).abort_handle();
         Ok(Arc::new(Listening { connected, telling, limit: self.timeout }))
     }

@@ -101,8 +101,9 @@ async fn dialed(
                 node(&client, heard, limit).await
             }
             Dial::Cluster(client) => {
+                // a node that is silent must leave time for the others
                 let config =
-                    ClusterConfig::new().set_connection_timeout(limit).set_push_sender(telling(heard));
+                    ClusterConfig::new().set_connection_timeout(limit / 3).set_push_sender(telling(heard));
                 let connection = client.get_async_connection_with_config(config).await;
                 Ok(Connection::Cluster(connection.map_err(login_failure)?))
             }
