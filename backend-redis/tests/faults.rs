@@ -229,6 +229,41 @@ async fn a_failover_in_a_cluster_is_followed() {
     }
 }
 
+/// A primary stops answering for good, and its connections stay open: its replica is followed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_falls_silent_is_left() {
+    for &library in LIBRARIES {
+        let cluster = or_skip!(RedisCluster::start());
+        let redis = library.config(&cluster.url()).connect().await.expect("it starts");
+        let cache = Versions::new().cache(&namespace(), &redis);
+        let hits = async || {
+            let reads = (0..60).map(|key| {
+                let cache = cache.clone();
+                tokio::spawn(async move { cache.fetch(&key).await })
+            });
+            let mut hits = 0;
+            for read in reads.collect::<Vec<_>>() {
+                let read = read.await.expect("no panic").expect("it loads");
+                hits += usize::from(read.origin == Origin::Far);
+            }
+            hits
+        };
+        hits().await;
+        assert_eq!(hits().await, 60);
+        let silent = &cluster.nodes()[1];
+        silent.freeze();
+        let began = std::time::Instant::now();
+        let mut seen = vec![];
+        while seen.last() != Some(&60) {
+            assert!(began.elapsed() < Duration::from_secs(15), "{library:?}: hits of 60: {seen:?}");
+            seen.push(hits().await);
+            pause(100).await;
+        }
+        println!("{library:?} is served again after {:?}: hits of 60: {seen:?}", began.elapsed());
+        silent.thaw();
+    }
+}
+
 /// Accepts connections, and never answers.
 fn silent() -> (std::net::TcpListener, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

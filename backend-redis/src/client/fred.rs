@@ -67,7 +67,7 @@ impl Fred {
         let link = |(number, client): (usize, FredClient)| {
             let told = if number == 0 { messages.clone() } else { Messages::default() };
             let given = AtomicBool::new(false);
-            let tolerance = Tolerance { timeouts: 5, losses: false };
+            let tolerance = Tolerance { timeouts: 5, forgives: !is_cluster, losses: false };
             Link::new(timing.longest_pause, tolerance, move || {
                 let (client, told) = (client.clone(), told.clone());
                 if given.swap(true, Ordering::Relaxed) {
@@ -90,7 +90,8 @@ impl Fred {
             configured(target, timing).map_err(|_| larder::Error::config(crate::target::WRONG_URL))?;
         let (messages, is_cluster) = (Messages::default(), client.is_clustered());
         // one node of several that does not answer is no reason to leave the others
-        let tolerance = Tolerance { timeouts: if is_cluster { 5 } else { 1 }, losses: true };
+        let timeouts = if is_cluster { 5 } else { 1 };
+        let tolerance = Tolerance { timeouts, forgives: !is_cluster, losses: true };
         let turn = AtomicUsize::new(0);
         let another: Arc<dyn Fn() -> FredClient + Send + Sync> =
             Arc::new(move || turned(&client, turn.fetch_add(1, Ordering::Relaxed)));

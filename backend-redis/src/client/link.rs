@@ -1,7 +1,7 @@
 //! A connection that comes back by itself.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use super::{Failure, FailureKind};
 /// The first pause after a connection that could not be made.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long the last timeout is remembered where answers do not make up for it.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
 type Dialing<C> = Shared<BoxFuture<'static, Result<Live<C>, Failure>>>;
 type Dialer<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, Failure>> + Send + Sync>;
 
@@ -22,16 +25,25 @@ type Dialer<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, Failure>> + Send +
 pub(super) struct Live<C> {
     pub(super) connection: C,
     number: u64,
-    /// Timeouts since the last answer.
-    timeouts: Arc<AtomicU32>,
+    timeouts: Arc<Timeouts>,
+}
+
+/// Commands that were not answered in time.
+#[derive(Default)]
+struct Timeouts {
+    count: AtomicU32,
+    /// When the last one was, in milliseconds since the link was made.
+    last: AtomicU64,
 }
 
 /// What is taken for the end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tolerance {
-    /// So many commands in a row that were not answered in time: a black hole looks like this, and only another connection
-    /// can tell.
+    /// So many commands that were not answered in time: a black hole looks like this, and only another connection can tell.
     pub(super) timeouts: u32,
+    /// Whether an answer makes up for them. In a cluster it does not, since it may be another node's: there they are forgotten
+    /// when there is none for a while.
+    pub(super) forgives: bool,
     /// An error that says so; unless the client mends its connections itself.
     pub(super) losses: bool,
 }
@@ -44,6 +56,7 @@ struct Inner<C> {
     dial: Dialer<C>,
     longest_pause: Duration,
     tolerance: Tolerance,
+    made: Instant,
     state: Mutex<State<C>>,
 }
 
@@ -67,7 +80,8 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         let failure = Failure::new(FailureKind::Lost, "not connected yet");
         let stage = Stage::Down { failures: 0, until: Instant::now(), failure };
         let state = Mutex::new(State { dialed: 0, stage });
-        Self(Arc::new(Inner { dial: Box::new(dial), longest_pause, tolerance, state }))
+        let made = Instant::now();
+        Self(Arc::new(Inner { dial: Box::new(dial), longest_pause, tolerance, made, state }))
     }
 
     fn state(&self) -> MutexGuard<'_, State<C>> {
@@ -159,10 +173,16 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
 
     /// Notes what the outcome of a command says of its connection.
     fn judge(&self, live: &Live<C>, failure: Option<&Failure>) {
-        let Tolerance { timeouts, losses } = self.0.tolerance;
+        let Tolerance { timeouts, forgives, losses } = self.0.tolerance;
         match failure {
             Some(failure) if failure.kind == FailureKind::Timeout => {
-                if live.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= timeouts {
+                let now = self.0.made.elapsed();
+                let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+                let last = Duration::from_millis(live.timeouts.last.swap(millis, Ordering::Relaxed));
+                if !forgives && now.saturating_sub(last) > REMEMBERED {
+                    live.timeouts.count.store(0, Ordering::Relaxed);
+                }
+                if live.timeouts.count.fetch_add(1, Ordering::Relaxed) + 1 >= timeouts {
                     self.lost(live, failure);
                 }
             }
@@ -171,8 +191,8 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
                     self.lost(live, failure);
                 }
             }
-            _ if live.timeouts.load(Ordering::Relaxed) == 0 => {}
-            _ => live.timeouts.store(0, Ordering::Relaxed),
+            _ if !forgives || live.timeouts.count.load(Ordering::Relaxed) == 0 => {}
+            _ => live.timeouts.count.store(0, Ordering::Relaxed),
         }
     }
 
@@ -201,7 +221,8 @@ mod tests {
     ) -> (Link<u32>, Arc<AtomicU32>) {
         let dials = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&dials);
-        let link = Link::new(Duration::from_secs(1), Tolerance { timeouts: 2, losses: true }, move || {
+        let tolerance = Tolerance { timeouts: 2, forgives: true, losses: true };
+        let link = Link::new(Duration::from_secs(1), tolerance, move || {
             let answer = answers(counted.fetch_add(1, Ordering::SeqCst));
             async move {
                 tokio::task::yield_now().await;

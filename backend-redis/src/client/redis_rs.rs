@@ -57,8 +57,9 @@ impl RedisRs {
         let messages = Messages::default();
         let is_cluster = matches!(dial, Dial::Cluster(_));
         let dial = Arc::new(dial);
-        // a cluster's connection mends its own
-        let tolerance = Tolerance { timeouts: if is_cluster { u32::MAX } else { 1 }, losses: !is_cluster };
+        // a cluster's connection dials lost nodes again, and never gives up one that is silent
+        let timeouts = if is_cluster { 5 } else { 1 };
+        let tolerance = Tolerance { timeouts, forgives: !is_cluster, losses: !is_cluster };
         let link = |number| {
             let dial = Arc::clone(&dial);
             let told = if number == 0 { messages.clone() } else { Messages::default() };
@@ -347,9 +348,9 @@ fn login_failure(error: RedisError) -> Failure {
     }
 }
 
-#[async_trait]
-impl Runner for RedisRs {
-    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+impl RedisRs {
+    /// Runs commands under one timeout.
+    async fn together(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
         let asked = self.links[lane() % self.links.len()].within(
             self.timing.command,
             async |connection: Connection| {
@@ -365,6 +366,18 @@ impl Runner for RedisRs {
             },
         );
         asked.await.unwrap_or_else(|failure| commands.iter().map(|_| Err(failure.clone())).collect())
+    }
+}
+
+#[async_trait]
+impl Runner for RedisRs {
+    async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
+        if !self.is_cluster || commands.len() < 2 {
+            return self.together(commands).await;
+        }
+        // each for itself: a node that is silent takes the answers of others from nobody
+        let all = commands.iter().map(|command| self.together(std::slice::from_ref(command)));
+        join_all(all).await.concat()
     }
 }
 
