@@ -4,10 +4,11 @@ use std::fmt;
 
 use crate::key::{CacheKey, KeyWriter};
 
-/// The key of a call: a name, and the parts that tell one call from another. It is what `#[cached]` functions are cached by, so
-/// that several of them can share one cache.
+/// The key of a function call: a name, and the arguments that distinguish one call from another. `#[cached]` functions
+/// use it, so that several functions can share one cache.
 ///
-/// It is written like a call, `product(7,=en)`, in the form of [`CacheKey`](trait@CacheKey): names and parts never run into each other.
+/// Its text looks like a call, `product(7,=en)`, in the form of [`CacheKey`](trait@CacheKey). The encoding is
+/// injective: different names or arguments have different texts.
 ///
 /// # Examples
 /// The key of a function with `prefix = "product"`, from somewhere else:
@@ -21,7 +22,7 @@ use crate::key::{CacheKey, KeyWriter};
 pub struct CallKey(String);
 
 impl CallKey {
-    /// The key of the call of `name` with `parts`.
+    /// Creates the key of a call of `name` with the arguments `parts`.
     ///
     /// # Examples
     /// ```
@@ -36,7 +37,7 @@ impl CallKey {
         Self(key.into_text())
     }
 
-    /// The key of a function at a path of a program. Its colons are kept, which no other name has.
+    /// Creates the key of a call of the function at `path`. Its colons are kept, which no other name contains.
     #[cfg(feature = "macros")]
     pub(crate) fn at<'a>(path: &str, parts: impl IntoIterator<Item = &'a dyn CacheKey>) -> Self {
         let mut key = KeyWriter::new();
@@ -50,7 +51,7 @@ impl CallKey {
         Self(key.into_text())
     }
 
-    /// The key as it is written: printable ASCII.
+    /// Returns the encoded key: printable ASCII.
     ///
     /// # Examples
     /// ```

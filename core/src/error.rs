@@ -1,17 +1,17 @@
-//! The one error of larder.
+//! The error type of larder.
 
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// Any error, boxed: what sources, codecs and backends hand over as the cause.
+/// A boxed error: the cause that a source, codec or backend returned.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// `std::result::Result` with larder's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of thing went wrong. Small on purpose: it says who has to act.
+/// The kind of an [`Error`]. The set is small on purpose: the kind indicates which side must act.
 ///
 /// # Examples
 /// ```
@@ -22,23 +22,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The cache was put together in a way that cannot work; the message names the mend.
+    /// The configuration is invalid. The message contains a hint.
     Config,
     /// The backend (memory, Redis, ...) failed.
     Backend,
     /// The user's source or loader returned an error; see [`Error::source_as`].
     Source,
-    /// A value could not be turned into bytes or back.
+    /// A value could not be encoded or decoded.
     Codec,
-    /// Something took longer than its budget.
+    /// An operation took longer than its time limit.
     Timeout,
-    /// The user's source or loader panicked; the message holds the panic's text.
+    /// The user's source or loader panicked. The message contains the panic message.
     Panicked,
-    /// A loader asked for the very key it is loading, which would have waited for itself.
+    /// A loader read the key that it is loading, and would have waited for itself.
     Reentrant,
     /// The cache was shut down, or the runtime that ran the load was.
     Closed,
-    /// So many loads were under way that this one was refused: try later.
+    /// The load was refused, because too many were running: try later.
     Overloaded,
 }
 
@@ -58,13 +58,13 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// The error of every larder operation: a kind, a message, whether trying again may help, and the cause.
+/// The error of every larder operation: a kind, a message, whether a retry may help, and the cause.
 ///
-/// Cheap to clone, since one failed load answers every caller that waited for it.
-/// The cause is given by [`StdError::source`] and is not repeated in the message.
+/// Cheap to clone, because the error of one failed load is returned to the leader and all followers.
+/// [`StdError::source`] returns the cause; the message does not repeat it.
 ///
 /// # Examples
-/// The user's own error comes back as itself:
+/// Returning the user's own error, unchanged:
 /// ```
 /// use larder::{Error, ErrorKind};
 /// let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "no database");
@@ -83,14 +83,14 @@ struct Inner {
     cause: Option<BoxError>,
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a value that is no text")
 }
 
 impl Error {
-    /// An error of `kind` with a message and no cause.
+    /// Creates an error of `kind` with a message and no cause. It is not transient.
     ///
     /// # Examples
     /// ```
@@ -102,7 +102,7 @@ impl Error {
         Self(Arc::new(Inner { kind, transient: false, message: message.into(), cause: None }))
     }
 
-    /// A configuration error; the message should name the mend.
+    /// Creates a configuration error. The message should contain a hint on how to fix it.
     ///
     /// # Examples
     /// ```
@@ -113,12 +113,12 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// A panic of the user's code, which `what` names.
+    /// Creates the error of a panic in user code. `what` names that code.
     pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Self {
         Self::new(ErrorKind::Panicked, format!("{what} panicked: {}", panic_text(panic)))
     }
 
-    /// A failure of a backend, with its cause. Says that trying again may help.
+    /// Creates the error of a failed backend operation, with its cause. Transient.
     ///
     /// # Examples
     /// ```
@@ -130,7 +130,7 @@ impl Error {
         Self::new(ErrorKind::Backend, format!("{operation} failed")).because(cause).transient()
     }
 
-    /// The user's own error, from a source or a loader.
+    /// Wraps the user's own error, from a source or a loader.
     ///
     /// # Examples
     /// ```
@@ -141,7 +141,7 @@ impl Error {
         Self::new(ErrorKind::Source, "the load failed").because(cause)
     }
 
-    /// A value that could not be encoded or decoded, with its cause.
+    /// Creates the error of a value that could not be encoded or decoded, with its cause.
     ///
     /// # Examples
     /// ```
@@ -152,7 +152,7 @@ impl Error {
         Self::new(ErrorKind::Codec, format!("{operation} failed")).because(cause)
     }
 
-    /// An operation that outlived its budget. Transient.
+    /// Creates the error of an operation that took longer than its time limit. Transient.
     ///
     /// # Examples
     /// ```
@@ -177,7 +177,7 @@ impl Error {
         Self(Arc::new(Inner { kind, transient, message: message.clone(), cause: Some(cause.into()) }))
     }
 
-    /// Marks the error as one that may go away when the operation is tried again.
+    /// Marks the error as transient: a retry of the operation may succeed.
     ///
     /// # Examples
     /// ```
@@ -200,7 +200,7 @@ impl Error {
         }
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the kind of the error.
     ///
     /// # Examples
     /// ```
@@ -212,7 +212,7 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether the same call may succeed when tried again unchanged.
+    /// Returns `true` if a retry of the same call may succeed.
     ///
     /// # Examples
     /// ```
@@ -223,7 +223,7 @@ impl Error {
         self.0.transient
     }
 
-    /// The first cause in the chain that is an `E`: the user's own error, given back.
+    /// Returns the first cause in the chain that is an `E`, such as the user's own error.
     ///
     /// # Examples
     /// ```

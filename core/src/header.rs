@@ -1,9 +1,9 @@
-//! The form in which shared stores keep an entry, byte by byte.
+//! The binary format of an entry in a shared store.
 //!
 //! All numbers are little-endian. Times are milliseconds of the *store's* clock, so that processes whose clocks differ
 //! agree on them; 2⁶⁴ − 1 means never.
 //!
-//! | offset | bytes | what |
+//! | offset | bytes | content |
 //! |---|---|---|
 //! | 0 | 4 | `lrdr` |
 //! | 4 | 1 | format version, 1 |
@@ -19,15 +19,15 @@
 //! | 44 | 4 | length of the extensions |
 //! | 48 | 4 | length of the payload |
 //! | 52 | 4 | reserved, 0 |
-//! | 56 | 8 | identity of the namespace's ledger when the load began (5.4 of the design: tags, `clear`) |
+//! | 56 | 8 | identity of the namespace's tag ledger when the load began (5.4 of the design: tags, `clear`) |
 //! | 64 | 8 | count of that ledger |
 //! | 72 | 8 | XXH3-64 of the bytes `80..`, seeded with the XXH3-64 of the bytes `0..72` |
 //! | 80 | | the whole encoded key, the extensions, the payload |
 //!
-//! An extension is a byte of kind, its length in 4 bytes, and its text in UTF-8: kind 1 is a [`Tag`] that the entry
-//! carries (one extension each), kind 2 the validator by which the source recognizes this version of the value.
+//! An extension is a byte of kind, its length in 4 bytes, and its text in UTF-8. Kind 1 is a [`Tag`] that the entry
+//! carries (one extension each). Kind 2 is the validator by which the source recognizes this version of the value.
 //!
-//! Whatever is not exactly this is a miss: a reader never fails on bytes it does not know.
+//! All other bytes are a miss. A read does not fail on bytes that it cannot decode.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ const TAG: u8 = 1;
 const VALIDATOR: u8 = 2;
 const CHECKSUM: std::ops::Range<usize> = 72..80;
 
-/// The parts of a stored entry: what [`Frame::encode`] writes and [`Frame::decode`] reads.
+/// The fields of a stored entry. [`Frame::encode`] writes them, and [`Frame::decode`] reads them.
 ///
 /// # Examples
 /// ```
@@ -77,23 +77,23 @@ pub struct Frame {
     pub payload: Option<Payload>,
     /// The schema version of the cache.
     pub schema: u32,
-    /// How long the load took, in microseconds.
+    /// The duration of the load, in microseconds.
     pub cost_us: u32,
-    /// When the value was stored, in milliseconds of the store's clock.
+    /// The time when the value was stored, in milliseconds of the store's clock.
     pub created_ms: u64,
-    /// When the value becomes stale.
+    /// The time when the value becomes stale, in milliseconds of the store's clock.
     pub soft_ms: u64,
-    /// When the value is dead.
+    /// The time when the value expires, in milliseconds of the store's clock.
     pub expires_ms: u64,
-    /// The namespace's ledger when the load began; zeros in a store that has none.
+    /// The stamp of the namespace's tag ledger when the load began; zeros in a store without a ledger.
     pub stamp: Stamp,
     /// The tags that the entry carries.
     pub tags: Vec<Tag>,
-    /// By what the source recognizes this version of the value.
+    /// The validator by which the source recognizes this version of the value.
     pub validator: Option<Box<str>>,
 }
 
-/// Why stored bytes are not an entry. Always a miss, never an error of a read.
+/// The reason why stored bytes are not an entry. A read treats it as a miss, never as an error.
 ///
 /// # Examples
 /// ```
@@ -104,16 +104,16 @@ pub struct Frame {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// There are fewer bytes than the header, or than the header says.
+    /// The bytes are shorter than the header, or than the lengths in it.
     #[error("truncated")]
     Truncated,
-    /// Another program's bytes.
+    /// The bytes do not start with larder's magic number: another program wrote them.
     #[error("not written by larder")]
     Foreign,
-    /// A later version of the format, or flags that this version does not know.
+    /// The format version, the flags or an extension are unknown to this version of larder.
     #[error("written in a format that this version does not know")]
     Unknown,
-    /// More bytes than the header says.
+    /// The bytes are longer than the lengths in the header.
     #[error("bytes after the payload")]
     Trailing,
     /// The checksum differs.
@@ -128,7 +128,8 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// The frame of an entry whose times, created, soft and hard expiry, are told in milliseconds of the store's clock.
+    /// Returns the frame of `entry`. `times_ms` are its creation, soft expiry and hard expiry, in milliseconds of the
+    /// store's clock.
     ///
     /// # Examples
     /// ```
@@ -154,7 +155,7 @@ impl Frame {
         }
     }
 
-    /// The entry in this frame, its times told in the reader's clock.
+    /// Returns the entry in this frame. `times` are its creation, soft expiry and hard expiry, in the reader's clock.
     ///
     /// # Examples
     /// ```
@@ -177,7 +178,7 @@ impl Frame {
         entry.with_tags(self.tags).with_validator(self.validator).stamped(self.stamp)
     }
 
-    /// The bytes to store under `key`.
+    /// Returns the bytes to store under `key`.
     #[must_use]
     pub fn encode(&self, key: &StoreKey) -> Bytes {
         let Self { payload, schema, cost_us, created_ms, soft_ms, expires_ms, stamp, tags, validator } = self;
@@ -210,10 +211,11 @@ impl Frame {
         out.freeze()
     }
 
-    /// The entry in `bytes`, if it is one of this `key` and `schema`. The payload is not copied, and nothing is allocated.
+    /// Decodes `bytes`, if they are an entry of this `key` and `schema`. The payload is not copied. Without tags and a
+    /// validator, nothing is allocated.
     ///
     /// # Errors
-    /// A [`FrameError`] for anything else.
+    /// A [`FrameError`] for all other bytes.
     pub fn decode(mut bytes: Bytes, key: &StoreKey, schema: u32) -> Result<Self, FrameError> {
         if bytes.len() < LENGTH {
             return Err(if bytes.starts_with(MAGIC) { FrameError::Truncated } else { FrameError::Foreign });
@@ -295,7 +297,8 @@ fn length(part: &[u8]) -> u32 {
     u32::try_from(part.len()).unwrap_or(u32::MAX)
 }
 
-/// Of the body, seeded with that of the header: two calls over whole slices cost a third of a stream of parts.
+/// Returns the checksum of the body, seeded with that of the header. Two calls over whole slices cost a third of a
+/// stream of parts.
 fn checksum(frame: &[u8]) -> u64 {
     let header = XxHash3_64::oneshot(&frame[..CHECKSUM.start]);
     XxHash3_64::oneshot_with_seed(header, &frame[CHECKSUM.end..])

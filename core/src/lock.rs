@@ -1,4 +1,4 @@
-//! Locks that elect one loader among processes.
+//! Distributed locks, which let one process load a key while others wait.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,10 +8,12 @@ use async_trait::async_trait;
 
 use crate::Result;
 
-/// Elects one holder of a name among everybody who shares the provider.
+/// A provider of locks, shared by all users of one lock server. Each name is a lock of its own.
 ///
-/// For efficiency only: the fence of a fill keeps the data right even when two hold one lock (after a failover, say).
-/// A lock is a lease with a random token; only its token renews or releases it.
+/// Locks save loads, and do not keep data correct: the fence of a fill does. Two processes may hold one lock, for
+/// example after a failover.
+///
+/// A lock is a lease with a random token. Only this token renews or releases it.
 ///
 /// # Examples
 /// ```
@@ -28,29 +30,30 @@ use crate::Result;
 /// ```
 #[async_trait]
 pub trait LockProvider: Debug + Send + Sync + 'static {
-    /// Takes the lock if nobody holds it, for `lease` from now.
+    /// Takes the lock for `lease` from now, if it is free.
     ///
     /// # Errors
-    /// When the provider cannot be reached; the lock may then be held by nobody until the lease ends.
+    /// If the provider cannot be reached. The lock may then be taken without a lock holder until the lease ends.
     async fn try_acquire(&self, name: &str, lease: Duration) -> Result<Acquired>;
 
-    /// Makes a held lock last for another `lease` from now; `false` when it was lost.
+    /// Extends a held lock to `lease` from now. Returns `false` if the lock was lost.
     ///
     /// # Errors
-    /// When the provider cannot be reached.
+    /// If the provider cannot be reached.
     async fn renew(&self, name: &str, token: LockToken, lease: Duration) -> Result<bool>;
 
-    /// Gives a held lock back and wakes who waits for it; `false` when it was lost before. Checks the token and deletes
-    /// in one step.
+    /// Releases a held lock and wakes its waiters. Returns `false` if the lock was lost before. Checks the token and
+    /// deletes the lock in one step.
     ///
     /// # Errors
-    /// When the provider cannot be reached; the lease then ends the lock.
+    /// If the provider cannot be reached. The lock then ends with its lease.
     async fn release(&self, name: &str, token: LockToken) -> Result<bool>;
 
-    /// Returns when the lock was released or its lease ended, or after `at_most`. May return early: try again then.
+    /// Waits until the lock was released or its lease has ended, for at most `at_most`. May return early: call
+    /// [`try_acquire`](Self::try_acquire) afterwards.
     ///
     /// # Errors
-    /// When the provider cannot be reached.
+    /// If the provider cannot be reached.
     async fn released(&self, name: &str, at_most: Duration) -> Result<()>;
 }
 
@@ -60,13 +63,13 @@ pub trait LockProvider: Debug + Send + Sync + 'static {
 /// See [`LockProvider`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acquired {
-    /// The caller holds the lock, by this token.
+    /// The caller is the lock holder, with this token.
     Held(LockToken),
-    /// Somebody else does, for at most this long.
+    /// Another caller is the lock holder, for at most this long.
     Busy(Duration),
 }
 
-/// The proof of holding a lock: random, never reused.
+/// A proof of holding a lock: random, never reused.
 ///
 /// # Examples
 /// ```
@@ -76,7 +79,7 @@ pub enum Acquired {
 pub struct LockToken(u128);
 
 impl LockToken {
-    /// The token with this number.
+    /// Returns the token with this number.
     ///
     /// # Examples
     /// ```
@@ -87,7 +90,7 @@ impl LockToken {
         Self(token)
     }
 
-    /// The number.
+    /// Returns the number.
     ///
     /// # Examples
     /// ```
@@ -99,8 +102,8 @@ impl LockToken {
     }
 }
 
-/// How a cache elects one loader among processes: what [`Strategy::locked`](crate::Strategy::locked) takes. A provider
-/// alone stands for its defaults.
+/// The settings of [`Strategy::locked`](crate::Strategy::locked): the provider of the locks, and the limits of waiting
+/// for them. A provider converts into `Locking` with its defaults.
 ///
 /// # Examples
 /// ```
@@ -120,29 +123,31 @@ pub struct Locking {
 }
 
 impl Locking {
-    /// Elects with the locks of `provider`. Others wait for at most 10 s, and then load by themselves without storing.
+    /// Uses the locks of `provider`. Waiters wait for at most 10 s, and then load without storing.
     pub fn by(provider: impl LockProvider) -> Self {
         Self { provider: Arc::new(provider), wait: Duration::from_secs(10), fails: false }
     }
 
-    /// How long to wait for the load of another process; default 10 s. Zero does not wait: who is not elected loads by
-    /// itself at once.
+    /// Sets the maximum time to wait for the load of another process.
+    ///
+    /// Default: 10 s. Zero does not wait: if another process holds the lock, [`or_load`](Self::or_load) or
+    /// [`or_fail`](Self::or_fail) applies at once.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// When waiting was in vain: load without storing. The source may then be asked by every process at once. This is the
-    /// default.
+    /// Loads without storing if the wait ends without a value. This is the default. Each waiting process may then call
+    /// the source at the same time.
     #[must_use]
     pub fn or_load(mut self) -> Self {
         self.fails = false;
         self
     }
 
-    /// When waiting was in vain: fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), for sources that must never
-    /// be asked by several at once.
+    /// Fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if the wait ends without a value. For sources that
+    /// must not be called by several processes at once.
     #[must_use]
     pub fn or_fail(mut self) -> Self {
         self.fails = true;

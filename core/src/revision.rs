@@ -1,10 +1,11 @@
-//! What an entry was found to stand against, so that it is not judged twice by the same knowledge.
+//! Revisions of validity checks, so that an entry is not checked twice against the same state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::mutation;
 
-/// The state of a judge of entries: unlike every other state of it, and of any other judge in this process.
+/// The revision of a validity check, for example of a tag ledger. No two states have the same number, of one check or
+/// of different ones in this process.
 #[derive(Debug)]
 pub(crate) struct Revision(AtomicU64);
 
@@ -21,25 +22,26 @@ impl Revision {
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// To be called after the judge has learnt something, by whoever keeps others from changing it.
+    /// Takes a new number. Call it after the state of the check has changed, while holding the lock that excludes other
+    /// changes.
     pub(crate) fn advance(&self) {
         if !mutation::on("what stood once is not judged again") {
             self.0.store(Self::fresh(), Ordering::SeqCst);
         }
     }
 
-    /// To be read while nobody can change the judge, or before it is asked.
+    /// Returns the current number. Read it while the state cannot change, or before the check.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// The last revision at which an entry stood. Copies of an entry share it.
+/// The last revision at which an entry was valid. Copies of an entry share it.
 #[derive(Debug, Default)]
 pub(crate) struct Stood(AtomicU64);
 
-/// A changed entry is to be judged anew.
+/// A clone starts unchecked, because the cloned entry may be changed.
 impl Clone for Stood {
     fn clone(&self) -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! Tags, and the ledger that says when each was last invalidated.
+//! Tags, and the tag ledger, which records the last invalidation of each.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::key::{CacheKey, KeyWriter};
 pub struct Tag(Box<str>);
 
 impl Tag {
-    /// The tag of the thing `key` of the kind `kind`.
+    /// Creates the tag of the object `key` of the kind `kind`.
     ///
     /// # Examples
     /// ```
@@ -34,7 +34,7 @@ impl Tag {
         Self(writer.finish().as_str().into())
     }
 
-    /// The tag as the ledger keeps it: printable ASCII.
+    /// Returns the tag as the ledger stores it: printable ASCII.
     ///
     /// # Examples
     /// ```
@@ -47,7 +47,7 @@ impl Tag {
 }
 
 impl Tag {
-    /// The tag that a store names: the reverse of [`as_str`](Self::as_str).
+    /// Returns the tag that a store names: the reverse of [`as_str`](Self::as_str).
     ///
     /// # Examples
     /// ```
@@ -73,7 +73,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// A point in the life of a namespace's ledger, read before a load begins and kept with the entry.
+/// A state of a namespace's tag ledger, read before a load begins and stored with the entry.
 ///
 /// # Examples
 /// ```
@@ -88,7 +88,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of the ledger with this identity at this count.
+    /// Returns the stamp of the ledger with this identity at this count.
     ///
     /// # Examples
     /// ```
@@ -99,7 +99,7 @@ impl Stamp {
         Self { ledger, count }
     }
 
-    /// The identity of the ledger: random, made when the ledger is.
+    /// Returns the identity of the ledger: random, drawn when the ledger is created.
     ///
     /// # Examples
     /// ```
@@ -110,7 +110,7 @@ impl Stamp {
         self.ledger
     }
 
-    /// How many invalidations the ledger had counted.
+    /// Returns the number of invalidations that the ledger had counted.
     ///
     /// # Examples
     /// ```
@@ -122,10 +122,10 @@ impl Stamp {
     }
 }
 
-/// What a ledger says of some tags: its identity, and the count of each tag's last invalidation.
+/// The answer of a tag ledger for some tags: its identity, and the count of each tag's last invalidation.
 ///
 /// # Examples
-/// A tag that was invalidated after the stamp was taken ends the entry; so does another ledger.
+/// An entry is invalid if one of its tags was invalidated after its stamp, or if the ledger is another one.
 /// ```
 /// use larder::{LedgerView, Stamp};
 /// let view = LedgerView::new(1, vec![3, 0]);
@@ -140,8 +140,8 @@ pub struct LedgerView {
 }
 
 impl LedgerView {
-    /// The view of the ledger with this identity; `counts` are aligned with the tags that were asked for, and a tag that
-    /// the ledger does not hold has its floor.
+    /// Creates the view of the ledger with this identity. `counts` are in the order of the requested tags. A tag that
+    /// the ledger does not hold has the count of its floor.
     ///
     /// # Examples
     /// ```
@@ -152,7 +152,7 @@ impl LedgerView {
         Self { ledger, counts }
     }
 
-    /// The identity of the ledger.
+    /// Returns the identity of the ledger.
     ///
     /// # Examples
     /// ```
@@ -163,7 +163,7 @@ impl LedgerView {
         self.ledger
     }
 
-    /// The counts, aligned with the tags that were asked for.
+    /// Returns the counts, in the order of the requested tags.
     ///
     /// # Examples
     /// ```
@@ -174,7 +174,7 @@ impl LedgerView {
         &self.counts
     }
 
-    /// Whether an entry with this stamp, carrying these tags, still stands.
+    /// Returns `true` if an entry with this stamp that carries these tags is valid.
     ///
     /// # Examples
     /// ```
@@ -186,35 +186,37 @@ impl LedgerView {
     }
 }
 
-/// An extra ability of a shared store: one ledger of tag invalidations for each namespace.
+/// The tag ledger of a namespace in a shared store: its set of tag invalidations.
 ///
-/// No member sets, no clocks: an invalidation raises a counter and notes it for the tag, whatever number of entries
-/// carry the tag. A ledger that was lost comes back with another identity, which ends all entries stamped before.
+/// An invalidation increments a counter and records it for the tag, so its cost does not depend on the number of
+/// entries with the tag. There are no sets of members and no clocks. If a ledger is lost, the next one has another
+/// identity, which invalidates all entries that were stamped before.
 ///
 /// # Examples
 /// `larder-memory` has one; see its documentation.
 pub trait TagLedger: fmt::Debug + Send + Sync + 'static {
-    /// The ledger's identity and count now; makes the ledger when there is none.
+    /// Returns the current identity and count of the ledger. Creates the ledger if none exists.
     ///
     /// # Errors
-    /// When the store cannot be reached.
+    /// If the store cannot be reached.
     fn stamp(&self) -> impl Future<Output = Result<Stamp>> + Send;
 
     /// Invalidates every entry that carries one of `tags` and was stamped before. One round trip.
     ///
     /// # Errors
-    /// When the store did not acknowledge; the invalidation may or may not have happened.
+    /// If the store did not acknowledge. The invalidation may or may not have been executed.
     fn invalidate(&self, tags: &[Tag]) -> impl Future<Output = Result<Stamp>> + Send;
 
-    /// What the ledger says of `tags`.
+    /// Returns the counts of `tags`.
     ///
     /// # Errors
-    /// When the store cannot be reached; the entry is then no hit.
+    /// If the store cannot be reached. The read is then a miss.
     fn view(&self, tags: &[Tag]) -> impl Future<Output = Result<LedgerView>> + Send;
 
-    /// Forgets the tags invalidated at or before `count` by raising the floor to it; returns how many.
+    /// Removes the tags whose last invalidation is at or before `count`, and raises the floor to `count`. Returns the
+    /// number of removed tags.
     ///
     /// # Errors
-    /// When the store cannot be reached.
+    /// If the store cannot be reached.
     fn prune(&self, count: u64) -> impl Future<Output = Result<usize>> + Send;
 }

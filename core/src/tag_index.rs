@@ -1,4 +1,4 @@
-//! Which entries carry which tag, as far as this process has seen: for looking at, and for making room.
+//! An approximate index from tags to entries, for inspection and for freeing memory.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -7,13 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::tag::Tag;
 
-/// An approximate index of the entries that carry a tag. Nothing rests on it: whether an entry stands is the ledger's to say
+/// An approximate index of the entries that carry a tag. Use it to inspect tags, and to free the memory of entries that
+/// a tag has invalidated.
+///
+/// Correctness does not depend on it: the tag ledger decides whether a tag has invalidated an entry
 /// ([`guide::tagged`](crate::guide::tagged)).
 ///
-/// It holds what *this process* has stored since it began, bounded, oldest tags forgotten first; entries that have expired,
-/// were evicted or invalidated are still in it. Give it to [`CacheBuilder::tag_index`](crate::CacheBuilder::tag_index), look at
-/// it, and use [`Cache::reclaim_tag`](crate::Cache::reclaim_tag) to free the room of what a tag has ended. Cheap to clone;
-/// clones share everything.
+/// It lists entries that *this process* has stored since it started. It is bounded: the oldest tags are removed first.
+/// Entries that have expired, were evicted or were invalidated remain listed.
+///
+/// Pass it to [`CacheBuilder::tag_index`](crate::CacheBuilder::tag_index).
+/// [`Cache::reclaim_tag`](crate::Cache::reclaim_tag) invalidates a tag and removes its listed entries. Cheap to clone;
+/// clones share one index.
 ///
 /// # Examples
 /// ```
@@ -43,12 +48,12 @@ struct State<K> {
     keys: HashMap<Tag, HashSet<K>>,
     /// The tags in the order in which they were first seen.
     order: VecDeque<Tag>,
-    /// How many keys there are in all sets.
+    /// The number of keys in all sets.
     pairs: usize,
 }
 
 impl<K: Hash + Eq + Clone> TagIndex<K> {
-    /// An index of at most so many pairs of tag and key.
+    /// Creates an index of at most `most` pairs of tag and key.
     ///
     /// # Examples
     /// See [`TagIndex`].
@@ -62,7 +67,7 @@ impl<K: Hash + Eq + Clone> TagIndex<K> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// About how many entries carry `tag`.
+    /// Returns the approximate number of entries that carry `tag`.
     ///
     /// # Examples
     /// See [`TagIndex`].
@@ -71,7 +76,7 @@ impl<K: Hash + Eq + Clone> TagIndex<K> {
         self.state().keys.get(tag).map_or(0, HashSet::len)
     }
 
-    /// The keys of some of the entries that carry `tag`, in no order.
+    /// Returns the keys of some of the entries that carry `tag`, in no order.
     ///
     /// # Examples
     /// See [`TagIndex`].
@@ -80,7 +85,7 @@ impl<K: Hash + Eq + Clone> TagIndex<K> {
         self.state().keys.get(tag).map_or_else(Vec::new, |keys| keys.iter().cloned().collect())
     }
 
-    /// All tags and about how many entries carry each, the most used first.
+    /// Returns all tags, each with the approximate number of entries that carry it, the most used first.
     ///
     /// # Examples
     /// See [`TagIndex`].
@@ -92,7 +97,7 @@ impl<K: Hash + Eq + Clone> TagIndex<K> {
         tags
     }
 
-    /// Notes a stored entry.
+    /// Adds a stored entry.
     pub(crate) fn note(&self, key: &K, tags: &[Tag]) {
         if tags.is_empty() {
             return;
@@ -111,7 +116,7 @@ impl<K: Hash + Eq + Clone> TagIndex<K> {
         }
     }
 
-    /// Takes what is known of a tag out.
+    /// Removes a tag, and returns its keys.
     pub(crate) fn take(&self, tag: &Tag) -> Vec<K> {
         let mut state = self.state();
         state.order.retain(|other| other != tag);

@@ -1,4 +1,4 @@
-//! Points in time, and the clock that only the engine reads.
+//! Timestamps, and the clocks that the engine reads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::time::Duration;
 #[cfg(not(target_os = "linux"))]
 use std::time::Instant;
 
-/// A point in time of one [`Clock`], in nanoseconds since an origin that only this clock knows.
+/// A point in time of one [`Clock`], in nanoseconds since the origin of this clock.
 ///
-/// Timestamps of different processes are never compared: a shared backend turns them into its own server's time.
+/// Timestamps of different processes are never compared. A shared backend converts them to the time of its server.
 ///
 /// # Examples
 /// ```
@@ -25,10 +25,10 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The clock's origin.
     pub const ORIGIN: Self = Self(0);
-    /// Later than every other: an entry that expires then does not expire.
+    /// The latest timestamp. An entry that expires then does not expire.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The point `nanos` nanoseconds after the clock's origin.
+    /// Returns the timestamp `nanos` nanoseconds after the clock's origin.
     ///
     /// # Examples
     /// ```
@@ -41,7 +41,7 @@ impl Timestamp {
         Self(nanos)
     }
 
-    /// Nanoseconds since the clock's origin.
+    /// Returns the nanoseconds since the clock's origin.
     ///
     /// # Examples
     /// ```
@@ -55,7 +55,7 @@ impl Timestamp {
         self.0
     }
 
-    /// `self + duration`, or [`Timestamp::NEVER`] when that is too far away to say.
+    /// Returns `self + duration`, or [`Timestamp::NEVER`] on overflow.
     ///
     /// # Examples
     /// ```
@@ -70,7 +70,7 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos))
     }
 
-    /// `self - duration`, or the origin when that is before it.
+    /// Returns `self - duration`, or the origin if that is before it.
     ///
     /// # Examples
     /// ```
@@ -84,14 +84,14 @@ impl Timestamp {
         Self(self.0.saturating_sub(nanos))
     }
 
-    /// `self + CLOCK_LAG`, for the hit path.
+    /// Returns `self + CLOCK_LAG`, for the hit path.
     #[inline]
     pub(crate) fn after_lag(self) -> Self {
         const LAG: u64 = CLOCK_LAG.as_nanos() as u64;
         Self(self.0.saturating_add(LAG))
     }
 
-    /// The time from `self` until `later`; zero when `later` is not later.
+    /// Returns the time from `self` until `later`, or zero if `later` is not later.
     ///
     /// # Examples
     /// ```
@@ -115,7 +115,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// What time it is, for one process. Only the engine asks; backends are told.
+/// The clock of one process. The engine reads it, and passes the time to backends.
 ///
 /// # Examples
 /// ```
@@ -127,14 +127,15 @@ impl fmt::Debug for Timestamp {
 /// assert_eq!(before.until(clock.now()), Duration::from_secs(60));
 /// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The time now. Never goes backwards, and never reaches [`Timestamp::NEVER`].
+    /// Returns the current time. It never goes backwards, and never reaches [`Timestamp::NEVER`].
     fn now(&self) -> Timestamp;
 
-    /// A cheap reading for the hit path: never ahead of [`Clock::now`] and at most [`CLOCK_LAG`] behind.
+    /// Returns a cheap reading for the hit path: never ahead of [`Clock::now`], and at most [`CLOCK_LAG`] behind it.
     fn recent(&self) -> Timestamp;
 }
 
-/// How far [`Clock::recent`] may lag behind [`Clock::now`]: one tick of the slowest usual kernel timer (10 ms), doubled.
+/// The maximum lag of [`Clock::recent`] behind [`Clock::now`]: one tick of the slowest usual kernel timer (10 ms),
+/// doubled.
 pub const CLOCK_LAG: Duration = Duration::from_millis(20);
 
 /// The machine's monotonic clock.
@@ -166,7 +167,7 @@ fn read(id: rustix::time::ClockId) -> u64 {
 
 #[cfg(target_os = "linux")]
 impl SystemClock {
-    /// A clock whose origin is one hour before this call, so that ages reach back a little.
+    /// Creates a clock whose origin is one hour before this call, so that it can represent times up to an hour ago.
     #[must_use]
     pub fn new() -> Self {
         let now = read(rustix::time::ClockId::Monotonic);
@@ -194,7 +195,7 @@ impl Clock for SystemClock {
 
 #[cfg(not(target_os = "linux"))]
 impl SystemClock {
-    /// A clock whose origin is this call.
+    /// Creates a clock whose origin is this call.
     #[must_use]
     pub fn new() -> Self {
         Self { origin: Instant::now() }
@@ -218,7 +219,7 @@ impl Default for SystemClock {
     }
 }
 
-/// The clock of one cache: the machine's own without a detour, since every hit reads it.
+/// The clock of one cache. The system clock is called without dynamic dispatch, because every hit reads it.
 #[derive(Debug, Clone)]
 pub(crate) enum CacheClock {
     System(SystemClock),
@@ -246,10 +247,10 @@ impl CacheClock {
     }
 }
 
-/// The last moment that a clock shows: [`Timestamp::NEVER`] is after it.
+/// The latest time that a clock returns: [`Timestamp::NEVER`] is after it.
 const LAST: u64 = u64::MAX - 1;
 
-/// A clock that stands still until a test moves it. Clones share the time.
+/// A clock for tests that only moves when the test calls [`advance`](Self::advance). Clones share the time.
 ///
 /// # Examples
 /// ```
@@ -264,13 +265,13 @@ const LAST: u64 = u64::MAX - 1;
 pub struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    /// A clock that stands at one hour after its origin.
+    /// Creates a clock that shows one hour after its origin.
     #[must_use]
     pub fn new() -> Self {
         Self::at(Timestamp::ORIGIN.saturating_add(Duration::from_secs(3600)))
     }
 
-    /// A clock that stands at `start`.
+    /// Creates a clock that shows `start`.
     ///
     /// # Examples
     /// ```
@@ -282,7 +283,7 @@ impl ManualClock {
         Self(Arc::new(AtomicU64::new(start.as_nanos().min(LAST))))
     }
 
-    /// Moves the time on by `duration`.
+    /// Advances the time by `duration`.
     ///
     /// # Examples
     /// ```
@@ -329,7 +330,7 @@ impl Clock for ManualClock {
 pub struct TokioClock(tokio::time::Instant);
 
 impl TokioClock {
-    /// A clock whose origin is this call.
+    /// Creates a clock whose origin is this call.
     #[must_use]
     pub fn new() -> Self {
         Self(tokio::time::Instant::now())

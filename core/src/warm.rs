@@ -1,4 +1,4 @@
-//! Loading keys before anybody asks for them.
+//! Cache warming: loading keys before they are first read.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,13 @@ use crate::{Error, Result};
 /// The pause before the first retry; doubled before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The most keys of a batch: each takes room before it is asked for.
+/// The maximum number of keys in a batch. Each takes memory before it is requested.
 const MOST_KEYS: usize = 65_536;
 
 type OnProgress = Box<dyn FnMut(&WarmProgress) + Send>;
 
-/// A warming under way: made by [`Cache::warm`], started by [`run`](Self::run). What is cached already is not loaded.
+/// A builder of a warming run, made by [`Cache::warm`] and started by [`run`](Self::run). Keys that are cached already
+/// are not loaded.
 ///
 /// # Examples
 /// ```
@@ -47,29 +48,29 @@ pub struct Warm<K: Key, V, S> {
     on_progress: Option<OnProgress>,
 }
 
-/// How far a warming is.
+/// The progress of a warming run.
 ///
 /// # Examples
 /// See [`Warm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WarmProgress {
-    /// How many keys are in the cache now, or are known to be absent.
+    /// The number of keys that are in the cache now, or are known to be absent.
     pub ready: u64,
-    /// How many could not be loaded yet.
+    /// The number of keys that could not be loaded yet.
     pub failed: u64,
 }
 
-/// What a warming came to.
+/// The result of a warming run.
 ///
 /// # Examples
 /// See [`Warm`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct WarmReport<K> {
-    /// How many keys are in the cache now, or are known to be absent.
+    /// The number of keys that are in the cache now, or are known to be absent.
     pub ready: u64,
-    /// The keys that could not be loaded, and why: warm them again later.
+    /// The keys that could not be loaded, each with its error. Warm them again later.
     pub failed: Vec<(K, Error)>,
 }
 
@@ -78,7 +79,9 @@ impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
         Self { cache, keys, concurrency: 4, batch: 100, retries: 0, on_progress: None }
     }
 
-    /// How many batches are loaded at once. Default 4, at least 1.
+    /// Sets the number of batches that are loaded at the same time, at least 1.
+    ///
+    /// Default: 4.
     ///
     /// # Examples
     /// See [`Warm`].
@@ -87,8 +90,10 @@ impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
         self
     }
 
-    /// How many keys are one batch: one read of the backend, and one [`load_many`](crate::BatchSource::load_many) where the
-    /// source can. Default 100, at least 1, at most 65,536.
+    /// Sets the number of keys in a batch, at least 1 and at most 65,536. A batch is one read of the backend, and one
+    /// [`load_many`](crate::BatchSource::load_many) if the source supports it.
+    ///
+    /// Default: 100.
     ///
     /// # Examples
     /// See [`Warm`].
@@ -97,8 +102,10 @@ impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
         self
     }
 
-    /// How often keys that failed are tried again, when all others are done, after 100 ms and twice as long each time.
-    /// Default 0.
+    /// Sets the number of retries of failed keys. Retries start when all other keys are done. The first waits 100 ms,
+    /// each further one twice as long.
+    ///
+    /// Default: 0.
     ///
     /// # Examples
     /// See [`Warm`].
@@ -107,7 +114,7 @@ impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
         self
     }
 
-    /// Called after each batch.
+    /// Sets a callback that is called after each batch.
     ///
     /// # Examples
     /// See [`Warm`].
@@ -116,10 +123,10 @@ impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
         self
     }
 
-    /// Loads what is missing. Goes on when keys fail, and answers which did.
+    /// Loads the keys that are missing. If keys fail, continues with the others and reports the failed ones.
     ///
     /// # Cancellation safety
-    /// Dropped on its way it begins no further batch; those under way go on, and what was loaded is kept.
+    /// If the future is dropped, no further batch starts. Running batches complete, and loaded values stay cached.
     ///
     /// # Examples
     /// See [`Warm`].
@@ -172,7 +179,7 @@ async fn warm<K: Key, V: Value>(
     all
 }
 
-/// How many of a batch are ready, and which failed.
+/// Returns the number of ready keys of a batch, and the keys that failed.
 fn failures<K, T>(keys: Vec<K>, answers: Result<Vec<Result<T>>>) -> (u64, Vec<(K, Error)>) {
     match answers {
         Err(error) => (0, keys.into_iter().map(|key| (key, error.clone())).collect()),

@@ -1,4 +1,4 @@
-//! The announcement of a write.
+//! Write guards, which keep keys out of the cache while the source is written.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use crate::backend::Guard;
 use crate::cache::Cache;
 use crate::engine::{Key, Value};
 
-/// The announcement of a write: see [`Cache::write_guard`].
+/// A handle to a write guard, made by [`Cache::write_guard`].
 ///
-/// Dropped without [`finish`](Self::finish), the guard stands until its life has passed: whether the write was committed
-/// is not known then.
+/// If it is dropped without [`finish`](Self::finish), the guard stays in force until its `life` has passed, because the
+/// write may have been committed.
 ///
 /// # Examples
 /// See [`Cache::write_guard`].
@@ -22,10 +22,11 @@ pub struct WriteGuard<K: Key, V> {
 }
 
 impl<K: Key, V: Value> WriteGuard<K, V> {
-    /// Ends the guard, after the commit or the rollback. A read that starts after this returned `Ok` sees the write.
+    /// Ends the guard. Call it after the commit or the rollback. A read that starts after this returned `Ok` sees the
+    /// write.
     ///
     /// # Errors
-    /// As [`Cache::invalidate`]; the guard then ends after its life.
+    /// As [`Cache::invalidate`]. The guard then ends after its `life`.
     ///
     /// # Cancellation safety
     /// As [`Cache::invalidate`].
