@@ -21,7 +21,7 @@ impl Default for Histogram {
     }
 }
 
-/// Which bucket counts a latency: the doubling it lies in, and the quarter of it.
+/// Returns the bucket of a latency, from its doubling and the quarter within it.
 fn bucket(micros: u64) -> usize {
     let micros = micros.max(1);
     let doubling = micros.ilog2() as usize;
@@ -29,7 +29,7 @@ fn bucket(micros: u64) -> usize {
     (doubling * STEPS + quarter).min(BUCKETS - 1)
 }
 
-/// The upper edge of a bucket, in microseconds.
+/// Returns the upper edge of a bucket, in microseconds.
 fn edge(bucket: usize) -> u64 {
     let (doubling, quarter) = (bucket / STEPS, bucket % STEPS);
     ((1u64 << doubling) * (STEPS + quarter + 1) as u64).div_ceil(STEPS as u64)
@@ -49,7 +49,7 @@ impl Histogram {
     }
 }
 
-/// Latencies, summed up: how many, their mean, and their percentiles (within 25 %, rounded up).
+/// A summary of latencies: their number, mean and percentiles (within 25 %, rounded up).
 ///
 /// # Examples
 /// ```
@@ -65,7 +65,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// How many were recorded.
+    /// Returns the number of recorded latencies.
     ///
     /// # Examples
     /// ```
@@ -79,7 +79,7 @@ impl Latency {
         self.count
     }
 
-    /// Their mean; zero when there is none.
+    /// Returns the mean, or zero if there are none.
     ///
     /// # Examples
     /// ```
@@ -93,7 +93,7 @@ impl Latency {
         Duration::from_micros(self.sum_us.checked_div(self.count).unwrap_or(0))
     }
 
-    /// Their sum.
+    /// Returns the sum.
     ///
     /// # Examples
     /// ```
@@ -106,8 +106,8 @@ impl Latency {
         Duration::from_micros(self.sum_us)
     }
 
-    /// The buckets that counted any, in rising order: the upper edge of each (no latency in it is longer) and how many it
-    /// counted. A bucket is at most a quarter wide: for exporters.
+    /// Returns the non-empty buckets in rising order, for exporters. Each is its upper edge (no latency in it is
+    /// longer) and its count. A bucket is at most a quarter wide.
     ///
     /// # Examples
     /// ```
@@ -122,7 +122,7 @@ impl Latency {
         counted.map(|(bucket, count)| (Duration::from_micros(edge(bucket)), *count))
     }
 
-    /// What was recorded since an `earlier` reading of the same latencies.
+    /// Returns the latencies recorded since an `earlier` reading of the same summary.
     ///
     /// # Examples
     /// ```
@@ -142,7 +142,7 @@ impl Latency {
         Self { count: buckets.iter().sum(), sum_us: self.sum_us.saturating_sub(earlier.sum_us), buckets }
     }
 
-    /// The latency that this share of all did not exceed (0.5: the median); zero when there is none.
+    /// Returns the percentile of a `share` from 0 to 1 (0.5: the median), or zero if there are no latencies.
     ///
     /// # Examples
     /// ```
@@ -165,7 +165,7 @@ impl Latency {
     }
 }
 
-/// Mean and percentiles, as a report shows them.
+/// Prints the mean and the percentiles.
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| self.percentile(share));

@@ -1,4 +1,4 @@
-//! What a cache tells of itself.
+//! Events, counters and latencies of a cache.
 
 mod histogram;
 mod recorder;
@@ -16,7 +16,9 @@ pub use traced::Traced;
 
 use crate::Error;
 
-/// Is told what a cache does, as it happens. Called on the caller's task: be quick, and do not call the cache.
+/// An observer of a cache, which receives its events as they happen.
+///
+/// Events are dispatched on the caller's task: return quickly, and do not call the cache.
 ///
 /// # Examples
 /// ```
@@ -37,11 +39,11 @@ use crate::Error;
 /// }
 /// ```
 pub trait Observer: Debug + Send + Sync + 'static {
-    /// Something happened.
+    /// Receives one event.
     fn on_event(&self, event: &Event<'_>);
 }
 
-/// Both are told, the first one first.
+/// A pair of observers. Both receive each event, the first one first.
 ///
 /// # Examples
 /// ```
@@ -63,7 +65,7 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     }
 }
 
-/// One observer for several caches, or one that is asked later what it has seen.
+/// A shared observer, for several caches or for reading its state later.
 ///
 /// # Examples
 /// ```
@@ -78,114 +80,119 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
     }
 }
 
-/// What happened.
+/// An event of a cache.
 ///
 /// # Examples
 /// See [`Observer`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A read was answered without a load.
+    /// A read was answered from the cache, without a load.
     #[non_exhaustive]
     Hit {
-        /// By which tier.
+        /// The tier that held the value.
         tier: Tier,
     },
-    /// A read found nothing and was answered by a load (its own or one under way), or by an error.
+    /// A read found no valid entry. It returned the result of a load (as leader or follower), or an error.
     #[non_exhaustive]
     Missed {
-        /// From the start of the read to its answer.
+        /// The time from the start of the read to its result.
         elapsed: Duration,
-        /// What the read found in place of a value.
+        /// The reason for the miss.
         cause: MissCause,
     },
-    /// A caller waited for a load that another one had started.
+    /// A caller joined a flight as follower: it waited for a load that another caller had started.
     #[non_exhaustive]
     Joined,
     /// A load ended.
     #[non_exhaustive]
     Loaded {
-        /// How long the source took.
+        /// The time that the source took.
         elapsed: Duration,
         /// The error, if it failed.
         error: Option<&'a Error>,
     },
-    /// What was loaded is in the backend.
+    /// A loaded value was stored in the backend.
     #[non_exhaustive]
     Filled,
-    /// What was loaded was not stored, because the key was invalidated or written meanwhile.
+    /// A loaded value was not stored, because the key was invalidated or written during the load.
     #[non_exhaustive]
     FillRefused,
-    /// Entries that were alive left a bounded store to make room.
+    /// Entries that had not expired were evicted from a bounded store.
     #[non_exhaustive]
     Evicted {
-        /// How many.
+        /// The number of entries.
         count: u64,
     },
-    /// An invalidation was acknowledged.
+    /// The backend acknowledged an invalidation.
     #[non_exhaustive]
     Invalidated {
-        /// How many keys; 1 for a tag or a whole namespace.
+        /// The number of keys; 1 for a tag or a whole namespace.
         count: u64,
     },
-    /// An invalidation was not acknowledged: it is tried again, and the keys are not served from the cache meanwhile.
+    /// The backend did not acknowledge an invalidation. It is now a pending invalidation, which is retried. Until it
+    /// succeeds, its keys bypass the cache.
     #[non_exhaustive]
     InvalidationPending {
-        /// Why.
+        /// The error of the backend.
         error: &'a Error,
     },
-    /// The lock of a load under way was lost: another process may load too.
+    /// The lock of a running load was lost: another process may load the key as well.
     #[non_exhaustive]
     LockLost,
     /// A stale value was served.
     #[non_exhaustive]
     StaleServed,
-    /// A load was refused, since too many were under way.
+    /// A load was refused, because too many loads were running.
     #[non_exhaustive]
     Overloaded,
-    /// The backend failed; the read was answered in another way.
+    /// The backend failed, and the operation fell back, for example from a read to the source.
     #[non_exhaustive]
     BackendFailed {
-        /// Which operation.
+        /// The operation that failed.
         operation: &'static str,
         /// The error.
         error: &'a Error,
     },
-    /// Stored bytes were not a value of this cache: a miss.
+    /// Stored bytes were not a value of this cache. The read is a miss.
     #[non_exhaustive]
     Undecodable {
-        /// Why.
+        /// The reason.
         error: &'a Error,
     },
-    /// The far store told of changes, by this process or another.
+    /// Change notifications of the far tier (L2, the shared store) were received, for changes by this process or
+    /// another.
     #[non_exhaustive]
     Pushed {
-        /// How many.
+        /// The number of changes.
         count: u64,
     },
-    /// Everything near was forgotten, since changes may have been missed.
+    /// All entries of the near tier (L1, this process's memory) were dropped, because change notifications may have
+    /// been lost.
     #[non_exhaustive]
     NearFlushed,
-    /// What was read far was not placed near, because it changed meanwhile.
+    /// A value from the far tier was not placed in the near tier, because it changed during the read.
     #[non_exhaustive]
     NearRefused,
-    /// The far store could not prove that it had told of all changes: reads went to the far tier.
+    /// Unverified time: no heartbeat confirmed that all change notifications had arrived. Reads went to the far tier.
     #[non_exhaustive]
     Blind {
-        /// For how long, since the last such event.
+        /// The unverified time since the last such event.
         elapsed: Duration,
     },
     /// A circuit breaker changed its state.
     #[non_exhaustive]
     BreakerTurned {
-        /// The state now.
+        /// The new state.
         state: BreakerState,
     },
 }
 
 impl Event<'_> {
-    /// The event of `count` entries that left a bounded store to make room: for backends to report. Where the entries are at
-    /// hand, [`Scope::evicted`](crate::Scope::evicted) does, and leaves out what had expired.
+    /// Returns the event of `count` entries that were evicted from a bounded store, for backends to report.
+    ///
+    /// If the evicted entries are available, use [`Scope::evicted`](crate::Scope::evicted) instead, which does not
+    /// count expired ones.
     ///
     /// # Examples
     /// ```
@@ -198,8 +205,8 @@ impl Event<'_> {
 }
 
 impl<'a> Event<'a> {
-    /// The event of an operation that failed and was answered in another way, such as one part of a batch: for backends
-    /// to report.
+    /// Returns the event of an operation that failed and fell back, such as one part of a batch, for backends to
+    /// report.
     ///
     /// # Examples
     /// ```
@@ -211,7 +218,7 @@ impl<'a> Event<'a> {
         Self::BackendFailed { operation, error }
     }
 
-    /// The event of stored bytes that are no entry: for backends to report.
+    /// Returns the event of stored bytes that are not an entry, for backends to report.
     ///
     /// # Examples
     /// ```
@@ -224,8 +231,9 @@ impl<'a> Event<'a> {
     }
 }
 
-/// What a read that missed found in place of a value: as much as the store can tell. Why an entry is not there (never
-/// loaded, evicted, removed, ended by a tag, past its hard expiry) no store remembers.
+/// The reason why a read missed, as far as the store can tell.
+///
+/// No store records why an entry is absent: never loaded, evicted, invalidated, or past its hard expiry.
 ///
 /// # Examples
 /// ```
@@ -240,15 +248,15 @@ impl<'a> Event<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MissCause {
-    /// Nothing.
+    /// The store returned no entry.
     Absent,
-    /// An entry past its end.
+    /// The store held an expired entry.
     Expired,
-    /// The store failed, and the source was asked instead.
+    /// The store failed, and the read fell back to the source.
     Unreachable,
-    /// The store was not asked, because an invalidation of the key by this process waits for its acknowledgement.
+    /// The key has a pending invalidation of this process, so the read bypassed the store.
     Unacknowledged,
-    /// Not known: the caller left before the store answered.
+    /// The caller dropped the read before the store answered, so the reason is unknown.
     Abandoned,
 }
 
@@ -262,7 +270,7 @@ impl MissCause {
     pub const ALL: [Self; 5] =
         [Self::Absent, Self::Expired, Self::Unreachable, Self::Unacknowledged, Self::Abandoned];
 
-    /// One word, for logs and labels of metrics; stable.
+    /// Returns one word for logs and labels of metrics. The words are stable.
     ///
     /// # Examples
     /// ```
@@ -280,7 +288,7 @@ impl MissCause {
     }
 }
 
-/// Which tier answered.
+/// The tier that held a value.
 ///
 /// # Examples
 /// ```
@@ -288,9 +296,9 @@ impl MissCause {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// This process's memory.
+    /// The near tier (L1): this process's memory.
     Near,
-    /// The shared store.
+    /// The far tier (L2): the shared store.
     Far,
 }
 
@@ -302,17 +310,17 @@ pub enum Tier {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BreakerState {
-    /// Calls go through.
+    /// Calls reach the backend.
     #[default]
     Closed,
-    /// Calls fail at once.
+    /// Calls fail at once, without reaching the backend.
     Open,
-    /// One call is let through to see.
+    /// One trial call reaches the backend. Its result decides the next state.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// One word, for logs and labels of metrics; stable.
+    /// Returns one word for logs and labels of metrics. The words are stable.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! The one place to which all events go.
+//! The recorder, through which all events of a cache pass.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::striped::Striped;
 use super::{BreakerState, Event, MissCause, Observer, Stats, Tier};
 use crate::error::panic_text;
 
-/// Counts every event, and passes it on to the user's observer.
+/// A recorder that counts every event and dispatches it to the user's observer.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     observer: Option<Arc<dyn Observer>>,
@@ -45,20 +45,21 @@ impl Recorder {
         Self { observer, ..Self::default() }
     }
 
-    /// A near hit, apart from the rest because it is the hit path.
+    /// Records a near hit. Separate from [`record`](Self::record), because it is on the hit path.
     #[inline]
     pub(crate) fn near_hit(&self) {
         self.near_hits.increment();
         self.tell(&Event::Hit { tier: Tier::Near });
     }
 
-    /// Counts an event, and tells the observer.
+    /// Counts an event, and dispatches it to the observer.
     pub(crate) fn record(&self, event: &Event<'_>) {
         self.count(event);
         self.tell(event);
     }
 
-    /// Prevents: a panic of the observer's own ends a load, or the task that retries invalidations.
+    /// Dispatches an event to the observer, and catches its panics. Prevents: a panic of the observer ends a load, or
+    /// the task that retries invalidations.
     #[inline]
     fn tell(&self, event: &Event<'_>) {
         if let Some(observer) = &self.observer

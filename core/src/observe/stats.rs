@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::{BreakerState, Latency, MissCause};
 
-/// What a cache has counted since it was built, or [`since`](Self::since) an earlier reading. Its `Display` is a short report.
+/// The counters of a cache since it was built, or [`since`](Self::since) an earlier reading. `Display` prints a short
+/// report.
 ///
-/// Each counter is exact; they are read one after the other while others count on, so sums of several may be off by what
-/// happened meanwhile.
+/// Each counter is exact. They are read one after the other while other threads count, so a sum of several may be off
+/// by the events in between.
 ///
 /// # Examples
 /// ```
@@ -19,61 +20,62 @@ use super::{BreakerState, Latency, MissCause};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How long it was counted, by the cache's clock.
+    /// The time covered by the counters, by the cache's clock.
     pub elapsed: Duration,
-    /// Reads answered by this process's memory.
+    /// Reads that the near tier (L1, this process's memory) answered.
     pub near_hits: u64,
-    /// Reads answered by the shared store.
+    /// Reads that the far tier (L2, the shared store) answered.
     pub far_hits: u64,
-    /// Reads answered by a load, their own or one under way, or by an error.
+    /// Reads that returned the result of a load (as leader or follower), or an error.
     pub misses: u64,
     /// Calls to the source or a loader.
     pub loads: u64,
     /// Loads that failed.
     pub load_errors: u64,
-    /// Callers that waited for a load which another had started.
+    /// Followers: callers that waited for a load that another caller had started.
     pub joins: u64,
     /// Loads whose value was stored.
     pub fills: u64,
-    /// Loads whose value was not stored, because the key was invalidated or written meanwhile.
+    /// Loads whose value was not stored, because the key was invalidated or written during the load.
     pub refused_fills: u64,
-    /// Reads answered by a stale value.
+    /// Reads that returned a stale value.
     pub stale_served: u64,
-    /// Loads that were refused because too many were under way.
+    /// Loads that were refused, because too many were running.
     pub overloaded: u64,
-    /// Locks that were lost while their holder loaded.
+    /// Locks that were lost while the lock holder loaded.
     pub locks_lost: u64,
-    /// Entries that left a bounded store to make room.
+    /// Entries that were evicted from a bounded store.
     pub evictions: u64,
-    /// Acknowledged invalidations.
+    /// Invalidations that the backend acknowledged.
     pub invalidations: u64,
-    /// Invalidations that the backend did not acknowledge at once.
+    /// Invalidations that the backend did not acknowledge at once, and that became pending.
     pub unacknowledged_invalidations: u64,
-    /// Failures of the backend that a read or fill got over.
+    /// Failures of the backend that an operation tolerated.
     pub backend_errors: u64,
-    /// Stored bytes that were no value of this cache.
+    /// Reads of stored bytes that were not a value of this cache.
     pub undecodable: u64,
-    /// Panics of the user's own code beside a load that were caught: of observers, codecs, keys.
+    /// Caught panics of user code other than sources and loaders: observers, codecs, keys.
     pub panics: u64,
-    /// Changes that the far store told of, by this process or another.
+    /// Changes in the far tier, by this process or another, that were received as notifications.
     pub pushes: u64,
-    /// How often everything near was forgotten, since changes may have been missed.
+    /// The number of times that the near tier was emptied, because change notifications may have been lost.
     pub near_flushes: u64,
-    /// Values read far that were not placed near, because they changed meanwhile.
+    /// Values from the far tier that were not placed in the near tier, because they changed during the read.
     pub near_refused: u64,
-    /// How long the far store could not prove that it had told of all changes, so that reads went to it.
+    /// Unverified time: the time in which no heartbeat confirmed that all change notifications had arrived. Reads then
+    /// go to the far tier.
     pub blind: Duration,
     /// The state of the circuit breaker, if there is one.
     pub breaker: BreakerState,
-    /// From the start of a read that missed to its answer.
+    /// Latencies of reads that missed, from the start of the read to its result.
     pub miss_latency: Latency,
-    /// How long the source took.
+    /// Latencies of the source.
     pub load_latency: Latency,
     pub(super) causes: [u64; MissCause::ALL.len()],
 }
 
 impl Stats {
-    /// Reads answered without a load.
+    /// Returns the number of reads that were answered without a load.
     ///
     /// # Examples
     /// ```
@@ -87,7 +89,7 @@ impl Stats {
         self.near_hits + self.far_hits
     }
 
-    /// All reads.
+    /// Returns the number of all reads.
     ///
     /// # Examples
     /// ```
@@ -101,7 +103,7 @@ impl Stats {
         self.hits() + self.misses
     }
 
-    /// The reads that missed because of `cause`.
+    /// Returns the number of reads that missed because of `cause`.
     ///
     /// # Examples
     /// ```
@@ -118,7 +120,7 @@ impl Stats {
         self.causes[cause as usize]
     }
 
-    /// How many of something came to in a minute, over the time that was counted; 0 when that is none.
+    /// Returns the rate per minute of `count` events in the covered time, or 0 if that time is zero.
     ///
     /// # Examples
     /// ```
@@ -132,7 +134,7 @@ impl Stats {
         if self.elapsed.is_zero() { 0.0 } else { count as f64 * 60.0 / self.elapsed.as_secs_f64() }
     }
 
-    /// Acknowledged invalidations in a minute.
+    /// Returns the number of acknowledged invalidations per minute.
     ///
     /// # Examples
     /// ```
@@ -146,8 +148,8 @@ impl Stats {
         self.per_minute(self.invalidations)
     }
 
-    /// What was counted since an `earlier` reading of the same cache: percentiles and rates of the last minute instead of
-    /// those of a whole life. The breaker is as it is now.
+    /// Returns the counters since an `earlier` reading of the same cache, for example for percentiles and rates of the
+    /// last minute. `breaker` is the current state.
     ///
     /// # Examples
     /// ```
@@ -222,7 +224,7 @@ impl Stats {
         }
     }
 
-    /// The share of reads answered without a load, from 0 to 1; 0 when there was none.
+    /// Returns the share of reads that were answered without a load, from 0 to 1, or 0 if there were no reads.
     ///
     /// # Examples
     /// ```

@@ -1,20 +1,20 @@
-//! A counter for the hit path, that threads do not fight over.
+//! A counter for the hit path that threads increment without contention.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Stripes that belong to one thread each; the threads beyond share the last one.
+/// The number of stripes that belong to one thread each. Further threads share the last stripe.
 const OWNED: usize = 63;
 const SHARED: usize = OWNED;
 const UNKNOWN: usize = usize::MAX;
 
-/// The stripes that belong to no thread now.
+/// The stripes that currently belong to no thread.
 static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-/// How many stripes were ever given out.
+/// The number of stripes assigned so far.
 static GIVEN: Mutex<usize> = Mutex::new(0);
 
-/// A thread's claim to its stripe, given back when the thread ends.
+/// The ownership of a thread's stripe. Dropping it at the end of the thread frees the stripe.
 struct Claim(Cell<usize>);
 
 impl Drop for Claim {
@@ -32,7 +32,7 @@ thread_local! {
     static CLAIM: Claim = const { Claim(Cell::new(UNKNOWN)) };
 }
 
-/// Gives this thread a stripe of its own, or the shared one.
+/// Assigns a stripe to this thread: its own, or the shared one.
 fn claim() {
     let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let stripe = free.unwrap_or_else(|| {
@@ -52,14 +52,15 @@ fn claim() {
     }
 }
 
-/// On a cache line of its own.
+/// A counter on its own cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Line(AtomicU64);
 
-/// A counter whose increment is a plain load and store on a cache line that belongs to the thread; readers sum.
+/// A counter whose increment is a plain load and store on a cache line that belongs to the thread. Readers sum all
+/// lines.
 ///
-/// Exact: a stripe has one writer at a time, and passes from a thread that ended to its next owner through a lock.
+/// Exact: a stripe has one writer at a time. It passes from a thread that ended to its next owner through a lock.
 #[derive(Debug)]
 pub(crate) struct Striped {
     owned: [Line; OWNED],
@@ -82,7 +83,7 @@ impl Striped {
         }
     }
 
-    /// For a thread that has no stripe yet, or shares one.
+    /// Increments for a thread that has no stripe yet, or shares one.
     #[cold]
     fn increment_unowned(&self) {
         match STRIPE.with(Cell::get) {

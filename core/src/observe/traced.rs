@@ -1,4 +1,4 @@
-//! Events as `tracing` events.
+//! An observer that emits `tracing` events.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ macro_rules! tell {
     };
 }
 
-/// Tells a cache's events to `tracing`, under the target `larder::event` with the fields `cache` (the name given here) and
-/// `event` (one word), which are stable:
+/// An observer that emits a cache's events to `tracing`, with the target `larder::event`. The fields `cache` (the name
+/// passed to [`new`](Self::new)) and `event` (one word) are stable:
 ///
 /// | `event` | level | further fields |
 /// |---|---|---|
-/// | `hit` | trace | `tier` = `far`. Near hits are not told: they are counted in [`Stats`](crate::Stats) |
+/// | `hit` | trace | `tier` = `far`. Near hits are not emitted: they are counted in [`Stats`](crate::Stats) |
 /// | `missed` | debug | `cause`, `elapsed_us` |
 /// | `joined` | trace | |
 /// | `loaded` | debug | `elapsed_us` |
@@ -38,9 +38,11 @@ macro_rules! tell {
 /// | `blind` | debug | `elapsed_us` |
 /// | `breaker` | warn | `state`: `closed`, `open`, `half_open` |
 ///
-/// Events come within the span of the caller, also those of a load, which runs on a task of its own. An observer costs a near
-/// hit one call that returns at once; without any it costs nothing. Numbers over time are for `larder-metrics`, which reads
-/// [`Stats`](crate::Stats) and costs hits nothing. Those who need another observer too give both, as a pair.
+/// Events are emitted in the span of the caller. This includes those of a load, which runs on its own task.
+///
+/// An observer costs a near hit one call that returns at once. Without an observer there is no cost. For numbers over
+/// time use `larder-metrics`, which reads [`Stats`](crate::Stats) and adds no cost to hits. To use another observer as
+/// well, pass both as a pair.
 ///
 /// # Examples
 /// `RUST_LOG=larder::event=debug` shows misses, loads and trouble:
@@ -51,7 +53,7 @@ macro_rules! tell {
 pub struct Traced(String);
 
 impl Traced {
-    /// An observer that tells the events of the cache it calls `cache`.
+    /// Creates an observer that emits the events of a cache under the name `cache`.
     ///
     /// # Examples
     /// ```
@@ -111,7 +113,7 @@ impl Observer for Traced {
     }
 }
 
-/// An error in its own words and those of its causes.
+/// Formats an error with its causes.
 fn words(error: &Error) -> tracing::field::DisplayValue<Words<'_>> {
     tracing::field::display(Words(error))
 }
@@ -185,7 +187,7 @@ mod tests {
         fn exit(&self, _: &span::Id) {}
     }
 
-    /// The rows of the table in the documentation: word, level, and all fields.
+    /// Returns the rows of the table in the documentation: word, level, and all fields.
     fn documented() -> Vec<(String, String, Vec<String>)> {
         let rows = include_str!("traced.rs").lines().filter_map(|line| line.strip_prefix("/// | `"));
         rows.map(|row| {
