@@ -1,4 +1,4 @@
-//! The store of one namespace, as one process sees it.
+//! The backend of one namespace, for one process.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::record::{Answer, OperationKind, Outcome};
 use crate::state::{Grant, Name, Stored, name};
 use crate::watch::watch;
 
-/// An opened [`Memory`].
+/// The backend that a [`Memory`] becomes when a cache is built with it.
 ///
 /// # Examples
 /// ```
@@ -29,13 +29,13 @@ use crate::watch::watch;
 #[derive(Debug)]
 pub struct MemoryBackend(Arc<Opened>);
 
-/// What requests need at each execution: a fault may execute one again when its caller is gone.
+/// The data that a request needs at each execution. A fault may execute a request again after its caller has ended.
 #[derive(Debug)]
 struct Opened {
     memory: Memory,
     scope: Scope,
     namespace: String,
-    /// By which the server knows who watches through this.
+    /// The number of the subscriber that watches through this backend, if any.
     watching: OnceLock<u64>,
 }
 
@@ -62,7 +62,7 @@ impl Opened {
         name(&self.namespace, key)
     }
 
-    /// What is stored under a key. Runs as part of a step, so nobody is told yet of bytes that are no entry.
+    /// Returns the entry or the undecodable bytes under a key. Runs as part of a step, so it reports no event yet.
     fn look(&self, step: &mut Step<'_>, key: &StoreKey, now: Timestamp) -> Look {
         let mut stored = step.state.get(&self.name(key), step.now)?;
         if step.corrupt {
@@ -76,7 +76,7 @@ impl Opened {
         }
     }
 
-    /// The entry in stored bytes; none when it is dead by its own header.
+    /// Decodes stored bytes. Returns `None` if the entry has expired by its own header.
     fn decode(
         &self,
         key: &StoreKey,
@@ -106,8 +106,8 @@ impl Opened {
         step.state.set(&self.name(key), frame.encode(key), expires_ms, step.now, by);
     }
 
-    /// The entry of a look. Bytes that are none are a counted miss; called outside of the step, since the observer that
-    /// is told may ask the server.
+    /// Returns the entry of a look, and counts undecodable bytes as a miss. Called outside of the step, because the
+    /// observer that receives the event may send requests to the server.
     fn seen(&self, look: Look) -> Option<Entry<Payload>> {
         look?.inspect_err(|cause| self.undecodable(*cause)).ok()
     }
@@ -119,7 +119,7 @@ impl Opened {
 }
 
 impl MemoryBackend {
-    /// Asks for something that concerns one key.
+    /// Sends a request for one key.
     async fn ask<T: Answer>(
         &self,
         kind: OperationKind,
@@ -142,7 +142,7 @@ impl MemoryBackend {
     }
 }
 
-/// What a step finds under a key: nothing, an entry, or bytes that are none.
+/// The result of a lookup in a step: nothing, an entry, or undecodable bytes.
 type Look = Option<Result<Entry<Payload>, FrameError>>;
 
 impl Answer for Look {
@@ -157,7 +157,7 @@ impl Answer for Vec<Look> {
     }
 }
 
-/// What a step answers to an announcement: what was there, or what was granted.
+/// The answer of a step to the start of a load: the entry found, or the fence granted.
 struct Announced {
     begun: Begun<Payload>,
     unreadable: Option<FrameError>,

@@ -1,4 +1,4 @@
-//! The two clocks that an entry's times are carried between.
+//! Conversion of an entry's times between the clock of the process and that of the server.
 
 use std::time::Duration;
 
@@ -7,8 +7,10 @@ use larder::Timestamp;
 use crate::mutation;
 use crate::state::{Millis, NEVER, millis};
 
-/// The two clocks at one moment: the process's, which callers speak, and the server's, which entries are judged by.
-/// They may be hours apart, and differ in their origins: only what remains and what has passed is carried over.
+/// The two clocks at one moment: the process's, which callers use, and the server's, which decides expiry.
+///
+/// They may be hours apart, and have different origins. Only durations are converted: the remaining life and the age of
+/// an entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clocks {
     pub(crate) local: Timestamp,
@@ -16,8 +18,10 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
-    /// The millisecond in which an entry ends that has `remaining` to live, rounded down: it never lives longer than
-    /// asked, but for the part of a millisecond without which it would not live at all. One that is dead stays dead.
+    /// Returns the server's millisecond in which an entry with `remaining` life expires, rounded down.
+    ///
+    /// The entry never lives longer than requested, with one exception. If its end is in the current millisecond, it is
+    /// rounded up to the next one, so that the entry lives at all. An expired entry stays expired.
     pub(crate) fn ending_in(self, remaining: Duration) -> Millis {
         let now = millis(self.server);
         match self.server.saturating_add(remaining) {
@@ -27,12 +31,12 @@ impl Clocks {
         }
     }
 
-    /// The millisecond `age` ago, or the server's origin.
+    /// Returns the server's millisecond `age` ago, or the server's origin.
     pub(crate) fn begun_before(self, age: Duration) -> Millis {
         millis(self.server.saturating_sub(age))
     }
 
-    /// The process's time at a millisecond of the server's.
+    /// Converts a millisecond of the server's clock to the process's time.
     pub(crate) fn to_local(self, at: Millis) -> Timestamp {
         if at == NEVER {
             return Timestamp::NEVER;

@@ -1,4 +1,4 @@
-//! Faults on request: which operations go wrong, and how.
+//! Faults on request, and the rules that select their operations.
 
 use std::fmt;
 use std::future::pending;
@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 
 use crate::record::Operation;
 
-/// What happens to an operation. Delays are tokio's: they need its runtime, and end at once when its time is paused.
+/// A fault of an operation.
+///
+/// Delays use tokio's timers: they need its runtime, and end at once if its time is paused.
 ///
 /// # Examples
 /// ```
@@ -22,33 +24,33 @@ use crate::record::Operation;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It fails and was not executed: a refused connection, a lost request.
+    /// The operation fails and is not executed, like a refused connection or a lost request.
     Error,
-    /// It is executed, and its answer is lost: the caller gets an error.
+    /// The operation is executed, and its reply is lost: the caller gets an error.
     LoseReply,
-    /// It is never answered and never executed; its future can only be dropped, as a timeout does.
+    /// The operation is never executed and never answered. Its future can only be dropped, as a timeout does.
     Hang,
-    /// It is executed after this long.
+    /// The operation is executed after this delay.
     Delay(Duration),
-    /// It is executed at once and answered after this long.
+    /// The operation is executed at once, and answered after this delay.
     DelayReply(Duration),
-    /// It is executed when the gate opens.
+    /// The operation is executed when the gate opens.
     Gate(Gate),
-    /// It is executed at once and answered when the gate opens.
+    /// The operation is executed at once, and answered when the gate opens.
     GateReply(Gate),
-    /// A read returns the stored bytes with one bit flipped. Other operations are not touched.
+    /// A read returns the stored bytes with one bit flipped. Other operations are not affected.
     Corrupt,
-    /// It is executed, and the pushes that it causes are lost.
+    /// The operation is executed, and the pushes that it causes are lost.
     DropPushes,
-    /// It is executed at once and answered, and executed once more after this long: a client library sent it twice, and the
-    /// first copy was held up on its way.
+    /// The operation is executed at once and answered, and executed again after this delay. It simulates a client
+    /// library that sent it twice, with the first copy delayed in the network.
     Twice(Duration),
-    /// It is executed at once, its answer is lost, and after this long it is executed once more and answered: a client library
-    /// sent it again.
+    /// The operation is executed at once, and its reply is lost. After this delay it is executed again and answered. It
+    /// simulates a client library that sent it again.
     Resent(Duration),
 }
 
-/// A place where operations wait until a test lets them go on.
+/// A gate at which operations wait until a test opens it.
 ///
 /// # Examples
 /// ```
@@ -66,7 +68,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A closed gate.
+    /// Creates a closed gate.
     ///
     /// # Examples
     /// ```
@@ -78,10 +80,10 @@ impl Gate {
         Self { arrived: Arc::new(Semaphore::new(0)), opened: Arc::new(Semaphore::new(0)) }
     }
 
-    /// Waits until one more operation has come to the gate: each is counted once.
+    /// Waits until one more operation has reached the gate. Each is counted once.
     ///
     /// # Cancellation safety
-    /// Safe: an arrival is counted for a wait that ends, and for no other.
+    /// Safe: only a wait that completes consumes an arrival.
     ///
     /// # Examples
     /// ```
@@ -102,7 +104,7 @@ impl Gate {
         }
     }
 
-    /// Lets all operations through, now and later.
+    /// Opens the gate for all operations, waiting and future.
     ///
     /// # Examples
     /// ```
@@ -136,7 +138,7 @@ struct Rule {
     left: Option<u64>,
 }
 
-/// The faults of a server. The first rule that matches an operation decides.
+/// The fault rules of a server. The first rule that matches an operation applies.
 ///
 /// # Examples
 /// See [`Fault`].
@@ -152,7 +154,7 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// Names a rule, to remove it.
+/// The identifier of a rule, for [`Faults::remove`].
 ///
 /// # Examples
 /// ```
@@ -169,7 +171,7 @@ impl Faults {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, `fault` happens to every operation that matches.
+    /// Adds a rule: from now on, `fault` applies to every operation that matches.
     ///
     /// # Examples
     /// ```
@@ -185,7 +187,7 @@ impl Faults {
         self.add(Arc::new(matches), fault, None)
     }
 
-    /// `fault` happens to the next `count` operations that match; with 0 to none.
+    /// Adds a rule: `fault` applies to the next `count` operations that match. If `count` is 0, it applies to none.
     ///
     /// # Examples
     /// ```
@@ -211,7 +213,7 @@ impl Faults {
         FaultId(id)
     }
 
-    /// Removes one rule. Operations that it hangs stay so.
+    /// Removes one rule. Operations that hang because of it continue to hang.
     ///
     /// # Examples
     /// ```
@@ -224,7 +226,7 @@ impl Faults {
         self.rules().retain(|rule| rule.id != id.0);
     }
 
-    /// Removes all rules. Operations that hang stay so.
+    /// Removes all rules. Operations that hang continue to hang.
     ///
     /// # Examples
     /// ```
@@ -237,7 +239,7 @@ impl Faults {
         self.rules().clear();
     }
 
-    /// The fault of this operation.
+    /// Returns the fault of this operation, and uses up one application of its rule.
     pub(crate) fn strike(&self, operation: &Operation) -> Option<Fault> {
         loop {
             // the user's predicate runs without our lock, so another operation may use the rule up meanwhile
@@ -249,7 +251,7 @@ impl Faults {
         }
     }
 
-    /// Counts one use of a rule; `false` when it is gone.
+    /// Counts one application of a rule. Returns `false` if the rule no longer exists.
     fn spend(&self, id: u64) -> bool {
         let mut rules = self.rules();
         let Some(rule) = rules.iter_mut().find(|rule| rule.id == id) else { return false };
@@ -260,7 +262,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// What happens before the operation is executed; `false` when it is not executed at all.
+    /// Applies the part of the fault before the execution. Returns `false` if the operation is not executed.
     pub(crate) async fn before(&self) -> bool {
         match self {
             Self::Error => return false,
@@ -283,7 +285,7 @@ impl Fault {
         matches!(self, Self::Twice(_) | Self::Resent(_))
     }
 
-    /// What happens after it was executed; `false` when the answer is lost.
+    /// Applies the part of the fault after the execution. Returns `false` if the reply is lost.
     pub(crate) async fn after(&self) -> bool {
         match self {
             Self::LoseReply => return false,

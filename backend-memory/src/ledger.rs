@@ -1,11 +1,11 @@
-//! The server's tag ledgers.
+//! The tag ledgers of the server.
 
 use larder::{LedgerView, Result, Stamp, Tag, TagLedger};
 
 use crate::memory::{Memory, Request};
 use crate::record::OperationKind;
 
-/// The ledger of one namespace.
+/// The tag ledger of one namespace.
 ///
 /// # Examples
 /// ```

@@ -1,21 +1,23 @@
-//! A whole cache server in the process: what larder's tests, and yours, use in place of Redis.
+//! A cache server in the process, for tests: larder's own tests, and yours, use it in place of Redis.
 //!
-//! Several "processes" (handles) share one [`MemoryServer`]: values with an expiry, fences, locks with a lease, tag
-//! ledgers, pushes, eviction, flush and restart behave as they do behind the Redis backend, under the same conformance
-//! suite. Time is a clock that is handed in, every operation is recorded, faults come on request, and the same calls
-//! with the same seed do the same.
+//! Several "processes" (handles) share one [`MemoryServer`]. It has values with an expiry, fences, locks with a lease,
+//! tag ledgers, pushes, eviction, flush and restart. They behave as behind the Redis backend, and pass the same
+//! conformance suite.
 //!
-//! | type | what it is |
+//! Time comes from a clock that the test passes in. Every operation is recorded, and faults occur on request. Runs are
+//! repeatable: the same calls with the same seed have the same results.
+//!
+//! | type | purpose |
 //! |---|---|
-//! | [`MemoryServer`] | the server, and what its administrator can do |
-//! | [`Memory`] | one process's connection: a byte store for `.encoded(codec)` |
-//! | [`MemoryLocks`], [`MemoryLedger`] | its locks and tag ledgers |
-//! | [`Faults`], [`Fault`], [`Gate`] | what goes wrong, when, and what waits for the test |
-//! | [`Operation`], [`OperationKind`], [`Outcome`] | what the server was asked, and what became of it |
-//! | [`Pushes`], [`Push`] | what the server tells by itself |
+//! | [`MemoryServer`] | the server, and its administration |
+//! | [`Memory`] | the connection of one process: a byte store for `.encoded(codec)` |
+//! | [`MemoryLocks`], [`MemoryLedger`] | the locks and tag ledgers of the server |
+//! | [`Faults`], [`Fault`], [`Gate`] | rules that make operations fail, hang, or wait for the test |
+//! | [`Operation`], [`OperationKind`], [`Outcome`] | the record of the operations, and their outcomes on the server |
+//! | [`Pushes`], [`Push`] | the notifications that the server sends |
 //!
 //! # Examples
-//! Two processes share a server:
+//! Sharing a server between two processes:
 //! ```
 //! use std::time::Duration;
 //! use larder::{Cache, ManualClock, Strategy, codec::Json};
@@ -39,7 +41,7 @@
 //! assert!(office.lookup(&1).await?.is_none());
 //! # Ok(()) }
 //! ```
-//! A fault, and the record of what was asked:
+//! Losing a reply, and reading the record:
 //! ```
 //! use larder::{CacheBackend, IntoBackend, Scope, StoreKey, Timestamp};
 //! use larder_memory::{Fault, MemoryServer, OperationKind, Outcome};
@@ -55,7 +57,7 @@
 //! assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
 //! # Ok(()) }
 //! ```
-//! A service is tested without a server, through an outage:
+//! Testing a service through an outage, without a real server:
 //! ```
 //! use std::time::Duration;
 //! use larder::{Cache, ManualClock, Strategy, codec::Json};

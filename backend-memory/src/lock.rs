@@ -1,4 +1,4 @@
-//! The server's locks.
+//! The locks of the server.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use larder::{Acquired, Error, LockProvider, LockToken, Result};
 use crate::memory::{Memory, Request};
 use crate::record::OperationKind;
 
-/// How often a waiter looks again by itself, in case a wake-up was lost or a lease ended.
+/// The interval at which a waiter checks the lock again, in case a wake-up was lost or a lease ended.
 const RECHECK: Duration = Duration::from_millis(50);
 
-/// Locks with a lease, elected by the server: `SET NX PX` with a token, checked and deleted in one step.
+/// Locks with a lease, held in the server: `SET NX PX` with a token, checked and deleted in one step.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! The handles through which processes reach the server.
+//! The handles by which processes connect to the server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::record::{Answer, Operation, OperationKind, Outcome};
 use crate::server::MemoryServer;
 use crate::state::{Millis, State, millis};
 
-/// One process's connection to a [`MemoryServer`]; a cheap handle. A byte store: give it a codec.
+/// The connection of one process to a [`MemoryServer`]; a cheap handle. A byte store: combine it with a codec.
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// One request, on its way.
+/// A request to the server.
 pub(crate) struct Request {
     pub(crate) kind: OperationKind,
     pub(crate) namespace: String,
@@ -47,7 +47,7 @@ impl Memory {
         Self { server, process }
     }
 
-    /// The store with values encoded by `codec`.
+    /// Returns the store with values encoded by `codec`.
     ///
     /// # Examples
     /// ```
@@ -59,7 +59,7 @@ impl Memory {
         Encoded::new(self.clone(), codec)
     }
 
-    /// The server's locks.
+    /// Returns the server's locks.
     ///
     /// # Examples
     /// ```
@@ -72,7 +72,7 @@ impl Memory {
         MemoryLocks::new(self.clone())
     }
 
-    /// The tag ledger of a namespace.
+    /// Returns the tag ledger of a namespace.
     ///
     /// # Examples
     /// ```
@@ -85,7 +85,7 @@ impl Memory {
         MemoryLedger::new(self.clone(), namespace.into())
     }
 
-    /// What the server pushes from now on.
+    /// Returns the pushes that the server sends from now on.
     ///
     /// # Examples
     /// ```
@@ -100,8 +100,8 @@ impl Memory {
         Pushes(self.subscribe().1)
     }
 
-    /// Cuts this process off: its operations fail, those under way included, and pushes to it are lost. Handles of one
-    /// name are one process.
+    /// Disconnects this process. Its operations fail, including those in progress, and pushes to it are lost. All
+    /// handles with the same name are one process.
     ///
     /// # Examples
     /// ```
@@ -114,7 +114,7 @@ impl Memory {
         self.server.state().cut(&self.process);
     }
 
-    /// Ends the cut; its subscribers receive [`Push::Reconnected`](crate::Push::Reconnected) first.
+    /// Reconnects this process. Its subscribers receive [`Push::Reconnected`](crate::Push::Reconnected) first.
     ///
     /// # Examples
     /// ```
@@ -129,7 +129,7 @@ impl Memory {
         self.server.state().mend(&self.process);
     }
 
-    /// A number for the process: the same for each of its requests.
+    /// Returns a number for the process, the same for each of its requests.
     pub(crate) fn number(&self) -> u128 {
         self.process.bytes().fold(1, |number, byte| number << 8 | u128::from(byte))
     }
@@ -142,13 +142,16 @@ impl Memory {
         &self.server
     }
 
-    /// Whether the process can reach the server at this moment.
+    /// Returns an error if the process is disconnected from the server.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         self.server.state().link(&self.process).map(|_| ()).ok_or(ServerError::Disconnected)
     }
 
-    /// Sends a request: the faults of the day, then `execute` as one step on the server, then the faults again. A fault may have
-    /// it executed twice, so `execute` is what a server does at each execution: names that the client chooses are drawn before.
+    /// Sends a request: applies the fault before it, runs `execute` as one step on the server, then applies the fault
+    /// after it.
+    ///
+    /// A fault may execute the request twice, so `execute` contains only the server's part. Names that the client
+    /// chooses are drawn before.
     pub(crate) async fn ask<T: Answer>(
         &self,
         request: Request,
@@ -223,7 +226,7 @@ impl Memory {
         Ok(self.run(&mut state, operation, fault, execute))
     }
 
-    /// One step: no other request sees half of it.
+    /// Runs one step. No other request sees half of it.
     fn run<T: Answer>(
         &self,
         state: &mut State,
@@ -241,16 +244,16 @@ impl Memory {
     }
 }
 
-/// A request's turn on the server.
+/// The context of a step: one atomic command on the server.
 pub(crate) struct Step<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) now: Millis,
     pub(crate) at: Timestamp,
-    /// Whether bytes that are read come back damaged.
+    /// `true` if reads return damaged bytes.
     pub(crate) corrupt: bool,
 }
 
-/// Why an operation failed: what a client of a real server would see.
+/// The reason why an operation failed, as a client of a real server would see it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
     #[error("the connection was refused (a fault on request)")]

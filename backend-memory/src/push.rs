@@ -1,20 +1,20 @@
-//! What the server tells processes of its own accord.
+//! Notifications that the server pushes to processes.
 
 use larder::Timestamp;
 use tokio::sync::mpsc;
 
-/// A message from the server about a change by anybody.
+/// A notification from the server, about a change by this process or another.
 ///
 /// # Examples
 /// See [`Pushes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Push {
-    /// The value of this key was written, removed, evicted or has expired.
+    /// The value of this key was written, removed or evicted, or has expired.
     Changed {
         /// The namespace.
         namespace: String,
-        /// The key, as [`larder::StoreKey::as_str`] has it.
+        /// The key, as [`larder::StoreKey::as_str`] returns it.
         key: String,
     },
     /// A tag ledger changed.
@@ -22,9 +22,9 @@ pub enum Push {
         /// The namespace.
         namespace: String,
     },
-    /// Everything is gone.
+    /// All data was removed or replaced, by a flush or a restart.
     Flushed,
-    /// The connection was lost and is back: pushes between were lost.
+    /// The connection was lost and restored. Pushes in between were lost.
     Reconnected,
 }
 
@@ -43,7 +43,7 @@ pub enum Push {
 pub struct Pushes(pub(crate) mpsc::UnboundedReceiver<Message>);
 
 impl Pushes {
-    /// The next push; `None` when the server is gone.
+    /// Waits for the next push. Returns `None` if the server no longer exists.
     ///
     /// # Cancellation safety
     /// Safe: no push is lost.
@@ -55,7 +55,7 @@ impl Pushes {
         }
     }
 
-    /// The next push, if it is there already.
+    /// Returns the next push if one has arrived.
     pub fn try_next(&mut self) -> Option<Push> {
         match self.0.try_recv().ok()? {
             Message::Push(push) => Some(push),
@@ -69,24 +69,24 @@ impl Pushes {
 pub(crate) struct Subscriber {
     pub(crate) number: u64,
     pub(crate) process: String,
-    /// How many pushes there were for it, those that were lost included.
+    /// The number of pushes for this subscriber, including lost ones.
     pub(crate) told: u64,
     pub(crate) sender: mpsc::UnboundedSender<Message>,
 }
 
 impl Subscriber {
-    /// Sends a push, unless it is to be lost; `false` when nobody receives any more.
+    /// Sends a push, unless it is to be lost. Returns `false` if the receiver no longer exists.
     pub(crate) fn tell(&mut self, push: &Push, is_lost: bool) -> bool {
         self.told += 1;
         is_lost || self.sender.send(Message::Push(push.clone())).is_ok()
     }
 }
 
-/// What goes over a connection of its own accord, in order.
+/// A message from the server to a subscriber. Messages arrive in order.
 #[derive(Debug)]
 pub(crate) enum Message {
     Push(Push),
-    /// The answer to a beat: how many pushes there were before it, and when it was asked for by the subscriber's clock.
+    /// The heartbeat: the number of pushes before it, and the time of its request by the subscriber's clock.
     Beat {
         told: u64,
         asked: Timestamp,

@@ -1,8 +1,8 @@
-//! What the server was asked, in order.
+//! The record of operations on the server, in order.
 
 use larder::{Acquired, Filled, LedgerView, Stamp, Timestamp};
 
-/// What an operation asks for. One [`GetMany`](Self::GetMany) is one operation: a round trip.
+/// The kind of an operation. One [`GetMany`](Self::GetMany) is one operation: a round trip.
 ///
 /// # Examples
 /// ```
@@ -12,48 +12,48 @@ use larder::{Acquired, Filled, LedgerView, Stamp, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OperationKind {
-    /// Read one key.
+    /// A read of one key.
     Get,
-    /// Read many keys.
+    /// A read of many keys.
     GetMany,
-    /// Announce a load.
+    /// The start of a load, which requests a fence.
     Begin,
-    /// Store what was loaded.
+    /// A fill: the store of a loaded value.
     Fill,
-    /// Prolong an announcement.
+    /// The renewal of a fence.
     Renew,
-    /// Withdraw an announcement.
+    /// The release of a fence.
     Release,
-    /// Store, whatever was there.
+    /// An unconditional store, which replaces any entry.
     Put,
-    /// Remove one key.
+    /// The removal of one key.
     Remove,
-    /// Remove many keys.
+    /// The removal of many keys.
     RemoveMany,
-    /// Remove a whole namespace.
+    /// The removal of a whole namespace.
     Clear,
-    /// [`CacheBackend::guard`](larder::CacheBackend::guard).
+    /// The start of a write guard: [`CacheBackend::guard`](larder::CacheBackend::guard).
     Guard,
-    /// [`CacheBackend::unguard`](larder::CacheBackend::unguard).
+    /// The end of a write guard: [`CacheBackend::unguard`](larder::CacheBackend::unguard).
     Unguard,
-    /// Take a lock.
+    /// An attempt to take a lock.
     LockAcquire,
-    /// Prolong a lock.
+    /// The renewal of a lock.
     LockRenew,
-    /// Give a lock back.
+    /// The release of a lock.
     LockRelease,
-    /// Read a ledger's identity and count.
+    /// A read of a tag ledger's identity and count.
     LedgerStamp,
-    /// Invalidate tags.
+    /// An invalidation of tags.
     LedgerInvalidate,
-    /// Read tags.
+    /// A read of the counts of tags.
     LedgerView,
-    /// Forget old tags.
+    /// A removal of old tags from the tag ledger.
     LedgerPrune,
 }
 
 impl OperationKind {
-    /// Its name in errors, in the words of the traits.
+    /// Returns the name used in errors, which is that of the trait's method.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -79,7 +79,7 @@ impl OperationKind {
     }
 }
 
-/// What became of an operation on the server, whether or not its answer arrived.
+/// The outcome of an operation on the server, independent of the delivery of its reply.
 ///
 /// # Examples
 /// ```
@@ -89,25 +89,26 @@ impl OperationKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Not executed yet: what the predicates of [`Faults`](crate::Faults) see.
+    /// The operation is not executed yet. The predicates of [`Faults`](crate::Faults) see this.
     Pending,
-    /// It was not executed: a fault, or a process that is cut off.
+    /// The operation was not executed, because of a fault or because its process is disconnected.
     Failed,
-    /// It was executed, and there is no more to say.
+    /// The operation was executed, and there is nothing further to report.
     Done,
-    /// So many of the keys had an entry that could be read; also a begin that found one.
+    /// The number of keys that had a readable entry. Also the outcome of a [`Begin`](OperationKind::Begin) that found
+    /// one.
     Found(usize),
-    /// A fence was created, or a lock taken.
+    /// A fence was granted, or a lock was taken.
     Granted,
-    /// A standing fence was joined.
+    /// A valid fence was joined.
     Joined,
-    /// Somebody else has the key or the lock.
+    /// The key or the lock is held by another loader or lock holder.
     Busy,
-    /// The fence, the lock or the token did not stand any more: nothing was done.
+    /// The fence, the lock or the token was no longer valid, and the operation had no effect.
     Refused,
 }
 
-/// What answers say of the outcome.
+/// An answer of the server, which determines the outcome of its operation.
 pub(crate) trait Answer {
     fn outcome(&self) -> Outcome {
         Outcome::Done
@@ -137,7 +138,7 @@ impl Answer for Acquired {
     }
 }
 
-/// One request to the server.
+/// A recorded request to the server.
 ///
 /// # Examples
 /// ```
@@ -156,18 +157,18 @@ impl Answer for Acquired {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Operation {
-    /// Its place in the order in which the server executed requests, from 1; 0 for the predicates of faults.
+    /// Its position in the order in which the server executed requests, from 1. In the predicates of faults it is 0.
     pub sequence: u64,
-    /// When it was executed or failed, in the server's time; for predicates, when it was sent.
+    /// The time when it was executed or failed, by the server's clock. In predicates it is the time when it was sent.
     pub at: Timestamp,
-    /// Which process asked.
+    /// The process that sent it.
     pub process: String,
-    /// What for.
+    /// Its kind.
     pub kind: OperationKind,
-    /// In which namespace; locks have none.
+    /// Its namespace, empty for locks.
     pub namespace: String,
-    /// The keys, tags or lock names.
+    /// Its keys, tags or lock names.
     pub keys: Vec<String>,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }

@@ -1,4 +1,4 @@
-//! The server, and what its administrator can do.
+//! The server, and its administration.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use crate::push::Push;
 use crate::record::Operation;
 use crate::state::{Data, State, millis, millis_up, name};
 
-/// A cache server in this process, with a clock of its own. Clones are the same server.
+/// A cache server in this process, with its own clock. Clones share one server.
 ///
 /// # Examples
-/// Two processes on one server:
+/// Sharing a server between two processes:
 /// ```
 /// use std::time::Duration;
 /// use larder::{Cache, Strategy, codec::Json};
@@ -49,7 +49,7 @@ struct Shared {
     released: Notify,
 }
 
-/// What the server held at one moment, for [`MemoryServer::restart_from`].
+/// The data of the server at one moment, for [`MemoryServer::restart_from`].
 ///
 /// # Examples
 /// ```
@@ -62,7 +62,7 @@ struct Shared {
 pub struct Snapshot(Data);
 
 impl MemoryServer {
-    /// A server on the machine's clock, without limit.
+    /// Creates a server with the system clock and without a capacity limit.
     ///
     /// # Examples
     /// ```
@@ -74,7 +74,7 @@ impl MemoryServer {
         Self::with_clock(SystemClock::new())
     }
 
-    /// A server on this clock: a [`larder::ManualClock`] for tests.
+    /// Creates a server with this clock, for example a [`larder::ManualClock`] in tests.
     ///
     /// # Examples
     /// ```
@@ -93,8 +93,10 @@ impl MemoryServer {
         }))
     }
 
-    /// Keeps at most `most` values and fences together; the least recently used of both go first, as with Redis'
-    /// `allkeys-lru`.
+    /// Limits the number of values and fences together to `most`. The least recently used of both are evicted first, as
+    /// with Redis' `allkeys-lru`.
+    ///
+    /// Default: no limit.
     ///
     /// # Examples
     /// ```
@@ -108,7 +110,9 @@ impl MemoryServer {
         self
     }
 
-    /// What random choices (nonces, tokens, [`evict_some`](Self::evict_some)) are drawn from. Default 0: a run repeats itself.
+    /// Sets the seed of random choices: nonces, tokens, and [`evict_some`](Self::evict_some).
+    ///
+    /// Default: 0. Runs with the same seed repeat themselves.
     ///
     /// # Examples
     /// ```
@@ -122,7 +126,7 @@ impl MemoryServer {
         self
     }
 
-    /// A handle for the process `name`.
+    /// Returns a handle for the process `name`.
     ///
     /// # Examples
     /// ```
@@ -135,7 +139,7 @@ impl MemoryServer {
         Memory::new(self.clone(), name.into().into())
     }
 
-    /// The faults, to add and remove.
+    /// Returns a handle to the fault rules.
     ///
     /// # Examples
     /// ```
@@ -148,8 +152,10 @@ impl MemoryServer {
         self.0.faults.clone()
     }
 
-    /// The operations so far, in order: those that were executed and those that failed before. One that hangs or was
-    /// given up before its turn is not among them. Grows until [`clear_record`](Self::clear_record).
+    /// Returns the operations so far, in order: the executed ones, and those that failed before execution.
+    ///
+    /// Operations that hang, or whose future was dropped before their execution, are not recorded. The record grows
+    /// until [`clear_record`](Self::clear_record).
     ///
     /// # Examples
     /// ```
@@ -161,7 +167,7 @@ impl MemoryServer {
         self.state().record.clone()
     }
 
-    /// Forgets the operations recorded so far; the next one's sequence number goes on.
+    /// Clears the record. Sequence numbers continue.
     ///
     /// # Examples
     /// ```
@@ -172,7 +178,7 @@ impl MemoryServer {
         self.state().record.clear();
     }
 
-    /// Loses everything, as `FLUSHALL` does; subscribers are told.
+    /// Removes all data, as `FLUSHALL` does. Subscribers are notified.
     ///
     /// # Examples
     /// ```
@@ -189,7 +195,7 @@ impl MemoryServer {
         self.0.released.notify_waiters();
     }
 
-    /// Restarts without data: everything is lost, all processes see a reconnect.
+    /// Restarts the server without data. All data is lost, and all processes see a reconnect.
     ///
     /// # Examples
     /// ```
@@ -205,7 +211,7 @@ impl MemoryServer {
         self.restart_from(&Snapshot::default());
     }
 
-    /// What the server holds now.
+    /// Returns the current data of the server.
     ///
     /// # Examples
     /// ```
@@ -222,8 +228,8 @@ impl MemoryServer {
         Snapshot(self.state().data.clone())
     }
 
-    /// Restarts with the data of an earlier moment, as after a failover or a restart from a dump: what was removed since
-    /// is back, fences included.
+    /// Restarts the server with the data of an earlier moment, as after a failover or a restart from a dump. Data that
+    /// was removed since then is back, including fences.
     ///
     /// # Examples
     /// ```
@@ -244,7 +250,7 @@ impl MemoryServer {
         self.0.released.notify_waiters();
     }
 
-    /// Evicts the value of a key, as lack of memory would.
+    /// Evicts the value of a key, as a server that is out of memory does.
     ///
     /// # Examples
     /// ```
@@ -260,7 +266,7 @@ impl MemoryServer {
         self.state().remove_value(&name(namespace, key));
     }
 
-    /// Evicts the fence of a key, as lack of memory would.
+    /// Evicts the fence of a key, as a server that is out of memory does.
     ///
     /// # Examples
     /// ```
@@ -276,7 +282,8 @@ impl MemoryServer {
         self.state().end_fence(&name(namespace, key));
     }
 
-    /// Evicts the tag ledger of a namespace: the next use makes another, which ends the entries stamped before.
+    /// Evicts the tag ledger of a namespace. Its next use creates another one, which invalidates the entries stamped
+    /// before.
     ///
     /// # Examples
     /// ```
@@ -294,7 +301,7 @@ impl MemoryServer {
         self.state().end_ledger(namespace);
     }
 
-    /// Evicts up to `count` values and fences drawn from the seed; returns how many.
+    /// Evicts up to `count` values and fences, chosen by the seed. Returns the number of evicted ones.
     ///
     /// # Examples
     /// ```
@@ -309,7 +316,7 @@ impl MemoryServer {
         self.state().evict_some(count)
     }
 
-    /// The stored keys as (namespace, key), in order, expired ones that nobody touched included.
+    /// Returns the stored keys as (namespace, key), in order. Expired keys are included until their next access.
     ///
     /// # Examples
     /// ```
@@ -325,7 +332,7 @@ impl MemoryServer {
         self.state().names()
     }
 
-    /// How many values are stored, expired ones that nobody touched included.
+    /// Returns the number of stored values. Expired values are included until their next access.
     ///
     /// # Examples
     /// ```
@@ -341,7 +348,7 @@ impl MemoryServer {
         self.state().names().len()
     }
 
-    /// Whether no value is stored.
+    /// Returns `true` if no value is stored.
     ///
     /// # Examples
     /// ```
@@ -357,7 +364,7 @@ impl MemoryServer {
         self.len() == 0
     }
 
-    /// How many fences stand.
+    /// Returns the number of valid fences.
     ///
     /// # Examples
     /// ```
@@ -386,7 +393,7 @@ impl MemoryServer {
         self.state().set(&name(namespace, key), bytes.into(), now.saturating_add(millis_up(ttl)), now, None);
     }
 
-    /// The raw bytes of a key, if there is a live value.
+    /// Returns the raw bytes of a key, if its value has not expired.
     ///
     /// # Examples
     /// ```
@@ -407,12 +414,12 @@ impl MemoryServer {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The server's time.
+    /// Returns the server's time.
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 
-    /// How long a lock is still held; `None` when it is free.
+    /// Returns the time for which a lock is still held, or `None` if it is free.
     pub(crate) fn locked_for(&self, lock: &str) -> Option<Duration> {
         let now = millis(self.now());
         self.state().locked_for(lock, now)

@@ -1,4 +1,4 @@
-//! Tells a watcher what the server pushes.
+//! Dispatch of the server's pushes to a watcher.
 
 use std::sync::{Arc, Weak};
 
@@ -9,8 +9,8 @@ use crate::memory::Memory;
 use crate::mutation;
 use crate::push::{Message, Push};
 
-/// Begins to tell `watcher` of the changes in a namespace, and answers the number by which the server knows it; `None` when
-/// there is no runtime to do so.
+/// Starts the dispatch of the changes in a namespace to `watcher`. Returns the number of the new subscriber, or `None`
+/// if there is no tokio runtime.
 pub(crate) fn watch(memory: &Memory, namespace: String, watcher: Weak<dyn Watcher>) -> Option<u64> {
     let runtime = tokio::runtime::Handle::try_current().ok()?;
     let (number, messages) = memory.subscribe();
@@ -24,16 +24,16 @@ struct Teller {
     memory: Memory,
     namespace: String,
     watcher: Weak<dyn Watcher>,
-    /// By which the server knows this subscriber.
+    /// The number of this subscriber.
     number: u64,
-    /// How many pushes have arrived.
+    /// The number of pushes that have arrived.
     heard: u64,
-    /// The state of the ledger that the watcher knows.
+    /// The stamp of the tag ledger that the watcher knows.
     ledger: Stamp,
 }
 
 impl Teller {
-    /// Until the watcher is gone: asks for a proof, and tells what comes until it is time for the next.
+    /// Runs until the watcher is dropped: requests a heartbeat, and dispatches messages until the next one is due.
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         while let Some(watcher) = self.watcher.upgrade() {
             let (asked, pause) = (watcher.now(), watcher.bound() / 3);

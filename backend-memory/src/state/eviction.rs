@@ -1,4 +1,4 @@
-//! What leaves to make room, or on request.
+//! Eviction, for capacity or on request.
 
 use super::{Millis, State};
 
@@ -7,7 +7,7 @@ impl State {
         self.data.values.len() + self.data.fences.len()
     }
 
-    /// Evicts the least recently touched values and fences alike, as `allkeys-lru` does.
+    /// Evicts the least recently used values and fences, as `allkeys-lru` does.
     pub(super) fn make_room(&mut self, now: Millis) {
         let Some(capacity) = self.capacity else { return };
         if self.held() <= capacity {
@@ -31,7 +31,7 @@ impl State {
         }
     }
 
-    /// Evicts `count` values and fences drawn from the seed.
+    /// Evicts up to `count` values and fences, chosen by the seed. Returns the number of evicted ones.
     pub(crate) fn evict_some(&mut self, count: usize) -> usize {
         let mut evicted = 0;
         while evicted < count && self.held() > 0 {

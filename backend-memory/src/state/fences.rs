@@ -1,4 +1,4 @@
-//! Announcements of loads.
+//! Fences of loads.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) struct Standing {
     pub(super) touched: u64,
 }
 
-/// The answer to the announcement of a load.
+/// The answer to a request for a fence.
 pub(crate) enum Grant {
     Created(u128),
     Joined(u128),
@@ -28,7 +28,7 @@ impl State {
         self.data.fences.get(name).copied().filter(|standing| standing.until > now)
     }
 
-    /// Grants a fence; `nonce` is the name of a new one, with the client's part in its upper half.
+    /// Grants a fence. `nonce` names a new one, with the client's part in its upper half.
     pub(crate) fn grant(&mut self, name: &Name, announce: Announce, nonce: u128, now: Millis) -> Grant {
         let until = now.saturating_add(millis_up(announce.lease()));
         let touched = self.tick();
@@ -55,7 +55,7 @@ impl State {
         Grant::Created(nonce)
     }
 
-    /// Whether this fence stands.
+    /// Returns `true` if this fence is valid.
     pub(crate) fn holds(&self, name: &Name, nonce: u128, now: Millis) -> bool {
         if mutation::on("a fill needs no fence") {
             return true;
@@ -82,7 +82,7 @@ impl State {
         held
     }
 
-    /// Leaves a tombstone, which refuses every fill while it stands.
+    /// Leaves a tombstone, which refuses every fill while it exists.
     pub(crate) fn bury(&mut self, name: &Name) {
         let touched = self.tick();
         self.data.fences.insert(name.clone(), Standing { nonce: 0, exclusive: false, until: 0, touched });

@@ -1,4 +1,4 @@
-//! Writes that were announced and have not ended.
+//! Write guards that have not ended.
 
 use larder::Guard;
 
@@ -13,7 +13,7 @@ pub(super) struct Guarded {
 }
 
 impl State {
-    /// Whether a write of this key is under way.
+    /// Returns `true` if a write guard of this key is in force.
     pub(crate) fn is_guarded(&self, name: &Name, now: Millis) -> bool {
         if mutation::on("a guard stops no announcement") {
             return false;

@@ -1,4 +1,4 @@
-//! When each tag was last invalidated.
+//! Tag ledgers: the last invalidation of each tag.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl State {
         self.data.ledgers.entry(namespace.to_owned()).or_default()
     }
 
-    /// Loses a ledger: the next use makes another.
+    /// Removes a ledger. Its next use creates another one.
     pub(crate) fn end_ledger(&mut self, namespace: &str) {
         if self.data.ledgers.remove(namespace).is_some() {
             self.push(&Push::LedgerChanged { namespace: namespace.to_owned() });
@@ -47,8 +47,8 @@ impl State {
         stamp
     }
 
-    /// The state of the ledger, and each tag that was invalidated after `since` with its count; `None` when that is not known
-    /// any more.
+    /// Returns the stamp of the ledger, and each tag that was invalidated after `since` with its count. The tags are
+    /// `None` if the ledger no longer knows them all.
     pub(crate) fn tags_since(&mut self, namespace: &str, since: Stamp) -> (Stamp, Option<Vec<(Tag, u64)>>) {
         let ledger = self.ledger(namespace);
         let known = ledger.id == since.ledger() && ledger.floor <= since.count();
@@ -65,7 +65,7 @@ impl State {
         LedgerView::new(ledger.id, counts)
     }
 
-    /// Whether no tag has ended an entry of this namespace.
+    /// Returns `true` if no tag has invalidated this entry.
     pub(crate) fn allows<V>(&mut self, namespace: &str, entry: &Entry<V>) -> bool {
         if mutation::on("any ledger will do") {
             let view = self.view(namespace, entry.tags());

@@ -1,4 +1,4 @@
-//! The connections of processes, and what is pushed through them.
+//! The connections of processes, and their pushes.
 
 use larder::Timestamp;
 use tokio::sync::mpsc;
@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use super::State;
 use crate::push::{Message, Push, Subscriber};
 
-/// A process's connection; processes are told apart by their names.
+/// The connection of a process. Processes are identified by their names.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Link {
     down: bool,
@@ -14,8 +14,8 @@ pub(super) struct Link {
 }
 
 impl State {
-    /// Which connection the process has, `None` when it is cut off. One that was cut never comes back: the next has
-    /// another number, so that what was under way on the old one is lost.
+    /// Returns the number of the process's connection, or `None` if it is disconnected. A new connection has another
+    /// number, so that operations in progress on the old one are lost.
     pub(crate) fn link(&self, process: &str) -> Option<u64> {
         let link = self.links.get(process).copied().unwrap_or_default();
         (!link.down).then_some(link.cuts)
@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    /// The number of a new subscriber, and where it is told.
+    /// Adds a subscriber. Returns its number and the receiver of its messages.
     pub(crate) fn subscribe(&mut self, process: &str) -> (u64, mpsc::UnboundedReceiver<Message>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let number = self.fresh();
@@ -43,7 +43,7 @@ impl State {
         (number, receiver)
     }
 
-    /// Sends a subscriber the number of pushes so far, after them, if it can be reached.
+    /// Sends a heartbeat to a subscriber, if it is connected: the number of pushes so far, after these pushes.
     pub(crate) fn beat(&mut self, number: u64, asked: Timestamp) {
         let links = &self.links;
         let is_up = |process: &str| links.get(process).is_none_or(|link| !link.down);
@@ -58,7 +58,7 @@ impl State {
         self.push_unless(push, None);
     }
 
-    /// Tells all subscribers but one.
+    /// Sends a push to all subscribers except `by`.
     pub(crate) fn push_unless(&mut self, push: &Push, by: Option<u64>) {
         let links = &self.links;
         let is_down = |process: &str| links.get(process).is_some_and(|link| link.down);

@@ -1,4 +1,4 @@
-//! Leases of names.
+//! Locks with a lease.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl State {
         held
     }
 
-    /// How long the lock is still held; `None` when it is free.
+    /// Returns the time for which the lock is still held, or `None` if it is free.
     pub(crate) fn locked_for(&self, lock: &str, now: Millis) -> Option<Duration> {
         let held = self.data.locks.get(lock).filter(|held| held.until > now)?;
         Some(Duration::from_millis(held.until - now))

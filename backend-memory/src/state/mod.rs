@@ -1,4 +1,4 @@
-//! What the server holds, and its commands: each is one step, as a script in Redis is.
+//! The data of the server, and its commands. Each command is one step, like a script in Redis.
 
 mod eviction;
 mod fences;
@@ -24,21 +24,21 @@ use crate::mutation;
 use crate::push::{Push, Subscriber};
 use crate::record::Operation;
 
-/// Milliseconds of the server's clock; the largest means never.
+/// Milliseconds of the server's clock. The largest value means never.
 pub(crate) type Millis = u64;
 pub(crate) const NEVER: Millis = u64::MAX;
 
-/// The whole milliseconds at a moment of the server's clock.
+/// Returns the whole milliseconds of a time of the server's clock.
 pub(crate) fn millis(at: Timestamp) -> Millis {
     at.as_nanos() / 1_000_000
 }
 
-/// The whole milliseconds of a duration, rounded up, so that a lease of less than one stands at all.
+/// Returns the whole milliseconds of a duration, rounded up, so that a lease of less than a millisecond is not zero.
 pub(crate) fn millis_up(duration: Duration) -> Millis {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
 }
 
-/// Namespace and key: never glued together, so that look-alikes stay apart.
+/// A namespace and a key. They are not joined into one string, so that different pairs are never equal.
 pub(crate) type Name = (String, String);
 
 pub(crate) fn name(namespace: &str, key: &StoreKey) -> Name {
@@ -52,7 +52,7 @@ pub(crate) struct Stored {
     touched: u64,
 }
 
-/// What a restart can bring back.
+/// The data that a restart can restore.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Data {
     values: BTreeMap<Name, Stored>,
@@ -70,7 +70,7 @@ pub(crate) struct State {
     subscribers: Vec<Subscriber>,
     pub(crate) record: Vec<Operation>,
     recorded: u64,
-    /// Whether the running command's pushes are lost.
+    /// `true` if the pushes of the running command are lost.
     pub(crate) drop_pushes: bool,
     seed: u64,
     drawn: u64,
@@ -82,7 +82,7 @@ impl State {
         self.seed = seed;
     }
 
-    /// A number that never repeats: a counter, spread by SplitMix64 (a bijection) from the seed.
+    /// Returns a number that never repeats: a counter, mixed by SplitMix64 (a bijection) with the seed.
     fn fresh(&mut self) -> u64 {
         self.drawn += 1;
         let mut mixed = self.seed.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -91,18 +91,18 @@ impl State {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number that a client chooses.
+    /// Returns a number that a client chooses.
     pub(crate) fn nonce(&mut self) -> u128 {
         u128::from(self.fresh()) << 64 | u128::from(self.drawn)
     }
 
-    /// The client's part of a fence's name.
+    /// Returns the client's part of a fence's name.
     pub(crate) fn client_nonce(&mut self) -> u64 {
         self.fresh()
     }
 
-    /// The name of the fence that this execution makes. Prevents: a request that is executed again, late, makes a fence valid
-    /// that an invalidation has ended.
+    /// Returns the name of the fence that this execution creates. Prevents: a request that is executed again, late,
+    /// makes a fence valid that an invalidation has revoked.
     pub(crate) fn fence_name(&mut self, client: u64) -> u128 {
         if mutation::on("a fence is named by its client") {
             return u128::from(client) << 64;
@@ -116,7 +116,7 @@ impl State {
         self.ticks
     }
 
-    /// Adds an operation to the record, at the next place.
+    /// Appends an operation to the record.
     pub(crate) fn note(&mut self, operation: Operation) {
         self.recorded += 1;
         self.record.push(Operation { sequence: self.recorded, ..operation });
@@ -137,7 +137,7 @@ impl State {
         Some(stored.clone())
     }
 
-    /// Stores a value. The subscriber `by`, which does so, needs not be told.
+    /// Stores a value, and notifies all subscribers except `by`, which stores it.
     pub(crate) fn set(&mut self, name: &Name, bytes: Bytes, expires: Millis, now: Millis, by: Option<u64>) {
         let touched = self.tick();
         self.data.values.insert(name.clone(), Stored { bytes, expires, touched });
