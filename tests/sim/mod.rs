@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use larder::codec::Json;
 use larder::{Encoded, LockProvider, TagLedger as _, Timestamp};
-use larder_memory::{Fault, FaultId, Memory, MemoryServer, Operation, OperationKind, Snapshot};
+use larder_memory::{Fault, FaultId, Memory, MemoryServer, Operation, Snapshot};
 use larder_testkit::sim::{Setup, Store, Trouble};
 
 /// A server, and what its administrator keeps.
@@ -52,11 +52,8 @@ impl Server {
             let late = Duration::from_millis(late);
             for fault in [Fault::Twice(late), Fault::Resent(late)] {
                 let random = Arc::clone(&random);
-                let strikes = move |operation: &Operation| {
+                let strikes = move |_: &Operation| {
                     tokio::time::Instant::now() < until
-                        // known to break promise 1 when it is executed again, late: the value is stored over a removal. It is
-                        // about to be replaced by an announcement and a fill
-                        && operation.kind != OperationKind::Put
                         && random.lock().unwrap_or_else(PoisonError::into_inner).u8(..100) < 5
                 };
                 kept.repeating.push(faults.when(strikes, fault));

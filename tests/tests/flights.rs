@@ -360,3 +360,48 @@ async fn many_stale_keys_are_refreshed_a_few_at_a_time() {
         tokio::task::yield_now().await;
     }
 }
+
+/// A value whose destructor uses the cache that kept it.
+#[derive(Clone)]
+struct Uses(Arc<std::sync::OnceLock<Cache<u64, Uses>>>, u64);
+
+impl Drop for Uses {
+    fn drop(&mut self) {
+        let Some(cache) = self.0.get() else { return };
+        for key in 0..16 {
+            _ = cache.peek(&key);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let key = self.1;
+        let cache = cache.clone();
+        // (a thread of its own, since this one may be in a runtime: it waits for the locks that this one holds)
+        std::thread::spawn(move || runtime.block_on(cache.invalidate(&(key + 1_000))))
+            .join()
+            .unwrap()
+            .unwrap();
+    }
+}
+
+/// Replaced, evicted, removed and cleared values are dropped when the locks of store and fences are free.
+#[test]
+fn the_destructor_of_a_value_may_use_the_cache() {
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let own = Arc::new(std::sync::OnceLock::new());
+        let cache: Cache<u64, Uses> =
+            Cache::builder().backend(Quick::new(8)).strategy(Strategy::aside(MINUTE)).build().unwrap();
+        assert!(own.set(cache.clone()).is_ok());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for key in 0..100 {
+                cache.insert(&(key % 50), Uses(Arc::clone(&own), key)).await.unwrap();
+            }
+            cache.invalidate(&1).await.unwrap();
+            cache.clear().await.unwrap();
+        });
+        send.send(()).unwrap();
+    });
+    receive
+        .recv_timeout(Duration::from_secs(20))
+        .expect("a destructor waits for a lock that its thread holds");
+}

@@ -21,7 +21,7 @@ use memory::Server;
 const LIMIT: u64 = 10_000;
 
 /// Each mechanism that is taken out, in the words of the place where it is.
-const MUTATIONS: [&str; 36] = [
+const MUTATIONS: [&str; 37] = [
     // fences
     "a removal leaves the fence",
     "a removal leaves the fence (in process)",
@@ -30,7 +30,7 @@ const MUTATIONS: [&str; 36] = [
     "a process has one nonce",
     "a fence is named by its client",
     "a tombstone stands for the nonce",
-    "a put leaves the fence",
+    "a refused insert removes nothing",
     "clear leaves the fences",
     "a refresh is stored without its fence",
     // sharing loads
@@ -53,6 +53,7 @@ const MUTATIONS: [&str; 36] = [
     "a near tier is served without proof",
     "what is placed unproven has no bound",
     "the near entry goes before the far one",
+    "a write leaves what is near",
     "a near tier does not follow tags",
     "what stood once is not judged again",
     "a flush is not pushed",

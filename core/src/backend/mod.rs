@@ -405,6 +405,7 @@ impl Guard {
 pub struct Fence {
     nonce: u128,
     joined: bool,
+    writes: bool,
     stamp: Stamp,
 }
 
@@ -417,7 +418,7 @@ impl Fence {
     /// ```
     #[must_use]
     pub const fn created(nonce: u128) -> Self {
-        Self { nonce, joined: false, stamp: Stamp::new(0, 0) }
+        Self { nonce, joined: false, writes: false, stamp: Stamp::new(0, 0) }
     }
 
     /// A standing fence that this announcement shares.
@@ -428,7 +429,7 @@ impl Fence {
     /// ```
     #[must_use]
     pub const fn joined(nonce: u128) -> Self {
-        Self { nonce, joined: true, stamp: Stamp::new(0, 0) }
+        Self { nonce, joined: true, writes: false, stamp: Stamp::new(0, 0) }
     }
 
     /// The fence with the state of the namespace's ledger when the load was announced, which the fill stores.
@@ -442,6 +443,29 @@ impl Fence {
     pub const fn stamped(mut self, stamp: Stamp) -> Self {
         self.stamp = stamp;
         self
+    }
+
+    /// The fence for the fill of a write: the filled entry replaces the old one, like a removal.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(larder::Fence::created(7).writing().is_writing());
+    /// ```
+    #[must_use]
+    pub const fn writing(mut self) -> Self {
+        self.writes = true;
+        self
+    }
+
+    /// Returns `true` if the fill is a write's. A near tier then ends what it holds, or is about to place, of the key.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(!larder::Fence::created(7).is_writing());
+    /// ```
+    #[must_use]
+    pub const fn is_writing(self) -> bool {
+        self.writes
     }
 
     /// The state of the namespace's ledger when the load was announced; zeros in a store that has none.

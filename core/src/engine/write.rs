@@ -93,12 +93,15 @@ impl<K: Key, V: Value> Engine<K, V> {
     async fn replace(&self, key: &K, entry: Entry<V>) -> Result<()> {
         let announce = Announce::shared(self.strategy.settings.lease).despite_hit();
         if let Begun::Granted(fence) = self.backend.begin(key, announce, self.clock.now()).await?
-            && self.backend.fill(key, fence, entry, self.clock.now()).await? == Filled::Stored
+            && self.backend.fill(key, fence.writing(), entry, self.clock.now()).await? == Filled::Stored
         {
             self.recorder.record(&Event::Filled);
             return Ok(());
         }
         self.recorder.record(&Event::FillRefused);
+        if mutation::on("a refused insert removes nothing") {
+            return Ok(());
+        }
         self.backend.remove(key).await
     }
 

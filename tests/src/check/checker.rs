@@ -186,7 +186,7 @@ impl Checker<'_> {
             Ask::Insert { key, version } => {
                 self.invalidated(Scope::Key(*key), &open, answer, end);
                 let row = self.rows.entry(*key).or_default();
-                if acknowledged && row.is_current(*version) {
+                if row.is_current(*version) {
                     row.blame(*version);
                 }
             }

@@ -372,7 +372,10 @@ where
         }
         let before = self.before(key, now);
         let filled = self.far.fill(key, fence, entry.clone(), now).await?;
-        if filled == Filled::Stored {
+        if fence.is_writing() && !mutation::on("a write leaves what is near") {
+            // prevents: what a far read has brought from before the write is placed after it
+            self.forget_near(key, Ok(())).await?;
+        } else if filled == Filled::Stored {
             self.place(key, before, &entry.stamped(fence.stamp())).await;
         }
         Ok(filled)
