@@ -421,7 +421,7 @@ async fn no_fence_is_left_when_loads_fail_or_store_nothing() {
     let store: Local<u64, QuickStore<u64, u64>> = Quick::new(10).into_backend(&Scope::unnamed()).unwrap();
     let store = std::sync::Arc::new(store);
     assert_eq!(store.fences(), 0);
-    store.store().insert(1, larder::Entry::new(None, larder::Timestamp::ORIGIN, MINUTE), MINUTE);
+    _ = store.store().insert(1, larder::Entry::new(None, larder::Timestamp::ORIGIN, MINUTE), MINUTE);
     assert!(store.store().get(&1, larder::Recency::Keep).is_some());
 }
 

@@ -18,7 +18,7 @@ use larder_testkit::sim::{Plan, replay};
 use memory::Server;
 
 /// Within how many histories each must be noticed.
-const LIMIT: u64 = 10_000;
+const LIMIT: u64 = 40_000;
 
 /// Each mechanism that is taken out, in the words of the place where it is.
 const MUTATIONS: [&str; 37] = [
