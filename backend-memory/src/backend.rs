@@ -109,12 +109,11 @@ impl Opened {
     /// Returns the entry of a look, and counts undecodable bytes as a miss. Called outside of the step, because the
     /// observer that receives the event may send requests to the server.
     fn seen(&self, look: Look) -> Option<Entry<Payload>> {
-        look?.inspect_err(|cause| self.undecodable(*cause)).ok()
-    }
-
-    fn undecodable(&self, cause: FrameError) {
-        let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(cause);
-        self.scope.record(&Event::undecodable(&error));
+        let tell = |cause: &FrameError| {
+            let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(*cause);
+            self.scope.record(&Event::undecodable(&error));
+        };
+        look?.inspect_err(tell).ok()
     }
 }
 
@@ -157,15 +156,9 @@ impl Answer for Vec<Look> {
     }
 }
 
-/// The answer of a step to the start of a load: the entry found, or the fence granted.
-struct Announced {
-    begun: Begun<Payload>,
-    unreadable: Option<FrameError>,
-}
-
-impl Answer for Announced {
+impl Answer for Begun<Payload> {
     fn outcome(&self) -> Outcome {
-        match &self.begun {
+        match self {
             Begun::Hit(_) => Outcome::Found(1),
             Begun::Granted(fence) if fence.is_joined() => Outcome::Joined,
             Begun::Granted(_) => Outcome::Granted,
@@ -224,14 +217,15 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
 
     async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
         let client = self.0.memory.server().state().client_nonce();
-        let announced = self.ask(OperationKind::Begin, key, move |own, step, key| {
-            let look = if announce.ignores_hit() { None } else { own.look(step, key, now) };
-            let unreadable = match look {
-                Some(Ok(entry)) => return Announced { begun: Begun::Hit(entry), unreadable: None },
-                look => look.and_then(Result::err),
-            };
+        let begin = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            // bytes that are no entry were counted by the read that missed
+            if !announce.ignores_hit()
+                && let Some(Ok(entry)) = own.look(step, key, now)
+            {
+                return Begun::Hit(entry);
+            }
             if step.state.is_guarded(&own.name(key), step.now) {
-                return Announced { begun: Begun::Guarded, unreadable };
+                return Begun::Guarded;
             }
             let stamp = step.state.stamp(&own.namespace);
             let nonce = match step.state.fence_name(client) {
@@ -239,16 +233,13 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 _ if mutation::on("a process has one nonce") => own.memory.number(),
                 fresh => fresh,
             };
-            let begun = match step.state.grant(&own.name(key), announce, nonce, step.now) {
+            match step.state.grant(&own.name(key), announce, nonce, step.now) {
                 Grant::Created(nonce) => Begun::Granted(Fence::created(nonce).stamped(stamp)),
                 Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce).stamped(stamp)),
                 Grant::Busy(lease) => Begun::Busy(lease),
-            };
-            Announced { begun, unreadable }
-        });
-        let Announced { begun, unreadable } = announced.await?;
-        unreadable.into_iter().for_each(|cause| self.0.undecodable(cause));
-        Ok(begun)
+            }
+        };
+        self.ask(OperationKind::Begin, key, begin).await
     }
 
     async fn fill(

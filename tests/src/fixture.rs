@@ -1,9 +1,13 @@
 //! What the suite needs to know of a backend.
 
+use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
-use larder::{CacheBackend, CacheBuilder, Clock, Erased, Locking, ManualClock, SystemClock, Timestamp};
+use larder::{
+    CacheBackend, CacheBuilder, Clock, Erased, Locking, ManualClock, StoreKey, SystemClock, Timestamp,
+};
 
 /// The process's time in a test: a clock that stands still until it is moved, or the machine's for a store that cannot be
 /// told the time.
@@ -168,7 +172,6 @@ impl<F: Fixture> Fixture for Through<F> {
 }
 
 /// One process of a [`CacheFixture`]: a builder that has its namespace and backend, and locks that all processes share.
-#[derive(Debug)]
 pub struct Process {
     /// Needs a source and a strategy; the clock is set by the suite.
     pub builder: CacheBuilder<u64, u64>,
@@ -176,13 +179,23 @@ pub struct Process {
     pub locking: Option<Locking>,
     /// How many seconds its clock is ahead of the store's, or behind.
     pub ahead: i64,
+    pub(crate) damage: Option<Damage>,
+}
+
+/// Damages what is stored under a key.
+pub(crate) type Damage = Box<dyn Fn(StoreKey) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("builder", &self.builder).finish_non_exhaustive()
+    }
 }
 
 impl Process {
     /// A process whose clock agrees with the store's, and that has no locks.
     #[must_use]
     pub fn new(builder: CacheBuilder<u64, u64>) -> Self {
-        Self { builder, locking: None, ahead: 0 }
+        Self { builder, locking: None, ahead: 0, damage: None }
     }
 
     /// A process with these locks.
@@ -196,6 +209,17 @@ impl Process {
     #[must_use]
     pub fn ahead(mut self, seconds: i64) -> Self {
         self.ahead = seconds;
+        self
+    }
+
+    /// A process whose store can be damaged: `damage` flips a bit of the last stored byte of a key, past larder. Without it,
+    /// the suite does not check how damaged bytes are counted.
+    #[must_use]
+    pub fn damaging<Fut>(mut self, damage: impl Fn(StoreKey) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.damage = Some(Box::new(move |key| Box::pin(damage(key))));
         self
     }
 

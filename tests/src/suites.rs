@@ -179,6 +179,7 @@ macro_rules! strategy_suite {
             one_process_refreshes_for_all
             waiting_in_vain_is_served_stale
             a_tag_reaches_the_other_process
+            damaged_bytes_are_counted_once
         }
     };
     (@tests $fixture:expr; $($property:ident)*) => {$(

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use larder::codec::{Json, Postcard};
-use larder::{Breaker, Cache, IntoBackend, Prefix, Tiered, Timeout};
+use larder::{Breaker, Cache, IntoBackend, Prefix, StoreKey, Tiered, Timeout};
 use larder_memory::{Memory, MemoryServer};
 use larder_moka::Moka;
 use larder_quick::Quick;
@@ -38,13 +38,27 @@ where
         let process = |(name, ahead)| {
             let memory = server.connect(name);
             let builder = Cache::builder().namespace("suite").backend((self.0)(&memory));
-            Process::new(builder).locking(memory.locks()).ahead(ahead)
+            let server = server.clone();
+            let damage = move |key| {
+                flip(&server, &key);
+                std::future::ready(())
+            };
+            Process::new(builder).locking(memory.locks()).ahead(ahead).damaging(damage)
         };
         ["one", "two"].into_iter().zip(self.2).map(process).collect()
     }
 
     fn time(&self) -> &Time {
         &self.1
+    }
+}
+
+/// Flips a bit of the value of a key, in each namespace of the server.
+fn flip(server: &MemoryServer, key: &StoreKey) {
+    for (namespace, _) in server.keys().into_iter().filter(|(_, name)| name == key.as_str()) {
+        let mut bytes = server.bytes(&namespace, key).unwrap().to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        server.poke(&namespace, key, bytes, std::time::Duration::from_secs(3_600));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{Locking, Origin, Tag};
+use larder::{Locking, Origin, StoreKey, Tag};
 
 use super::{LONG, World, eventually, fetch, get, idle, parity, soon};
 use crate::{CacheFixture, Process};
@@ -72,4 +72,25 @@ pub async fn a_tag_reaches_the_other_process<F: CacheFixture>(fixture: F) {
         get(&caches[1], 1).await == Some(12)
     })
     .await;
+}
+
+/// Damaged bytes are a miss that is counted once: by the read, not again by the announcement of the load.
+pub async fn damaged_bytes_are_counted_once<F: CacheFixture>(fixture: F) {
+    let mut world = World::new(&fixture).await;
+    let Some([one, two]) = world.shared() else { return };
+    let Some(damage) = one.damage else { return };
+    // what one process stores, the other reads: it has nothing near
+    let [writer, reader] =
+        [one.builder, two.builder].map(|builder| world.build(builder, |strategy| strategy));
+    for key in 1..=3 {
+        get(&writer, key).await;
+        damage(StoreKey::new(&key)).await;
+    }
+    assert_eq!(get(&reader, 1).await, Some(10));
+    assert_eq!(reader.stats().undecodable, 1, "of one key");
+    soon(reader.get_many(&[2, 3])).await.expect("the read succeeds");
+    assert_eq!(reader.stats().undecodable, 3, "of two more");
+    assert_eq!(world.table.loads(), 6, "each process has loaded each key once");
+    assert_eq!((get(&reader, 1).await, get(&reader, 2).await), (Some(10), Some(20)));
+    assert_eq!(reader.stats().undecodable, 3, "what was loaded has replaced them");
 }
