@@ -61,7 +61,7 @@
 //! ```
 //! use std::time::Duration;
 //! use larder::{Cache, ManualClock, Strategy, codec::Json};
-//! use larder_memory::{Fault, MemoryServer};
+//! use larder_memory::MemoryServer;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
 //! let clock = ManualClock::new();
@@ -77,7 +77,7 @@
 //! clock.advance(Duration::from_secs(59));
 //! assert!(cache.lookup(&1).await?.is_some());
 //!
-//! server.faults().when(|_| true, Fault::Error); // the server is down: reads go on
+//! server.down(); // reads go on
 //! assert!(cache.get_or_load(&1, load).await?.is_some());
 //! assert_eq!(cache.stats().loads, 2);
 //! # Ok(()) }

@@ -260,6 +260,6 @@ pub(crate) enum ServerError {
     Refused,
     #[error("the reply was lost (a fault on request): it is not known whether the operation was executed")]
     ReplyLost,
-    #[error("the process is disconnected")]
+    #[error("the process is disconnected, or the server is down")]
     Disconnected,
 }

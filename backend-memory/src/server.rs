@@ -178,6 +178,46 @@ impl MemoryServer {
         self.state().record.clear();
     }
 
+    /// Cuts the server off from all processes: operations fail, those under way included, and heartbeats and pushes are lost.
+    ///
+    /// [`Faults`] strike operations only. Over [`Tiered`](larder::Tiered), heartbeats would go on to confirm the near tier
+    /// (L1), and a test of an outage would see near hits for longer than `bound`. What the server holds is kept.
+    /// If it is to come back without it, call [`restart_empty`](Self::restart_empty) before [`up`](Self::up).
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{CacheBackend, IntoBackend, Scope, StoreKey, Timestamp};
+    /// use larder_memory::MemoryServer;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
+    /// let server = MemoryServer::new();
+    /// let shop = server.connect("shop").into_backend(&Scope::new("product")?)?;
+    /// server.down();
+    /// assert!(shop.get(&StoreKey::new(&7), Timestamp::ORIGIN).await.is_err());
+    /// server.up();
+    /// assert!(shop.get(&StoreKey::new(&7), Timestamp::ORIGIN).await.is_ok());
+    /// # Ok(()) }
+    /// ```
+    pub fn down(&self) {
+        self.state().cut_all();
+    }
+
+    /// Ends [`down`](Self::down); subscribers receive [`Push::Reconnected`] first. A process that
+    /// [`disconnect`](Memory::disconnect) cut off stays so.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::{MemoryServer, Push};
+    /// let server = MemoryServer::new();
+    /// let mut pushes = server.connect("shop").pushes();
+    /// server.down();
+    /// server.flush(); // no process is told
+    /// server.up();
+    /// assert_eq!(pushes.try_next(), Some(Push::Reconnected));
+    /// ```
+    pub fn up(&self) {
+        self.state().mend_all();
+    }
+
     /// Removes all data, as `FLUSHALL` does. Subscribers are notified.
     ///
     /// # Examples

@@ -16,11 +16,10 @@ static NAMED: Mutex<Option<HashMap<String, MemoryServer>>> = Mutex::new(None);
 /// # Examples
 /// ```
 /// use larder_config::{StoreConfig, memory_server};
-/// use larder_memory::Fault;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
 /// let store = "memory://doc-example".parse::<StoreConfig>()?.connect().await?;
-/// memory_server("doc-example").faults().when(|_| true, Fault::Error); // the server is down
+/// memory_server("doc-example").down();
 /// # Ok(()) }
 /// ```
 #[must_use]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder::codec::Json;
 use larder::{Breaker, Cache, Strategy, source_fn};
-use larder_memory::{Fault, MemoryServer};
+use larder_memory::MemoryServer;
 
 #[tokio::main]
 async fn main() -> larder::Result<()> {
@@ -20,7 +20,7 @@ async fn main() -> larder::Result<()> {
     users.get(&7).await?;
 
     println!("the store goes down: reads are answered by the source");
-    server.faults().when(|_| true, Fault::Error);
+    server.down();
     for _ in 0..10 {
         assert_eq!(users.get(&7).await?.as_deref().map(String::as_str), Some("user 7"));
     }
@@ -34,7 +34,7 @@ async fn main() -> larder::Result<()> {
     );
 
     println!("the store comes back: the invalidation is delivered by itself");
-    server.faults().clear();
+    server.up();
     while users.unacknowledged() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -228,6 +228,26 @@ async fn a_process_that_is_cut_off_serves_near_for_a_bound_and_then_from_the_sou
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_server_is_down_near_is_served_for_a_bound_and_then_the_source() {
+    let world = World::new().await;
+    world.server.down();
+    world.table.set(1, 11);
+    world.beat().await;
+    assert_eq!(world.read(1).await, (10, Origin::Near), "the last heartbeat still counts");
+    // long enough for heartbeats that would confirm the near tier
+    for _ in 0..4 {
+        world.clock.advance(BOUND / 2);
+        world.beat().await;
+    }
+    assert_eq!(world.read(1).await, (11, Origin::Loaded));
+    assert!(world.cache.stats().backend_errors > 0);
+    world.server.up();
+    world.beat().await;
+    assert_eq!(world.origins().await, [Origin::Far; 2], "the server has kept what it held");
+    assert_eq!(world.origins().await, [Origin::Near; 2], "heartbeats confirm again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tag_that_another_process_invalidates_ends_its_own_entries_only() {
     let world = World::new().await;
     world.table.set(1, 11);

@@ -67,6 +67,7 @@ pub(crate) struct State {
     pub(crate) data: Data,
     pub(crate) capacity: Option<usize>,
     links: BTreeMap<String, Link>,
+    network: Link,
     subscribers: Vec<Subscriber>,
     pub(crate) record: Vec<Operation>,
     recorded: u64,
