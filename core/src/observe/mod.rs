@@ -83,7 +83,17 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
 /// An event of a cache.
 ///
 /// # Examples
-/// See [`Observer`].
+/// ```
+/// use larder::Event;
+/// fn is_trouble(event: &Event<'_>) -> bool {
+///     match event {
+///         Event::Overloaded | Event::LockLost => true,
+///         Event::BackendFailed { .. } | Event::Undecodable { .. } => true,
+///         _ => false,
+///     }
+/// }
+/// assert!(is_trouble(&Event::Overloaded));
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -102,7 +112,6 @@ pub enum Event<'a> {
         cause: MissCause,
     },
     /// A caller joined a flight as follower: it waited for a load that another caller had started.
-    #[non_exhaustive]
     Joined,
     /// A load ended.
     #[non_exhaustive]
@@ -113,10 +122,8 @@ pub enum Event<'a> {
         error: Option<&'a Error>,
     },
     /// A loaded value was stored in the backend.
-    #[non_exhaustive]
     Filled,
     /// A loaded value was not stored, because the key was invalidated or written during the load.
-    #[non_exhaustive]
     FillRefused,
     /// Entries that had not expired were evicted from a bounded store.
     #[non_exhaustive]
@@ -138,13 +145,10 @@ pub enum Event<'a> {
         error: &'a Error,
     },
     /// The lock of a running load was lost: another process may load the key as well.
-    #[non_exhaustive]
     LockLost,
     /// A stale value was served.
-    #[non_exhaustive]
     StaleServed,
     /// A load was refused, because too many loads were running.
-    #[non_exhaustive]
     Overloaded,
     /// The backend failed, and the operation fell back, for example from a read to the source.
     #[non_exhaustive]
@@ -169,10 +173,8 @@ pub enum Event<'a> {
     },
     /// All entries of the near tier (L1, this process's memory) were dropped, because change notifications may have
     /// been lost.
-    #[non_exhaustive]
     NearFlushed,
     /// A value from the far tier was not placed in the near tier, because it changed during the read.
-    #[non_exhaustive]
     NearRefused,
     /// Unverified time: no heartbeat confirmed that all change notifications had arrived. Reads went to the far tier.
     #[non_exhaustive]
