@@ -1,8 +1,10 @@
 //! The opened store, and what it reports.
 
 use std::any::TypeId;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -20,6 +22,9 @@ const SLACK: Duration = Duration::from_secs(5);
 
 /// An opened [`Moka`](crate::Moka).
 ///
+/// moka drops entries when its own garbage collection gets to them, which may be during a later change, under a lock. The
+/// destructor of a value must therefore not wait for the cache; with `larder-quick` it may.
+///
 /// # Examples
 /// ```
 /// use larder::{IntoBackend, Local, Scope};
@@ -31,6 +36,29 @@ const SLACK: Duration = Duration::from_secs(5);
 pub struct MokaStore<K, V> {
     /// Hashed as the other stores are, by a seed that is drawn for each: moka's default takes several times as long.
     entries: Cache<K, Entry<V>, RandomState>,
+    gone: Arc<Mutex<Gone<V>>>,
+    scope: Scope,
+}
+
+thread_local! {
+    /// Set while this thread changes a store, which it does under a lock.
+    static LOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What moka's housekeeping took out during a change, to be dropped and reported when the lock is free.
+struct Gone<V> {
+    evicted: Vec<Entry<V>>,
+    others: Vec<Entry<V>>,
+}
+
+impl<V> Default for Gone<V> {
+    fn default() -> Self {
+        Self { evicted: vec![], others: vec![] }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K, V> MokaStore<K, V>
@@ -44,13 +72,15 @@ where
         frees_expired: bool,
         scope: &Scope,
     ) -> Self {
-        let evictions = scope.clone();
-        let mut builder =
-            Cache::builder().max_capacity(capacity).eviction_listener(move |_key, entry: Entry<V>, cause| {
-                if cause == RemovalCause::Size {
-                    evictions.evicted(&entry);
-                }
-            });
+        let (evictions, gone) = (scope.clone(), Arc::<Mutex<Gone<V>>>::default());
+        let waiting = Arc::clone(&gone);
+        let listener = move |_key, entry: Entry<V>, cause| match (LOCKED.get(), cause) {
+            (true, RemovalCause::Size) => lock(&waiting).evicted.push(entry),
+            (true, _) => lock(&waiting).others.push(entry),
+            (false, RemovalCause::Size) => evictions.evicted(&entry),
+            (false, _) => {}
+        };
+        let mut builder = Cache::builder().max_capacity(capacity).eviction_listener(listener);
         // with a weigher moka sizes its frequency sketch when it is half full, at a quarter of what entries that weigh 1 need:
         // five points of hit ratio in the example `hit_ratio`
         if TypeId::of::<W>() != TypeId::of::<Count>() {
@@ -61,7 +91,19 @@ where
         if frees_expired {
             builder = builder.expire_after(Remaining(scope.clone()));
         }
-        Self { entries: builder.build_with_hasher(RandomState::default()) }
+        Self { entries: builder.build_with_hasher(RandomState::default()), gone, scope: scope.clone() }
+    }
+
+    /// Changes the store under the caller's lock.
+    fn change(
+        &self,
+        change: impl FnOnce(&Cache<K, Entry<V>, RandomState>) -> Option<Entry<V>>,
+    ) -> Displaced<'_, V> {
+        LOCKED.set(true);
+        let removed = change(&self.entries);
+        LOCKED.set(false);
+        let Gone { evicted, others } = std::mem::take(&mut *lock(&self.gone));
+        Displaced::evicted(evicted, &self.scope).and(removed).and_all(others)
     }
 
     /// How many entries are kept, as far as moka's housekeeping has come.
@@ -99,13 +141,14 @@ where
     }
 
     fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) -> Displaced<'_, V> {
-        self.entries.insert(key, entry);
-        // what moka evicts it drops by itself
-        Displaced::none()
+        self.change(|entries| {
+            entries.insert(key, entry);
+            None
+        })
     }
 
     fn remove(&self, key: &K) -> Displaced<'_, V> {
-        self.entries.remove(key).into()
+        self.change(|entries| entries.remove(key))
     }
 
     fn clear(&self) {

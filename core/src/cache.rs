@@ -107,7 +107,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// ```
     #[must_use]
     pub fn peek(&self, key: &K) -> Option<Option<Arc<V>>> {
-        self.engine.hit(key).ok().map(|Hit(value)| value)
+        self.engine.hit(key, &mut Seen::Nothing).map(|Hit(value)| value)
     }
 
     /// [`get`](Self::get), with where the value came from, how old it is, and why it was not cached.

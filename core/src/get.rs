@@ -64,12 +64,11 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let mut seen = Seen::Something;
-        if matches!(self.state, State::Looks(_)) {
-            match self.engine.hit(self.key) {
-                Ok(Hit(value)) => return Poll::Ready(Ok(value)),
-                Err(first) => seen = first,
-            }
+        let mut seen = Seen::Nothing;
+        if matches!(self.state, State::Looks(_))
+            && let Some(Hit(value)) = self.engine.hit(self.key, &mut seen)
+        {
+            return Poll::Ready(Ok(value));
         }
         self.wait(seen, context)
     }

@@ -161,6 +161,7 @@ async fn warm<K: Key, V: Value>(
     concurrency: usize,
     state: &State,
 ) -> Vec<(K, Error)> {
+    let concurrency = cache.engine().batches_at_once(concurrency);
     let batches = keys.chunks(batch).map(|keys| async move {
         let answers = cache.engine().read_many(&keys, For::Warming).await;
         failures(keys, answers)

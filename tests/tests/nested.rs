@@ -76,6 +76,19 @@ async fn parents_hold_no_permit_that_their_children_wait_for() {
     }
 }
 
+/// The children are loads of plain readers that wait for permits already, when the parents that hold them join.
+#[tokio::test(start_paused = true)]
+async fn parents_that_join_loads_which_wait_for_their_permits() {
+    let strategy = || Strategy::aside(MINUTE).load_timeout(MINUTE);
+    for (strategy, limit) in [(strategy().limit_loads(4, 200), None), (strategy(), Some(4))] {
+        let cache = own(deeper, strategy, limit);
+        let began = Instant::now();
+        let (parents, children) = tokio::join!(all_of(&cache, 0..30), all_of(&cache, 1_000..1_030));
+        assert!(parents.iter().chain(&children).all(Result::is_ok));
+        assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_caches_that_ask_each_other_under_limits() {
     let (one, two) = (Cell::default(), Cell::default());

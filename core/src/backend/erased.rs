@@ -46,8 +46,8 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
 impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
     /// What this process knows of `key`, if that is fresh for certain at a cheap reading of the clock.
     #[inline]
-    pub(crate) fn peek_fresh(&self, key: &K, recent: Timestamp) -> Result<Hit<V>, Seen> {
-        self.0.peek_fresh_dyn(key, recent)
+    pub(crate) fn peek_fresh(&self, key: &K, recent: Timestamp, seen: &mut Seen) -> Option<Hit<V>> {
+        self.0.peek_fresh_dyn(key, recent, seen)
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum Seen {
 #[async_trait]
 trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     fn look_dyn(&self, key: &K, now: Timestamp, recency: Recency, look: &mut dyn FnMut(&mut Entry<V>));
-    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Result<Hit<V>, Seen>;
+    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp, seen: &mut Seen) -> Option<Hit<V>>;
     fn shared_name_dyn(&self, key: &K) -> Option<String>;
     fn is_bounded_dyn(&self) -> bool;
     fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool;
@@ -104,14 +104,15 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
             Some(())
         });
     }
-    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp) -> Result<Hit<V>, Seen> {
-        let mut seen = Seen::Nothing;
+    fn peek_fresh_dyn(&self, key: &K, recent: Timestamp, seen: &mut Seen) -> Option<Hit<V>> {
         // all of the backend's layers are inlined here
-        let hit = self.look(key, recent, Recency::Touch, |entry| {
-            seen = Seen::Something;
-            entry.is_fresh(recent.after_lag()).then(|| entry.take_hit())
-        });
-        hit.ok_or(seen)
+        self.look(key, recent, Recency::Touch, |entry| {
+            if entry.is_fresh(recent.after_lag()) {
+                return Some(entry.take_hit());
+            }
+            *seen = Seen::Something;
+            None
+        })
     }
     fn shared_name_dyn(&self, key: &K) -> Option<String> {
         self.shared_name(key)

@@ -80,6 +80,7 @@ pub enum Recency {
 #[must_use = "to be given back to the caller, who drops it when its locks are free"]
 pub struct Displaced<'a, V> {
     replaced: Option<Entry<V>>,
+    others: Vec<Entry<V>>,
     evicted: Vec<Entry<V>>,
     scope: Option<&'a Scope>,
 }
@@ -87,12 +88,12 @@ pub struct Displaced<'a, V> {
 impl<'a, V> Displaced<'a, V> {
     /// Nothing.
     pub const fn none() -> Self {
-        Self { replaced: None, evicted: vec![], scope: None }
+        Self { replaced: None, others: vec![], evicted: vec![], scope: None }
     }
 
     /// Entries that were evicted to make room, of which `scope` is told.
     pub const fn evicted(evicted: Vec<Entry<V>>, scope: &'a Scope) -> Self {
-        Self { replaced: None, evicted, scope: Some(scope) }
+        Self { replaced: None, others: vec![], evicted, scope: Some(scope) }
     }
 }
 
@@ -100,6 +101,12 @@ impl<V> Displaced<'_, V> {
     /// Also an entry that was replaced.
     pub fn and(mut self, replaced: Option<Entry<V>>) -> Self {
         self.replaced = replaced;
+        self
+    }
+
+    /// Also entries that were removed or had expired.
+    pub fn and_all(mut self, others: Vec<Entry<V>>) -> Self {
+        self.others = others;
         self
     }
 }
@@ -112,7 +119,7 @@ impl<V> From<Option<Entry<V>>> for Displaced<'_, V> {
 
 impl<V> Drop for Displaced<'_, V> {
     fn drop(&mut self) {
-        drop(self.replaced.take());
+        drop((self.replaced.take(), std::mem::take(&mut self.others)));
         if let Some(scope) = self.scope {
             self.evicted.iter().for_each(|entry| scope.evicted(entry));
         }
@@ -121,7 +128,7 @@ impl<V> Drop for Displaced<'_, V> {
 
 impl<V> Debug for Displaced<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.evicted.len() + usize::from(self.replaced.is_some());
+        let count = self.evicted.len() + self.others.len() + usize::from(self.replaced.is_some());
         f.debug_tuple("Displaced").field(&count).finish()
     }
 }

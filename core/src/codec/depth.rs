@@ -12,10 +12,11 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// How many sequences, maps, structs, enums and options a value may nest: as many as `serde_json`.
-const MOST: u8 = 128;
+/// How many sequences, maps, structs, newtype structs, enums and options a value may nest. More than `serde_json` lets pass,
+/// which counts 128 arrays and objects.
+const MOST: u8 = 250;
 
-/// Decodes a value that nests at most 128 levels.
+/// Decodes a value that nests at most 250 levels.
 pub(super) fn decode<'de, V: Deserialize<'de>, D: Deserializer<'de>>(decoder: D) -> Result<V, D::Error> {
     V::deserialize(Limited { inner: decoder, left: MOST })
 }
@@ -41,7 +42,7 @@ impl<T> Limited<T> {
     }
 
     fn deeper<U, E: Error>(&self, inner: U) -> Result<Limited<U>, E> {
-        let left = self.left.checked_sub(1).ok_or_else(|| E::custom("nested deeper than 128 levels"))?;
+        let left = self.left.checked_sub(1).ok_or_else(|| E::custom("nested deeper than 250 levels"))?;
         Ok(Limited { inner, left })
     }
 }

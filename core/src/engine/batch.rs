@@ -187,6 +187,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.strategy.settings.limit.map_or(LOADS_AT_ONCE, |limit| limit.loads.clamp(1, LOADS_AT_ONCE))
     }
 
+    /// How many batches a warming has under way: one, if that is as wide as the limit on loads.
+    pub(crate) fn batches_at_once(&self, most: usize) -> usize {
+        let is_limited = self.strategy.settings.limit.is_some() && !self.is_batched();
+        if is_limited { 1 } else { most }
+    }
+
     async fn load_many(
         self: &Arc<Self>,
         start: u64,
@@ -282,11 +288,10 @@ impl<K: Key, V: Value> Engine<K, V> {
             boarded.push(Boarded { flight, leads: true });
         }
         if !leading.is_empty() {
-            let chain = Chain::batch(
-                Chain::current(),
-                self.id,
-                leading.iter().map(|(landing, _)| landing.key().clone()),
-            );
+            let parent = Chain::current().filter(|_| patience.is_none());
+            let keys = leading.iter().map(|(landing, _)| landing.key().clone());
+            let chain = Chain::batch(parent, self.id, keys);
+            leading.iter().for_each(|(landing, _)| landing.flight().run_by(&chain));
             let engine = Arc::clone(self);
             Self::spawn(chain.scope(async move { engine.fly_many(source, leading, approach).await }))?;
         }
@@ -396,7 +401,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                     }
                     Err(error) => {
                         self.withdraw(landing.key(), fence).await;
-                        Outcome::failed(error)
+                        Outcome::source_failed(error)
                     }
                 };
                 self.resign(held).await;

@@ -6,8 +6,10 @@ use std::future::Future;
 use std::hash::Hash;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::fast::RandomState;
+use tokio::sync::Notify;
 
 tokio::task_local! {
     static CHAIN: Arc<Chain>;
@@ -23,6 +25,11 @@ pub(crate) struct Chain {
     loads: Box<dyn Loads>,
     /// Several, if a batch serves callers that are loads themselves.
     parents: Vec<Arc<Self>>,
+    /// Set once a load joined one of these.
+    needed: AtomicBool,
+    joined: Notify,
+    /// Set once its task has ended: nothing waits for it any more.
+    ended: AtomicBool,
 }
 
 struct One<K> {
@@ -57,7 +64,39 @@ impl Chain {
     ///
     /// Such a load takes no permit of a limit: its parent may hold the last one until this load ends.
     pub(crate) fn is_nested() -> bool {
-        CHAIN.try_with(|chain| !chain.parents.is_empty()).unwrap_or(false)
+        CHAIN.try_with(|chain| chain.is_waited_for()).unwrap_or(false)
+    }
+
+    /// Returns once another load waits for the current one, if ever.
+    pub(crate) async fn nested() {
+        let Some(chain) = Self::current() else { return std::future::pending().await };
+        loop {
+            let joined = chain.joined.notified();
+            if chain.is_waited_for() {
+                return;
+            }
+            joined.await;
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.parents.is_empty() || self.needed.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a load waits for this one.
+    pub(super) fn need(&self) {
+        self.needed.store(true, Ordering::SeqCst);
+        self.joined.notify_waiters();
+    }
+
+    fn new(loads: Box<dyn Loads>, parents: impl IntoIterator<Item = Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self {
+            loads,
+            parents: parents.into_iter().collect(),
+            needed: AtomicBool::new(false),
+            joined: Notify::new(),
+            ended: AtomicBool::new(false),
+        })
     }
 
     /// A load of `key` for the callers in `parents`.
@@ -65,7 +104,7 @@ impl Chain {
     where
         K: Any + Eq + Send + Sync,
     {
-        Arc::new(Self { loads: Box::new(One { cache, key }), parents: parents.into_iter().collect() })
+        Self::new(Box::new(One { cache, key }), parents)
     }
 
     /// One load of all `keys` for the callers in `parents`.
@@ -77,13 +116,16 @@ impl Chain {
     where
         K: Any + Eq + Hash + Send + Sync,
     {
-        let keys = keys.collect();
-        Arc::new(Self { loads: Box::new(Batch { cache, keys }), parents: parents.into_iter().collect() })
+        Self::new(Box::new(Batch { cache, keys: keys.collect() }), parents)
     }
 
     /// Runs a load as the end of this chain.
     pub(super) fn scope<F: Future>(self: Arc<Self>, load: F) -> impl Future<Output = F::Output> {
-        CHAIN.scope(self, load)
+        let end = End(Arc::clone(&self));
+        CHAIN.scope(self, async move {
+            let _end = end;
+            load.await
+        })
     }
 
     /// Returns `true` if this load, or one that waits for it, loads `key` in the cache with this id.
@@ -92,13 +134,22 @@ impl Chain {
     pub(super) fn contains<K: Any>(self: &Arc<Self>, cache: u64, key: &K) -> bool {
         let (mut open, mut seen) = (vec![self], HashSet::with_hasher(RandomState::default()));
         while let Some(chain) = open.pop() {
-            if chain.loads.contain(cache, key) {
+            if !chain.ended.load(Ordering::SeqCst) && chain.loads.contain(cache, key) {
                 return true;
             }
             // branches may meet again
             open.extend(chain.parents.iter().filter(|parent| seen.insert(ptr::from_ref(&***parent))));
         }
         false
+    }
+}
+
+/// Notes the end of a load's task when dropped.
+struct End(Arc<Chain>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::SeqCst);
     }
 }
 

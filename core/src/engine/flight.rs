@@ -1,12 +1,13 @@
 //! Loads under way, each shared by everybody who asks for its key meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, SetOnce};
 
 use super::Key;
+use super::chain::Chain;
 use crate::entry::Entry;
 use crate::mutation;
 use crate::shards::Shards;
@@ -22,19 +23,21 @@ pub(super) struct Outcome<V> {
     pub(super) as_of: u64,
     /// When the load began, if there was one: `None` when the value turned out to be there.
     pub(super) loaded_from: Option<u64>,
-    /// Set if nothing was tried to the end: whoever still needs the value may load it.
+    /// Set if nothing was tried to the end: a caller that still needs the value may load it.
     pub(super) abandoned: bool,
+    /// Set if the source was asked and failed.
+    pub(super) source_failed: bool,
 }
 
 impl<V> Outcome<V> {
     /// An entry that was there, in an answer to a command sent after `asked`.
     pub(super) fn found(entry: Entry<V>, asked: u64) -> Self {
-        Self { result: Ok(entry), as_of: asked, loaded_from: None, abandoned: false }
+        Self { result: Ok(entry), as_of: asked, loaded_from: None, abandoned: false, source_failed: false }
     }
 
     /// An entry that was loaded by a load that began at `started`, and was proved current at `as_of`.
     pub(super) fn loaded(entry: Entry<V>, started: u64, as_of: u64) -> Self {
-        Self { result: Ok(entry), as_of, loaded_from: Some(started), abandoned: false }
+        Self { result: Ok(entry), as_of, loaded_from: Some(started), abandoned: false, source_failed: false }
     }
 
     /// Returns `true` if a value was loaded and is not in the store.
@@ -44,7 +47,13 @@ impl<V> Outcome<V> {
 
     pub(super) fn failed(error: Error) -> Self {
         // an error holds no data that could be too old: everybody may have it
-        Self { result: Err(error), as_of: u64::MAX, loaded_from: Some(u64::MAX), abandoned: false }
+        let (as_of, loaded_from) = (u64::MAX, Some(u64::MAX));
+        Self { result: Err(error), as_of, loaded_from, abandoned: false, source_failed: false }
+    }
+
+    /// The source was asked, and failed.
+    pub(super) fn source_failed(error: Error) -> Self {
+        Self { source_failed: true, ..Self::failed(error) }
     }
 
     /// The load ended before it had an outcome: its runtime shut down, its task panicked or was never spawned.
@@ -66,9 +75,35 @@ pub(super) struct Flight<V> {
     outcome: SetOnce<Arc<Outcome<V>>>,
     /// Set while the load runs out of sight, because its key was invalidated.
     detached: AtomicBool,
+    /// The loads of its task, once there is one.
+    chain: OnceLock<Arc<Chain>>,
+    /// Set once a load joined.
+    needed: AtomicBool,
 }
 
 impl<V> Flight<V> {
+    /// Gives the flight to the task that runs `chain`.
+    pub(super) fn run_by(&self, chain: &Arc<Chain>) {
+        // the first is the only one
+        _ = self.chain.set(Arc::clone(chain));
+        if self.needed.load(Ordering::SeqCst) {
+            chain.need();
+        }
+    }
+
+    /// Notes that a load waits for this flight, which then waits for no permit: the load may hold the last one.
+    fn need(&self) {
+        self.needed.store(true, Ordering::SeqCst);
+        if let Some(chain) = self.chain.get() {
+            chain.need();
+        }
+    }
+
+    /// Returns `true` if the key was invalidated since the flight began, or its load has landed.
+    pub(super) fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::SeqCst)
+    }
+
     /// Waits for the end of the flight. Dropping this strands nobody.
     pub(super) async fn outcome(&self) -> Arc<Outcome<V>> {
         // set by the landing, by its drop at the latest
@@ -104,8 +139,12 @@ impl<K: Key, V> Flights<K, V> {
     /// Joins the load of `key`, or becomes the one who loads it, with this patience of those who join.
     pub(super) fn join(self: &Arc<Self>, key: &K, patience: Option<Duration>) -> Role<K, V> {
         let mut shard = self.loads.of(key);
-        if let Some(flight) = shard.get(key) {
-            return Role::Follow(Arc::clone(flight));
+        if let Some(flight) = shard.get(key).cloned() {
+            drop(shard);
+            if Chain::current().is_some() {
+                flight.need();
+            }
+            return Role::Follow(flight);
         }
         // both before the insert: a `Clone` that panics leaves no flight that never lands
         let (shared, key) = (key.clone(), key.clone());
@@ -114,6 +153,8 @@ impl<K: Key, V> Flights<K, V> {
             runtime: Handle::try_current().ok().map(|handle| handle.id()),
             outcome: SetOnce::new(),
             detached: AtomicBool::new(false),
+            chain: OnceLock::new(),
+            needed: AtomicBool::new(false),
         });
         shard.insert(shared, Arc::clone(&flight));
         self.airborne.fetch_add(1, Ordering::SeqCst);

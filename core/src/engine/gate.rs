@@ -1,7 +1,10 @@
 //! The limit on loads under way.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use futures_util::future::{Either, select};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -46,9 +49,12 @@ impl Gate {
         if before >= limit.waiting {
             return Err(overloaded(&format!("{} loads are under way and {before} wait", limit.loads)));
         }
-        match tokio::time::timeout(budget, self.free.acquire()).await {
+        let (turn, nested) = (pin!(self.free.acquire()), pin!(Chain::nested()));
+        match tokio::time::timeout(budget, select(turn, nested)).await {
             // the semaphore is never closed
-            Ok(permit) => Ok(permit.ok()),
+            Ok(Either::Left((permit, _))) => Ok(permit.ok()),
+            // a load has joined this one, and may hold the last permit
+            Ok(Either::Right(_)) => Ok(None),
             Err(_elapsed) => Err(overloaded(&format!("no load has ended for {budget:?}"))),
         }
     }

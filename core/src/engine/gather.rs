@@ -50,7 +50,8 @@ impl<K: Key, V> Gathering<K, V> {
     }
 
     fn add(&self, landing: Landing<K, V>, known: Option<Entry<V>>, most: usize) -> Added<K, V> {
-        let (runtime, parent) = (landing.flight().runtime, Chain::current());
+        let flight = landing.flight();
+        let (runtime, parent) = (flight.runtime, Chain::current().filter(|_| flight.patience.is_none()));
         let mut windows = self.windows();
         let Windows { last, open } = &mut *windows;
         if let Some(at) = open.iter().position(|window| window.runtime == runtime) {
@@ -131,6 +132,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     async fn load_gathered(&self, Gathered { leading, parents, .. }: Gathered<K, V>) {
         let keys = leading.iter().map(|(landing, _)| landing.key().clone());
         let chain = Chain::batch(parents, self.id, keys);
+        leading.iter().for_each(|(landing, _)| landing.flight().run_by(&chain));
         if let Some(source) = self.source.clone() {
             chain.scope(self.fly_many(source, leading, Approach::Missing)).await;
         }

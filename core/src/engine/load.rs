@@ -123,7 +123,10 @@ impl<K: Key, V: Value> Engine<K, V> {
             Load::Given(loader) => loader,
         };
         let engine = Arc::clone(self);
-        let chain = Chain::load(Chain::current(), self.id, key.clone());
+        // a refresh in the background is waited for by no load
+        let parent = Chain::current().filter(|_| patience.is_none());
+        let chain = Chain::load(parent, self.id, key.clone());
+        boarded.flight.run_by(&chain);
         Self::spawn(chain.scope(async move {
             // boxed, since the runtime moves what it is given several times, and this has kilobytes
             let outcome = Box::pin(engine.fly(landing.key(), loader, approach, known)).await;
@@ -216,7 +219,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
             Err(error) => {
                 self.withdraw(key, fence).await;
-                Outcome::failed(error)
+                Outcome::source_failed(error)
             }
         }
     }
@@ -234,12 +237,13 @@ impl<K: Key, V: Value> Engine<K, V> {
         let is_refresh = landing.flight().patience.is_some();
         let has_window = self.strategy.settings.stale.window().is_some();
         let failed = match &outcome.result {
-            Err(_) => is_refresh || has_window,
-            Ok(_) => is_refresh && outcome.is_unstored(),
+            // (a load that was refused tells nothing of the source)
+            Err(_) => is_refresh || (has_window && outcome.source_failed),
+            Ok(_) => is_refresh && outcome.is_unstored() && !landing.flight().is_detached(),
         };
         if failed {
             self.holdoffs.failed(landing.key(), self.clock.now());
-        } else if outcome.loaded_from.is_some() {
+        } else if outcome.result.is_ok() && outcome.loaded_from.is_some() {
             self.holdoffs.succeeded(landing.key());
         }
         landing.land(outcome);
@@ -336,7 +340,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Ok(made) => made,
             Err(error) => {
                 self.withdraw(key, fence).await;
-                return Outcome::failed(error);
+                return Outcome::source_failed(error);
             }
         };
         let entry = entry.with_load_cost(cost);

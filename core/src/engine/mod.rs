@@ -141,25 +141,27 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// The hit path: answers from this process's memory, or not at all. In one piece with its caller, which by itself no
     /// compiler makes it: a call costs a thirtieth of a hit.
     #[inline(always)]
-    pub(crate) fn hit(&self, key: &K) -> Result<Hit<V>, Seen> {
-        if self.strategy.settings.early.is_some() || self.pending.any() {
-            return self.hit_slowly(key, Recency::Touch);
+    pub(crate) fn hit(&self, key: &K, seen: &mut Seen) -> Option<Hit<V>> {
+        if self.strategy.settings.early.is_none()
+            && !self.pending.any()
+            && let Some(hit) = self.backend.peek_fresh(key, self.clock.recent(), seen)
+        {
+            self.recorder.near_hit();
+            return Some(hit);
         }
-        match self.backend.peek_fresh(key, self.clock.recent()) {
-            Ok(hit) => {
-                self.recorder.near_hit();
-                Ok(hit)
-            }
-            Err(Seen::Nothing) => Err(Seen::Nothing),
-            Err(Seen::Something) => self.hit_slowly(key, Recency::Keep),
-        }
+        self.hit_slowly(key, seen)
     }
 
-    /// If there may be more to check.
+    /// If there may be more to check, or there is nothing.
     #[inline(never)]
-    fn hit_slowly(&self, key: &K, recency: Recency) -> Result<Hit<V>, Seen> {
-        let entry = self.peek_at(key, self.clock.recent(), recency);
-        entry.map(|mut entry| entry.take_hit()).ok_or(Seen::Something)
+    fn hit_slowly(&self, key: &K, seen: &mut Seen) -> Option<Hit<V>> {
+        let looked = self.strategy.settings.early.is_none() && !self.pending.any();
+        if looked && *seen == Seen::Nothing {
+            return None;
+        }
+        *seen = Seen::Something;
+        let recency = if looked { Recency::Keep } else { Recency::Touch };
+        self.peek_at(key, self.clock.recent(), recency).map(|mut entry| entry.take_hit())
     }
 
     /// [`hit`](Self::hit), with the whole entry, checked to the nanosecond.

@@ -13,7 +13,7 @@ use crate::tag::Tag;
 use crate::time::Timestamp;
 
 /// Beyond so many pending tags all tagged answers are in doubt: looking each up would cost a copy of all tags a read.
-const MOST_DOUBTS: usize = 1_024;
+const MOST_DOUBTS: usize = 16_384;
 
 /// The subject of an invalidation.
 #[derive(Debug, Clone)]
@@ -146,8 +146,10 @@ impl<T: Hash + Eq + Clone> Marked<T> {
 
     /// The next `most` in turn. What fails again is behind all others then.
     fn next(&mut self, most: usize) -> Vec<T> {
-        let mut next = Vec::new();
-        for _ in 0..self.queue.len().min(most) {
+        let (mut next, mut left) = (Vec::new(), self.queue.len());
+        // (names that were settled are dropped on the way, which each was paid for when it was added)
+        while left > 0 && next.len() < most {
+            left -= 1;
             let Some(subject) = self.queue.pop_front().filter(|first| self.epochs.contains_key(first)) else {
                 continue;
             };

@@ -363,7 +363,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Waits for a flight as long as one who needs the value does.
     pub(super) async fn arrival(&self, key: &K, boarded: &Boarded<V>) -> Arrival<V> {
         let Boarded { flight, leads } = boarded;
-        let patience = flight.patience.filter(|_| !leads);
+        // without a runtime there is no timer
+        let patience = flight.patience.filter(|_| !leads && Handle::try_current().is_ok());
         let outcome = match patience.or_else(|| self.abandoned_after(flight)) {
             None => flight.outcome().await,
             Some(limit) => match tokio::time::timeout(limit, flight.outcome()).await {

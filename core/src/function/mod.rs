@@ -73,10 +73,10 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    let seen = match cache.engine().hit(key) {
-        Ok(Hit(value)) => return answered(Ok(value), failed),
-        Err(seen) => seen,
-    };
+    let mut seen = Seen::Nothing;
+    if let Some(Hit(value)) = cache.engine().hit(key, &mut seen) {
+        return answered(Ok(value), failed);
+    }
     let answer = Box::pin(cache.engine().read(key, seen, || given(prepare()))).await;
     answered(answer.map(|answer| answer.entry.into_value()), failed)
 }

@@ -49,7 +49,9 @@ impl Recorder {
     #[inline]
     pub(crate) fn near_hit(&self) {
         self.near_hits.increment();
-        self.tell(&Event::Hit { tier: Tier::Near });
+        if self.observer.is_some() {
+            self.tell(&Event::Hit { tier: Tier::Near });
+        }
     }
 
     /// Counts an event, and dispatches it to the observer.
@@ -60,7 +62,7 @@ impl Recorder {
 
     /// Dispatches an event to the observer, and catches its panics. Prevents: a panic of the observer ends a load, or
     /// the task that retries invalidations.
-    #[inline]
+    #[inline(never)]
     fn tell(&self, event: &Event<'_>) {
         if let Some(observer) = &self.observer
             && let Err(panic) = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)))

@@ -1,6 +1,9 @@
 //! A limit on how many calls a source gets at once.
 
+use std::pin::pin;
 use std::sync::Arc;
+
+use futures_util::future::{Either, select};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -54,7 +57,10 @@ impl<S> SourceLimit<S> {
         if Chain::is_nested() {
             return None;
         }
-        Some(self.turns.acquire().await.expect("the semaphore is never closed"))
+        match select(pin!(self.turns.acquire()), pin!(Chain::nested())).await {
+            Either::Left((turn, _)) => Some(turn.expect("the semaphore is never closed")),
+            Either::Right(_) => None,
+        }
     }
 }
 
