@@ -1,4 +1,4 @@
-//! Each kind of key is evicted alone: no promise breaks, and service goes on.
+//! Each kind of key is evicted alone, or none is and the server is full: no promise breaks, and service goes on.
 
 mod common;
 
@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use common::{LIBRARIES, namespace, or_skip};
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, Tag, source_fn};
-use larder_redis::RedisBackend;
+use larder::{Cache, Origin, Strategy, Tag, Tiered, source_fn};
+use larder_quick::Quick;
+use larder_redis::{Pushes, RedisBackend};
 use larder_testkit::servers::RedisServer;
 use tokio::sync::Semaphore;
 
@@ -45,13 +46,18 @@ fn bread() -> Tag {
 impl World {
     /// A world for each library; `None` if there is no server.
     async fn each() -> Option<Vec<Self>> {
+        Self::each_told(Pushes::Tracking).await
+    }
+
+    /// The same, where changes are told in this way.
+    async fn each_told(pushes: Pushes) -> Option<Vec<Self>> {
         let mut worlds = vec![];
         for &library in LIBRARIES {
-            let server = RedisServer::start(&[])?;
+            let server = RedisServer::start(&["--maxmemory-policy", "noeviction"])?;
             let (holds, gate) = (AtomicBool::new(false), Semaphore::new(0));
             let row = Arc::new(Row { version: AtomicU64::new(1), holds, gate });
             let (space, url) = (namespace(), server.url());
-            let connect = async || library.config(&url).connect().await.expect("it is there");
+            let connect = async || library.config(&url).pushes(pushes).connect().await.expect("it is there");
             let caches = [connect().await, connect().await].map(|redis| cache(&space, &redis, &row));
             worlds.push(Self { server, caches, space, row });
         }
@@ -71,6 +77,13 @@ impl World {
 
     fn is_there(&self, kind: &str) -> bool {
         self.server.command(&["EXISTS", &self.name(kind)]) == "1"
+    }
+
+    /// Lets the server take nothing more, or as much as it likes.
+    fn set_full(&self, full: bool) {
+        self.server.command(&["CONFIG", "SET", "maxmemory", if full { "1" } else { "0" }]);
+        let taken = self.server.command(&["SET", "probe", "1"]);
+        assert_eq!(taken.starts_with("-OOM"), full, "{taken}");
     }
 
     async fn reads(&self, process: usize, version: u64, from: Origin) {
@@ -188,5 +201,68 @@ async fn a_ledgers_tags_end_its_entries() {
         world.evict("t");
         world.caches[1].invalidate_tag(&Tag::new("kind", "cake")).await.expect("acknowledged");
         world.reads(1, 3, Origin::Loaded).await;
+    }
+}
+
+/// A full server takes nothing new, but forgets what it is told to.
+#[tokio::test]
+async fn a_full_server_forgets() {
+    for pushes in [Pushes::Tracking, Pushes::PubSub] {
+        for world in or_skip!(World::each_told(pushes).await) {
+            let [one, _] = &world.caches;
+            let mut failed = vec![];
+            for version in 1..6 {
+                world.row.version.store(version, SeqCst);
+                let cake = [Tag::new("kind", "cake")];
+                one.invalidate_tags(&cake).await.expect("acknowledged");
+                world.reads(0, version, Origin::Loaded).await;
+                world.reads(1, version, Origin::Far).await;
+                world.set_full(true);
+                let next = version + 1;
+                world.row.version.store(next, SeqCst);
+                let (name, forgotten) = match version {
+                    1 => ("invalidate", one.invalidate(&7).await),
+                    2 => ("invalidate_tag", one.invalidate_tag(&bread()).await),
+                    3 => {
+                        world.evict("t");
+                        ("invalidate_tag after a loss", one.invalidate_tag(&bread()).await)
+                    }
+                    4 => ("insert", one.insert(&7, next).await),
+                    _ => ("clear", one.clear().await),
+                };
+                if let Err(error) = forgotten {
+                    failed.push(format!("{name}: {error:?}"));
+                } else {
+                    let read = world.caches[1].get(&7).await.expect("it loads");
+                    assert_eq!(read.as_deref(), Some(&next), "{name}");
+                }
+                world.set_full(false);
+                one.clear().await.expect("acknowledged");
+            }
+            assert!(failed.is_empty(), "{pushes:?}: {failed:#?}");
+        }
+    }
+}
+
+/// prevents: a near tier that no heartbeat confirms while the server is full, so that each read goes far.
+#[tokio::test]
+async fn a_full_server_confirms_near_tiers() {
+    for &library in LIBRARIES {
+        let server = or_skip!(RedisServer::start(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]));
+        let redis = library.config(&server.url()).connect().await.expect("it is there");
+        let near = Tiered::new(Quick::new(10), redis.encoded(Json)).bound(Duration::from_secs(1));
+        let cache: Cache<u64, u64> = Cache::builder()
+            .namespace(namespace())
+            .backend(near)
+            .source(source_fn(|key: u64| async move { Ok::<_, std::io::Error>(Some(key)) }))
+            .strategy(Strategy::aside(Duration::from_secs(60)))
+            .build()
+            .expect("a sound configuration");
+        assert_eq!(cache.get(&7).await.expect("it loads").as_deref(), Some(&7));
+        let began = std::time::Instant::now();
+        while server.command(&["KEYS", "larder:beat:*"]).is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(5), "no heartbeat");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

@@ -3,7 +3,7 @@
 -- KEYS: value, fence, guards. ARGV: mode and the client's nonce, lease in ms, the ledger's identity as the header has it ('' to
 -- take any value for a hit), 1 to look for no value.
 -- Answers {1, value, now} | {2, own fence, now} | {3, standing fence, now} | {4, ms left, now} | {5, 0, now} when a write is
--- under way; now in microseconds.
+-- under way, or the server takes no more (`maxmemory`, `noeviction`); now in microseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if ARGV[4] == '0' then
@@ -18,7 +18,11 @@ end
 local standing = redis.pcall('GET', KEYS[2])
 if type(standing) ~= 'string' then
   local own = ARGV[1] .. string.format('%08x%08x', time[1], time[2])
-  redis.call('SET', KEYS[2], own, 'PX', ARGV[2])
+  local set = redis.pcall('SET', KEYS[2], own, 'PX', ARGV[2])
+  if set.err then
+    -- nothing is stored, as below a guard: no failure, since invalidations are still acknowledged
+    return string.find(set.err, 'OOM', 1, true) and {5, 0, now} or set
+  end
   return {2, own, now}
 end
 local left = redis.call('PTTL', KEYS[2])

@@ -5,7 +5,8 @@ local head = redis.pcall('GET', KEYS[1])
 if type(head) ~= 'string' then
   local time = redis.call('TIME')
   head = string.sub(redis.sha1hex(ARGV[1] .. time[1] .. '.' .. time[2]), 1, 16) .. ':0'
-  redis.call('SET', KEYS[1], head)
+  -- a full server refuses what may take memory, unless the script has deleted something before
   redis.call('DEL', KEYS[2])
+  redis.call('SET', KEYS[1], head)
 end
 return head

@@ -20,6 +20,8 @@ end
 local what = ARGV[2]
 if what == 'invalidate' then
   count = count + 1
+  -- a full server refuses what may take memory, unless the script has deleted something before
+  redis.call('HDEL', tags, '#' .. number(count % 128))
   redis.call('HSET', tags, 'id', id)
   for index = 3, #ARGV do
     redis.call('HSET', tags, ARGV[index], number(count))
@@ -55,6 +57,7 @@ if what == 'since' then
 end
 local upto = math.min(tonumber(ARGV[3]), count)
 if upto > tonumber(floor) then
+  redis.call('HDEL', tags, 'floor')
   redis.call('HSET', tags, 'id', id, 'floor', number(upto))
 end
 local pruned, all = 0, redis.call('HGETALL', tags)
