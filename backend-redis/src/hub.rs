@@ -41,6 +41,8 @@ const BEAT_LIFE: Duration = Duration::from_secs(60);
 const MOST_UNANSWERED: u64 = 30;
 /// The first pause after a session, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+/// The longest pause if the server refuses to tell of changes, which no retry helps.
+const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
 
 /// Who watches what.
 #[derive(Default)]
@@ -143,23 +145,37 @@ impl Hub {
 /// Sessions one after the other, until nobody watches or the server's handles are gone.
 async fn run(server: Weak<Server>) {
     let mut pause = PAUSES[0];
+    // the last warning, until there is proof again
+    let mut warned: Option<String> = None;
     loop {
         let Some(server) = server.upgrade() else { return };
         let mut has_proven = false;
         let ended = Session::run(&server, &mut has_proven).await;
         let present = server.hub.present();
         present.iter().for_each(|one| one.watcher.lost());
+        if has_proven {
+            warned = None;
+        }
+        let mut longest =
+            present.iter().map(|one| one.watcher.bound()).min().unwrap_or(PAUSES[1]).min(PAUSES[1]);
         match ended {
             Ok(()) if server.hub.stops() => return,
             Ok(()) => {}
-            Err(failure) if matches!(failure.kind, FailureKind::Lost | FailureKind::Timeout) => {
-                tracing::debug!(%failure, "changes are not told for a moment");
-            }
             Err(failure) => {
-                tracing::warn!(%failure, "changes are not told: near entries are kept for the bound only");
+                if matches!(failure.kind, FailureKind::Refused | FailureKind::Server) {
+                    longest = LONGEST_PAUSE_REFUSED;
+                }
+                let message = failure.to_string();
+                if matches!(failure.kind, FailureKind::Lost | FailureKind::Timeout)
+                    || warned.as_ref() == Some(&message)
+                {
+                    tracing::debug!(%failure, "changes are not told for a moment");
+                } else {
+                    tracing::warn!(%failure, "changes are not told: near entries are kept for the bound only");
+                    warned = Some(message);
+                }
             }
         }
-        let longest = present.iter().map(|one| one.watcher.bound()).min().unwrap_or(PAUSES[1]).min(PAUSES[1]);
         drop((server, present));
         pause = if has_proven { PAUSES[0] } else { (pause * 2).min(longest) };
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -268,8 +284,8 @@ impl<'a> Session<'a> {
 
     /// The ledger's state.
     async fn ledger(&self, space: &Space) -> Result<Stamp, Failure> {
-        let stamp = self.server.stamp("watch", space, false, &space.head).await;
-        stamp.map_err(|error| Failure::new(FailureKind::Server, error.to_string()))
+        // with the kind of its failure: an outage is no refusal
+        self.server.try_stamp(space, false, &space.head).await
     }
 
     /// How many messages there were about a namespace.

@@ -63,6 +63,8 @@ struct Fake {
     /// What there is to be told about tags.
     invalidated: Mutex<Vec<Reply>>,
     sessions: AtomicU64,
+    /// The answer to a listener's commands, if it is an error.
+    refuses: Mutex<Option<&'static str>>,
     /// What a cluster says of its nodes.
     nodes: Mutex<Option<String>>,
 }
@@ -78,6 +80,7 @@ impl Fake {
             life: AtomicU64::new(1),
             invalidated: Mutex::default(),
             sessions: AtomicU64::new(0),
+            refuses: Mutex::default(),
             nodes: Mutex::default(),
         })
     }
@@ -139,7 +142,7 @@ impl Client for Fake {
     async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
         self.sessions.fetch_add(1, SeqCst);
         *self.hearer.lock().unwrap() = Some(hearer);
-        Ok(Arc::new(Deaf))
+        Ok(Arc::new(Deaf(*self.refuses.lock().unwrap())))
     }
     async fn subscribe(&self, _channel: &str) -> Result<(), Failure> {
         Ok(())
@@ -152,13 +155,13 @@ impl Client for Fake {
     }
 }
 
-/// Takes every command.
-struct Deaf;
+/// Takes every command, or refuses each with an error.
+struct Deaf(Option<&'static str>);
 
 #[async_trait]
 impl Runner for Deaf {
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
-        commands.iter().map(|_| Ok(Reply::Nil)).collect()
+        commands.iter().map(|_| self.0.map_or(Ok(Reply::Nil), |said| Err(Failure::said(said)))).collect()
     }
 }
 
@@ -358,4 +361,68 @@ async fn over_pub_sub_a_message_that_is_missing_forgets_all() {
     );
     tell(channel, "4\n\nshop:v:{7}");
     assert!(world.passes(BOUND).await.losses > 0, "the third was lost");
+}
+
+/// Counts warnings.
+#[derive(Default)]
+struct Warnings(Arc<AtomicU64>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_track_is_asked_once_a_minute_and_warned_of_once() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let warnings = Warnings::default();
+    let warned = Arc::clone(&warnings.0);
+    let _guard = tracing::subscriber::set_default(warnings);
+    for said in ["ERR unknown subcommand 'TRACKING'", "NOPERM this user has no permissions", "DENIED"] {
+        let world = World::new().await;
+        warned.store(0, SeqCst);
+        *world.fake.refuses.lock().unwrap() = Some(said);
+        world.fake.tell(Heard::Lost);
+        let before = world.fake.sessions.load(SeqCst);
+        assert_eq!(world.passes(HOUR).await.proofs, 0);
+        let asked = world.fake.sessions.load(SeqCst) - before;
+        assert!((40..200).contains(&asked), "{said}: asked {asked} times");
+        assert_eq!(warned.load(SeqCst), 1, "{said}");
+        // another reason is another warning
+        *world.fake.refuses.lock().unwrap() = Some("ERR something else");
+        world.passes(HOUR).await;
+        assert_eq!(warned.load(SeqCst), 2, "{said}");
+        *world.fake.refuses.lock().unwrap() = None;
+        assert!(world.passes(Duration::from_secs(65)).await.proofs > 0, "{said}");
+        // and so is the same one after there was proof
+        *world.fake.refuses.lock().unwrap() = Some("ERR something else");
+        world.fake.tell(Heard::Lost);
+        world.passes(HOUR).await;
+        assert_eq!(warned.load(SeqCst), 3, "{said}");
+    }
+}
+
+/// A server that is away is looked for soon, also when it went while a session began.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_no_refusal() {
+    let world = World::new().await;
+    *world.fake.refuses.lock().unwrap() = Some("LOADING");
+    world.fake.tell(Heard::Lost);
+    world.passes(Duration::from_secs(60)).await;
+    *world.fake.refuses.lock().unwrap() = None;
+    world.fake.answers.store(false, SeqCst);
+    world.passes(Duration::from_secs(600)).await;
+    world.fake.answers.store(true, SeqCst);
+    assert!(world.passes(BOUND * 3).await.proofs > 0);
 }

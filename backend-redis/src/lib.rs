@@ -67,7 +67,8 @@
 //! `<ns>:v:{` and `<ns>:l:{` (`CLIENT TRACKING ON BCAST`): whoever makes it, evictions and expiries included. So `UNLINK` by any
 //! program reaches every near tier. Three times in each bound a beat writes a key that only its own listener hears of, in each
 //! primary; once all of these have been pushed, so has whatever was changed before. Where an ACL forbids `CLIENT TRACKING`,
-//! near entries live for the bound, and a warning says so; [`Pushes::PubSub`] is for servers and proxies that lack it.
+//! near entries live for the bound, and a warning says so once; the server is asked again after a minute at most.
+//! [`Pushes::PubSub`] is for servers and proxies that lack it.
 //!
 //! # Consistency
 //! A read that starts after an invalidation was acknowledged never returns what was loaded before. It rests on a server that

@@ -93,17 +93,25 @@ impl Server {
         strict: bool,
         name: &str,
     ) -> Result<Head> {
+        self.try_stamp(space, strict, name).await.map_err(|failure| failure.into_error(operation))
+    }
+
+    /// [`stamp`](Self::stamp), with the failure as the client reports it.
+    pub(crate) async fn try_stamp(
+        &self,
+        space: &Space,
+        strict: bool,
+        name: &str,
+    ) -> std::result::Result<Head, Failure> {
         let fresh = identity();
         let made = STAMP.call(&[&space.head, &space.tags], [Arg::from(fresh.as_str())]);
         let mut commands = vec![made];
         let incarnations = self.incarnations(space, strict, name);
         commands.extend(incarnations.iter().map(|&name| INCARNATION.call(&[name], [])));
         let mut answers = self.run(&commands).await;
-        let head = answers.head().and_then(|head| {
-            let head = head.ok_or_else(|| Failure::new(FailureKind::Server, "the ledger has no head"))?;
-            answers.incarnate(head, incarnations.len())
-        });
-        head.map_err(|failure| failure.into_error(operation))
+        let head = answers.head()?;
+        let head = head.ok_or_else(|| Failure::new(FailureKind::Server, "the ledger has no head"))?;
+        answers.incarnate(head, incarnations.len())
     }
 
     /// The keys whose nodes' incarnations decide whether an entry at `name` stands: none, unless that is asked for.
