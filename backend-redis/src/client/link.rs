@@ -25,6 +25,7 @@ type Dialer<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, Failure>> + Send +
 pub(super) struct Live<C> {
     pub(super) connection: C,
     number: u64,
+    since: Instant,
     timeouts: Arc<Timeouts>,
 }
 
@@ -62,6 +63,8 @@ struct Inner<C> {
 
 struct State<C> {
     dialed: u64,
+    /// How many connections in a row were lost soon after they were made.
+    short: u32,
     stage: Stage<C>,
 }
 
@@ -79,7 +82,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
     ) -> Self {
         let failure = Failure::new(FailureKind::Lost, "not connected yet");
         let stage = Stage::Down { failures: 0, until: Instant::now(), failure };
-        let state = Mutex::new(State { dialed: 0, stage });
+        let state = Mutex::new(State { dialed: 0, short: 0, stage });
         let made = Instant::now();
         Self(Arc::new(Inner { dial: Box::new(dial), longest_pause, tolerance, made, state }))
     }
@@ -126,13 +129,17 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         match dialed {
             Ok(connection) => {
                 state.dialed += 1;
-                let live = Live { connection, number: state.dialed, timeouts: Arc::default() };
+                let live = Live {
+                    connection,
+                    number: state.dialed,
+                    since: Instant::now(),
+                    timeouts: Arc::default(),
+                };
                 state.stage = Stage::Up(live.clone());
                 Ok(live)
             }
             Err(failure) => {
-                let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(self.0.longest_pause);
-                let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let pause = self.pause(failures);
                 tracing::debug!(%failure, ?pause, "no connection to Redis");
                 let failures = failures.saturating_add(1);
                 state.stage =
@@ -140,6 +147,12 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
                 Err(failure)
             }
         }
+    }
+
+    /// The pause after so many failures and one more.
+    fn pause(&self, failures: u32) -> Duration {
+        let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(self.0.longest_pause);
+        longest.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     /// A task that was dropped with its runtime has not said how it ended.
@@ -196,12 +209,18 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         }
     }
 
-    /// Notes that a connection is of no use any more. The next command dials, unless another one has.
+    /// Notes that a connection is of no use any more. The next command dials, unless another one has. If connections are lost
+    /// soon after they were made, the second one in a row and all later ones are followed by a pause. Prevents: a reconnect
+    /// for each command to a primary that became a replica in place.
     fn lost(&self, live: &Live<C>, failure: &Failure) {
         let mut state = self.state();
         if matches!(&state.stage, Stage::Up(up) if up.number == live.number) {
-            tracing::debug!(%failure, "the connection to Redis was lost");
-            state.stage = Stage::Down { failures: 0, until: Instant::now(), failure: failure.clone() };
+            let is_short = live.since.elapsed() < self.0.longest_pause;
+            state.short = if is_short { state.short.saturating_add(1) } else { 0 };
+            let pause = state.short.checked_sub(2).map_or(Duration::ZERO, |more| self.pause(more));
+            tracing::debug!(%failure, ?pause, "the connection to Redis was lost");
+            let until = Instant::now() + pause;
+            state.stage = Stage::Down { failures: 0, until, failure: failure.clone() };
         }
     }
 }
@@ -294,6 +313,28 @@ mod tests {
             link.within(limit, async |number| Ok(number)).await.is_ok_and(|number| number == 1),
             "two are not"
         );
+    }
+
+    /// A primary that became a replica in place: it can be reached, answers reads, and refuses each write.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_no_use_is_made_anew_with_pauses() {
+        let (link, dials) = link(Ok);
+        let limit = Duration::from_millis(100);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(60) {
+            _ = link.within(limit, async |number| Ok(number)).await;
+            let refused = async |_: u32| Err::<(), _>(Failure::said("READONLY You can't write"));
+            assert!(link.within(limit, refused).await.is_err());
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        let dialed = dials.load(Ordering::SeqCst);
+        assert!((30..140).contains(&dialed), "dialed {dialed} times in 60 s");
+        // what is lost after it was of use is made anew at once
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let live = link.live().await.unwrap_or_else(|failure| panic!("{failure}"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        link.lost(&live, &down());
+        assert!(link.live().await.is_ok());
     }
 
     #[tokio::test]
