@@ -23,7 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use self::pack::pack;
-use self::parse::{Frame, Front, frame, front};
+use self::parse::{Frame, Front, Scan, frame};
 use super::{Command, Failure, FailureKind, Heard, Reply};
 
 pub(super) use self::dial::{connect, is_plain};
@@ -175,6 +175,11 @@ impl Shared {
         }
     }
 
+    /// Returns `true` if an answer is waited for. A command is noted before it is sent.
+    fn is_asked(&self) -> bool {
+        self.waiting().as_ref().is_some_and(|queue| !queue.is_empty())
+    }
+
     /// Gives an answer to who waits for it.
     fn answered(&self, answer: Result<Reply, Failure>) -> Result<(), Failure> {
         let mut waiting = self.waiting();
@@ -205,13 +210,14 @@ impl<H: Fn(Heard)> Driver<H> {
         let shared = Arc::clone(&self.shared);
         let mut flushing = pin!(shared.flush());
         let mut buffer = BytesMut::with_capacity(CHUNK);
+        let mut scan = Scan::default();
         let failure = loop {
             match select(pin!(receiving.read_buf(&mut buffer)), flushing.as_mut()).await {
                 Either::Left((Ok(0), _)) => break lost(),
                 Either::Left((Ok(_), _)) => {}
                 Either::Left((Err(error), _)) | Either::Right((error, _)) => break lost().because(error),
             }
-            match self.take(&mut buffer) {
+            match self.take(&mut buffer, &mut scan) {
                 Ok(more) => buffer.reserve(more),
                 Err(failure) => break failure,
             }
@@ -221,9 +227,9 @@ impl<H: Fn(Heard)> Driver<H> {
     }
 
     /// Takes what has come whole; answers how much room to make for the rest.
-    fn take(&self, buffer: &mut BytesMut) -> Result<usize, Failure> {
+    fn take(&self, buffer: &mut BytesMut, scan: &mut Scan) -> Result<usize, Failure> {
         loop {
-            match front(buffer)? {
+            match scan.front(buffer, || self.shared.is_asked())? {
                 Front::Whole(size) => match frame(&buffer.split_to(size).freeze())? {
                     Frame::Answer(answer) => self.shared.answered(answer)?,
                     // the answer to a (un)subscription

@@ -3,12 +3,18 @@
 use bytes::Bytes;
 
 use super::strange;
-use crate::client::{Failure, Heard, Reply};
+use crate::client::{Failure, FailureKind, Heard, Reply};
 
 /// The longest line: of an error, a status or a number.
 const LONGEST_LINE: usize = 64 << 10;
 /// The longest string that a Redis keeps.
 const LONGEST_STRING: usize = 512 << 20;
+/// The longest answer: a string of the longest kind, and what is around it.
+const LONGEST_ANSWER: usize = LONGEST_STRING + (1 << 20);
+/// The longest push. One that tells of more changes ends the connection, and with it everything near.
+const LONGEST_PUSH: usize = 16 << 20;
+/// The most parts of an answer or a push. Read together are at most 256 keys.
+const MOST_PARTS: usize = 1 << 20;
 /// How deep lists may be in each other.
 const DEEPEST: usize = 16;
 
@@ -32,36 +38,90 @@ pub(super) enum Frame {
     Other,
 }
 
-/// Finds the end of the first frame, without looking at more than the heads of its parts.
-pub(super) fn front(bytes: &[u8]) -> Result<Front, Failure> {
-    let (mut at, mut left) = (0, 1usize);
-    while left > 0 {
-        let Some(line) = line(&bytes[at.min(bytes.len())..])? else {
-            // each part has three bytes at least
-            let needed = at.saturating_add(left.saturating_mul(3));
-            return Ok(Front::Part(needed.max(bytes.len() + 1)));
-        };
-        at += line.len() + 2;
-        left -= 1;
-        match Head::of(line)? {
-            Head::Line(_) | Head::Null => {}
-            Head::String(size) => at += size + 2,
-            Head::List(parts) => left = left.saturating_add(parts),
-        }
-    }
-    Ok(if at <= bytes.len() { Front::Whole(at) } else { Front::Part(at) })
+/// The search for the end of the first frame. It goes on where it stopped when more has come, so that a long list costs time
+/// in proportion.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Where the next head begins.
+    at: usize,
+    /// How many heads are missing.
+    left: usize,
+    /// How many parts the frame has, as far as is known.
+    parts: usize,
+    /// So many bytes from `at` on are known to hold no end of a line.
+    seen: usize,
 }
 
-/// The line at the front, without its end.
-fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Failure> {
+impl Default for Scan {
+    fn default() -> Self {
+        Self { at: 0, left: 1, parts: 1, seen: 0 }
+    }
+}
+
+impl Scan {
+    /// Finds the end of the first frame, without looking at more than the heads of its parts. `bytes` begin with what they were
+    /// at the last call. If nothing is asked for (`is_asked`), only pushes are frames.
+    pub(super) fn front(&mut self, bytes: &[u8], is_asked: impl FnOnce() -> bool) -> Result<Front, Failure> {
+        let longest = match bytes.first() {
+            // attributes are not asked for, so there are none
+            Some(b'>') => LONGEST_PUSH,
+            // prevents: a peer that fills the memory of a process that asks for nothing
+            Some(&kind) if is_kind(kind) && self.at == 0 && !is_asked() => {
+                return Err(strange("an answer that nobody asked for"));
+            }
+            _ => LONGEST_ANSWER,
+        };
+        while self.left > 0 {
+            let rest = &bytes[self.at.min(bytes.len())..];
+            let Some(line) = line(rest, self.seen)? else {
+                self.seen = rest.len();
+                // each part has three bytes at least
+                let needed = self.at.saturating_add(self.left.saturating_mul(3));
+                return Ok(Front::Part(needed.max(bytes.len() + 1)));
+            };
+            self.at += line.len() + 2;
+            self.seen = 0;
+            self.left -= 1;
+            match Head::of(line)? {
+                Head::Line(_) | Head::Null => {}
+                Head::String(size) => self.at += size + 2,
+                Head::List(parts) => {
+                    self.left = self.left.saturating_add(parts);
+                    self.parts = self.parts.saturating_add(parts);
+                }
+            }
+            if self.at > longest || self.parts > MOST_PARTS {
+                let what = format_args!("a frame of {} bytes or more, {} parts", self.at, self.parts);
+                return Err(Failure::new(
+                    FailureKind::Lost,
+                    format!("{what}: larger than any that is asked for"),
+                ));
+            }
+        }
+        if self.at > bytes.len() {
+            return Ok(Front::Part(self.at));
+        }
+        Ok(Front::Whole(std::mem::take(self).at))
+    }
+}
+
+/// Returns `true` if a frame can begin with this byte.
+fn is_kind(kind: u8) -> bool {
+    b"+-:$*_#,(!=%~>|".contains(&kind)
+}
+
+/// The line at the front, without its end; none ends in the first `seen` bytes.
+fn line(bytes: &[u8], seen: usize) -> Result<Option<&[u8]>, Failure> {
     // what no frame begins with is found at once, not when a line is over
     if let Some(&kind) = bytes.first()
-        && !b"+-:$*_#,(!=%~>|".contains(&kind)
+        && !is_kind(kind)
     {
         return Err(strange(format_args!("a frame that begins with {:?}", char::from(kind))));
     }
-    match bytes.iter().take(LONGEST_LINE).position(|&byte| byte == b'\r') {
-        Some(end) => Ok(Some(&bytes[..end]).filter(|_| end + 1 < bytes.len())),
+    // the last byte may have been the first of an end
+    let from = seen.saturating_sub(1);
+    match bytes.iter().take(LONGEST_LINE).skip(from).position(|&byte| byte == b'\r') {
+        Some(end) => Ok(Some(&bytes[..from + end]).filter(|_| from + end + 1 < bytes.len())),
         None if bytes.len() >= LONGEST_LINE => Err(strange("a line without an end")),
         None => Ok(None),
     }
@@ -171,7 +231,7 @@ impl Reading<'_> {
             return Err(strange("lists in lists without end"));
         }
         let bytes = self.bytes;
-        let line = line(&bytes[self.at..])?.ok_or_else(|| strange("a line without an end"))?;
+        let line = line(&bytes[self.at..], 0)?.ok_or_else(|| strange("a line without an end"))?;
         let begin = self.at;
         self.at += line.len() + 2;
         let kind = line[0];
@@ -234,7 +294,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::client::FailureKind;
+
+    fn front(bytes: &[u8]) -> Result<Front, Failure> {
+        Scan::default().front(bytes, || true)
+    }
 
     fn answer(text: &str) -> Result<Reply, Failure> {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
@@ -344,6 +407,12 @@ mod tests {
             values.iter().for_each(|value| sent += &format!("${}\r\n{value}\r\n", value.len()));
             let whole = sent.len();
             let part = cut.index(whole);
+            // a search that goes on finds what one that begins anew does
+            let mut scan = Scan::default();
+            for end in 0..=whole {
+                let found = scan.front(&sent.as_bytes()[..end], || true).unwrap();
+                prop_assert_eq!(found, front(&sent.as_bytes()[..end]).unwrap(), "{:?}", &sent[..end]);
+            }
             match front(&sent.as_bytes()[..part]).unwrap() {
                 Front::Part(needed) => prop_assert!(needed > part && needed <= whole),
                 Front::Whole(_) => prop_assert!(false, "{:?}", &sent[..part]),

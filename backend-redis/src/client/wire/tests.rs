@@ -142,3 +142,47 @@ fn a_runtime_that_shuts_down_leaves_nobody_waiting() {
     assert!(wire.send(b"x", 1).is_err());
     drop(peer);
 }
+
+/// prevents: a server that fills the memory of a process that has asked for nothing.
+#[tokio::test]
+async fn what_nobody_asked_for_is_not_read_to_its_end() {
+    for head in ["$1000\r\n", "*1000\r\n", ">1\r\n$500000000\r\n", ">1000000000\r\n", "|1\r\n$500000000\r\n"]
+    {
+        let (_wire, mut peer, mut heard) = pair();
+        peer.write_all(head.as_bytes()).await.unwrap();
+        let left = tokio::time::timeout(std::time::Duration::from_secs(1), heard.recv()).await;
+        assert_eq!(left.ok().flatten(), Some(Heard::Lost), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_can_have_been_asked_for_is_not_read() {
+    let large = format!("*2\r\n${0}\r\n{1}\r\n$536870912\r\n", 2 << 20, "v".repeat(2 << 20));
+    for head in ["*1000000000\r\n", "%600000\r\n", "*1\r\n*1000000000\r\n", &large] {
+        let (wire, mut peer, mut heard) = pair();
+        let waiting = tokio::spawn(async move { wire.run(&[get("a")]).await });
+        until(&mut peer, "$1\r\na\r\n").await;
+        peer.write_all(head.as_bytes()).await.unwrap();
+        let left = tokio::time::timeout(std::time::Duration::from_secs(1), heard.recv()).await;
+        assert_eq!(left.ok().flatten(), Some(Heard::Lost), "{:?}", &head[..4]);
+        assert!(waiting.await.unwrap().unwrap()[0].is_err(), "{:?}", &head[..4]);
+    }
+}
+
+/// prevents: a long list that is looked at from its beginning with each piece that comes.
+#[tokio::test]
+async fn a_long_list_takes_time_in_proportion() {
+    const PARTS: usize = 600_000;
+    let (wire, mut peer, _heard) = pair();
+    let waiting = tokio::spawn(async move { wire.run(&[get("a")]).await });
+    until(&mut peer, "$1\r\na\r\n").await;
+    let sent = format!("*{PARTS}\r\n{}", ":1\r\n".repeat(PARTS));
+    let began = std::time::Instant::now();
+    for piece in sent.as_bytes().chunks(4 << 10) {
+        peer.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let answers = waiting.await.unwrap().unwrap();
+    assert!(matches!(&answers[0], Ok(Reply::List(list)) if list.len() == PARTS));
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}
