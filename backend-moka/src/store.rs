@@ -45,7 +45,7 @@ thread_local! {
     static LOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What moka's housekeeping took out during a change, to be dropped and reported when the lock is free.
+/// Entries that moka's housekeeping took out during a change, to be dropped and reported when the lock is free.
 struct Gone<V> {
     evicted: Vec<Entry<V>>,
     others: Vec<Entry<V>>,

@@ -63,7 +63,7 @@ struct Inner<C> {
 
 struct State<C> {
     dialed: u64,
-    /// How many connections in a row were lost soon after they were made.
+    /// The number of connections in a row that were lost soon after they were made.
     short: u32,
     stage: Stage<C>,
 }

@@ -187,7 +187,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.strategy.settings.limit.map_or(LOADS_AT_ONCE, |limit| limit.loads.clamp(1, LOADS_AT_ONCE))
     }
 
-    /// How many batches a warming has under way: one, if that is as wide as the limit on loads.
+    /// The number of batches that a warming has under way: one, if that is as wide as the limit on loads.
     pub(crate) fn batches_at_once(&self, most: usize) -> usize {
         let is_limited = self.strategy.settings.limit.is_some() && !self.is_batched();
         if is_limited { 1 } else { most }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use self::key::{IsCallKey, call_key, of_calls, path_key};
 pub use self::own::{Own, own};
 pub use self::returns::{CallError, Failure, NoResult, Returns, mapped, own_error};
-use crate::engine::{Load, LoadFuture};
+use crate::engine::{Load, LoadFuture, Seen};
 use crate::entry::Hit;
 use crate::source::Loaded;
 use crate::tag::Tag;

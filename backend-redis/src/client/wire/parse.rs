@@ -42,11 +42,11 @@ pub(super) enum Frame {
 /// in proportion.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// Where the next head begins.
+    /// The place at which the next head begins.
     at: usize,
-    /// How many heads are missing.
+    /// The number of heads that are missing.
     left: usize,
-    /// How many parts the frame has, as far as is known.
+    /// The number of parts of the frame, as far as is known.
     parts: usize,
     /// So many bytes from `at` on are known to hold no end of a line.
     seen: usize,
