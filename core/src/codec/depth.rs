@@ -7,6 +7,7 @@ use std::fmt;
 #[cfg(feature = "bincode")]
 use std::marker::PhantomData;
 
+#[cfg(any(feature = "postcard", feature = "messagepack"))]
 use serde::Deserialize;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
@@ -17,6 +18,7 @@ use serde::de::{
 const MOST: u8 = 250;
 
 /// Decodes a value that nests at most 250 levels.
+#[cfg(any(feature = "postcard", feature = "messagepack"))]
 pub(super) fn decode<'de, V: Deserialize<'de>, D: Deserializer<'de>>(decoder: D) -> Result<V, D::Error> {
     V::deserialize(Limited { inner: decoder, left: MOST })
 }
