@@ -139,7 +139,11 @@ async fn a_runtime_that_shuts_down_in_a_load_frees_the_key() {
     other.shutdown_background();
     assert!(lost.await.unwrap_err().is_cancelled());
     assert_eq!(waiting.await.unwrap().unwrap().as_deref(), Some(&10), "who waits takes the load over");
-    assert_eq!((table.loads(), cache.in_flight()), (2, 0));
+    assert_eq!(table.loads(), 2);
+    // the thread of the other runtime frees its key before it counts the load out
+    while cache.in_flight() > 0 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10), "the key is usable at once");
 }
 
