@@ -107,7 +107,7 @@ impl<K, V, W: Weigher<K, V>> Weighter<K, Entry<V>> for Weights<W> {
 #[derive(Clone)]
 struct Evictions;
 
-/// What an insert took out.
+/// The entries that an insert took out.
 struct Gone<V> {
     /// Set if the next entry that leaves is evicted.
     evicts: bool,

@@ -42,7 +42,7 @@ async fn synced(following: &Following) {
     assert!(synced.is_ok(), "it does not follow: {following:?}");
 }
 
-/// D5: who rotates credentials gives the new ones to the pool, and takes the old ones away.
+/// Rotated credentials: the pool is given the new ones, and the old ones are taken away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_credentials_rotate() {
     let Some(server) = PostgresServer::start(&[]) else { return };
@@ -98,7 +98,7 @@ async fn mariadb_credentials_rotate() {
     assert_eq!(name(&cache, 1).await, "rotated");
 }
 
-/// D5: what the pool does to its connections is done to the follower's too.
+/// The pool's callbacks prepare the follower's connections too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_of_the_follower_are_prepared_like_the_pools() {
     let Some(server) = PostgresServer::start(&[]) else { return };
@@ -120,7 +120,7 @@ async fn connections_of_the_follower_are_prepared_like_the_pools() {
     assert_eq!(name(&cache, 1).await, "new");
 }
 
-/// D7: a deploy installs again, beside a transaction that has written a watched table and stays open.
+/// A deploy installs again, beside a transaction that has written a watched table and stays open.
 macro_rules! installed_beside_an_open_transaction {
     ($test:ident, $server:ident, $pool:ident, $place:literal) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,7 +173,7 @@ installed_beside_an_open_transaction!(
     "?"
 );
 
-/// D7: what is there and not as it should be is put right.
+/// Triggers and tables that differ from the expected ones are corrected.
 #[tokio::test]
 async fn what_was_changed_by_hand_is_installed_again() {
     let Some(server) = PostgresServer::start(&[]) else { return };
@@ -212,7 +212,7 @@ async fn what_was_changed_by_hand_is_installed_again() {
     }
 }
 
-/// D9: a statement that was prepared before the table was altered.
+/// A statement that was prepared before the table was altered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loads_go_on_after_alter_table() {
     #[derive(sqlx::FromRow)]
@@ -240,7 +240,7 @@ async fn loads_go_on_after_alter_table() {
     assert!(one.load(&1i64).await.is_err() && many.load_many(&[1]).await.is_err());
 }
 
-/// D4: rows of an outbox that was dumped from a cluster with more transactions than this one.
+/// Rows of an outbox that was dumped from a cluster with more transactions than this one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outbox_from_another_cluster_is_neither_read_nor_kept() {
     let Some(server) = PostgresServer::start(&[]) else { return };
@@ -272,7 +272,7 @@ async fn an_outbox_from_another_cluster_is_neither_read_nor_kept() {
     assert_eq!(name(&cache, 1).await, "new");
 }
 
-/// D3: numbers that the server leaves out, and those of transactions that were rolled back, are looked for again; what lies
+/// Numbers that the server leaves out, and those of transactions that were rolled back, are looked for again; what lies
 /// between them is not handed over again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gaps_in_the_numbers_of_mariadb_hand_over_nothing_twice() {
@@ -314,7 +314,7 @@ async fn gaps_in_the_numbers_of_mariadb_hand_over_nothing_twice() {
     }
 }
 
-/// D2: a publication of all tables has the outbox of the publisher in it, and the subscriber has one of its own.
+/// A publication of all tables has the outbox of the publisher in it, and the subscriber has one of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ends_of_a_logical_replication_are_followed() {
     let Some(publisher) = PostgresServer::start(&["wal_level=logical"]) else { return };
@@ -364,7 +364,7 @@ async fn both_ends_of_a_logical_replication_are_followed() {
     subscriber.sql("DROP SUBSCRIPTION everything");
 }
 
-/// D8: a database in which ordinary roles may not ask for positions of the write-ahead log.
+/// A database in which ordinary roles may not ask for positions of the write-ahead log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_without_rights_on_the_log_can_follow() {
     let Some(server) = PostgresServer::start(&[]) else { return };

@@ -169,7 +169,7 @@ impl Connected {
     }
 }
 
-/// How long a connection to where a slot is moving may take; the command's own timeout counts too.
+/// The time that a connection to where a slot is moving may take; the command's own timeout counts too.
 const REDIRECTED: Duration = Duration::from_secs(1);
 
 async fn sent(client: &impl ClientLike, command: &Command<'_>) -> Result<Resp3Frame, FredError> {
@@ -178,7 +178,7 @@ async fn sent(client: &impl ClientLike, command: &Command<'_>) -> Result<Resp3Fr
     client.custom_raw::<Value>(custom, arguments).await
 }
 
-/// Where a slot is moving to, as the server that has it says in `CLUSTER NODES`: `[slot->-id]` in its own line.
+/// The server that a slot is moving to, as the server that has it says in `CLUSTER NODES`: `[slot->-id]` in its own line.
 fn importing(nodes: &str, slot: u16) -> Option<String> {
     let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
     let own = nodes.lines().find(|line| line.contains("myself"))?;

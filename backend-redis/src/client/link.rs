@@ -14,7 +14,7 @@ use super::{Failure, FailureKind};
 /// The first pause after a connection that could not be made.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long the last timeout is remembered where answers do not make up for it.
+/// The time for which the last timeout is remembered where answers do not make up for it.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
 type Dialing<C> = Shared<BoxFuture<'static, Result<Live<C>, Failure>>>;
@@ -42,7 +42,7 @@ struct Timeouts {
 pub(super) struct Tolerance {
     /// So many commands that were not answered in time: a black hole looks like this, and only another connection can tell.
     pub(super) timeouts: u32,
-    /// Whether an answer makes up for them. In a cluster it does not, since it may be another node's: there they are forgotten
+    /// Set if an answer makes up for them. In a cluster it does not, since it may be another node's: there they are forgotten
     /// when there is none for a while.
     pub(super) forgives: bool,
     /// An error that says so; unless the client mends its connections itself.
@@ -329,7 +329,7 @@ mod tests {
         }
         let dialed = dials.load(Ordering::SeqCst);
         assert!((30..140).contains(&dialed), "dialed {dialed} times in 60 s");
-        // what is lost after it was of use is made anew at once
+        // what is lost after it was of use is replaced at once
         tokio::time::advance(Duration::from_secs(1)).await;
         let live = link.live().await.unwrap_or_else(|failure| panic!("{failure}"));
         tokio::time::advance(Duration::from_secs(2)).await;

@@ -288,9 +288,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             boarded.push(Boarded { flight, leads: true });
         }
         if !leading.is_empty() {
-            let parent = Chain::current().filter(|_| patience.is_none());
             let keys = leading.iter().map(|(landing, _)| landing.key().clone());
-            let chain = Chain::batch(parent, self.id, keys);
+            let chain = Chain::batch(Chain::waiting(patience), self.id, keys);
             leading.iter().for_each(|(landing, _)| landing.flight().run_by(&chain));
             let engine = Arc::clone(self);
             Self::spawn(chain.scope(async move { engine.fly_many(source, leading, approach).await }))?;

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
@@ -58,6 +59,12 @@ impl Chain {
     /// The chain of the current task.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CHAIN.try_with(Arc::clone).ok()
+    }
+
+    /// The chain of the caller of a new flight, if it waits for it: with `patience` the flight is a refresh in the background,
+    /// which no load waits for.
+    pub(super) fn waiting(patience: Option<Duration>) -> Option<Arc<Self>> {
+        if patience.is_some() { None } else { Self::current() }
     }
 
     /// Returns `true` if the current task is a load that another load waits for.

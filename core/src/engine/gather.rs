@@ -51,7 +51,7 @@ impl<K: Key, V> Gathering<K, V> {
 
     fn add(&self, landing: Landing<K, V>, known: Option<Entry<V>>, most: usize) -> Added<K, V> {
         let flight = landing.flight();
-        let (runtime, parent) = (flight.runtime, Chain::current().filter(|_| flight.patience.is_none()));
+        let (runtime, parent) = (flight.runtime, Chain::waiting(flight.patience));
         let mut windows = self.windows();
         let Windows { last, open } = &mut *windows;
         if let Some(at) = open.iter().position(|window| window.runtime == runtime) {

@@ -123,9 +123,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Load::Given(loader) => loader,
         };
         let engine = Arc::clone(self);
-        // a refresh in the background is waited for by no load
-        let parent = Chain::current().filter(|_| patience.is_none());
-        let chain = Chain::load(parent, self.id, key.clone());
+        let chain = Chain::load(Chain::waiting(patience), self.id, key.clone());
         boarded.flight.run_by(&chain);
         Self::spawn(chain.scope(async move {
             // boxed, since the runtime moves what it is given several times, and this has kilobytes
