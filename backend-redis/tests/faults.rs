@@ -309,6 +309,7 @@ async fn slots_that_move_are_followed() {
     for &library in LIBRARIES {
         println!("with {library:?}");
         let cluster = Arc::new(or_skip!(RedisCluster::start()));
+        cluster.forbid_failovers();
         let storm = Storm::new(&handles(library, &cluster.url()).await);
         let moving = Arc::clone(&cluster);
         storm
@@ -384,6 +385,7 @@ async fn acknowledged(cache: &Cache<u64, u64>) {
 async fn in_a_slot_that_half_moved_an_invalidation_holds() {
     for &library in LIBRARIES {
         let cluster = or_skip!(RedisCluster::start());
+        cluster.forbid_failovers();
         // which of an entry's keys moves, and whether a load is under way, whose fence stands
         for (key, kind, is_loading) in [(0, "v", true), (1, "v", false), (2, "f", true), (3, "f", false)] {
             let case = format!("with {library:?}, {kind} moved, a load under way: {is_loading}");
@@ -423,6 +425,7 @@ async fn in_a_slot_that_half_moved_an_invalidation_holds() {
 async fn in_a_slot_that_half_moved_what_fails_is_not_acknowledged() {
     for &library in LIBRARIES {
         let cluster = or_skip!(RedisCluster::start());
+        cluster.forbid_failovers();
         let (space, versions) = (namespace(), Versions::new());
         let [writer, other, reader] =
             handles(library, &cluster.url()).await.map(|redis| versions.cache(&space, &redis));

@@ -183,6 +183,16 @@ impl RedisCluster {
         Some(cluster)
     }
 
+    /// Forbids replicas to take over by themselves.
+    ///
+    /// For tests that are not about failovers: a machine that stalls longer than the node timeout (a slow `fsync` of the
+    /// cluster's configuration is enough) would promote a replica that lacks the last acknowledged writes.
+    pub fn forbid_failovers(&self) {
+        for node in &self.nodes {
+            assert_eq!(node.command(&["CONFIG", "SET", "cluster-replica-no-failover", "yes"]), "OK");
+        }
+    }
+
     /// The nodes: three that began as primaries, three as replicas.
     #[must_use]
     pub fn nodes(&self) -> &[RedisServer] {
