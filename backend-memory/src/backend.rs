@@ -4,10 +4,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
-    IntoBackend, Payload, Recency, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
+use larder::backend::{
+    BackendContext, BeginOutcome, Entry, Fence, FillOutcome, Frame, FrameError, IntoBackend, LoadIntent,
+    Payload, Recency, Watcher, WriteIntent,
 };
+use larder::clock::Timestamp;
+use larder::key::StoreKey;
+use larder::observe::Event;
+use larder::tag::{Stamp, TagLedger as _};
+use larder::{CacheBackend, Error, ErrorKind, Result, Tag};
 
 use crate::clocks::Clocks;
 use crate::memory::{Memory, Request, Step};
@@ -20,9 +25,9 @@ use crate::watch::watch;
 ///
 /// # Examples
 /// ```
-/// use larder::{IntoBackend, Scope};
+/// use larder::backend::{BackendContext, IntoBackend};
 /// use larder_memory::{MemoryBackend, MemoryServer};
-/// let backend: MemoryBackend = MemoryServer::new().connect("one").into_backend(&Scope::new("product")?)?;
+/// let backend: MemoryBackend = MemoryServer::new().connect("one").into_backend(&BackendContext::new("product")?)?;
 /// # let _ = backend;
 /// # Ok::<(), larder::Error>(())
 /// ```
@@ -33,7 +38,7 @@ pub struct MemoryBackend(Arc<Opened>);
 #[derive(Debug)]
 struct Opened {
     memory: Memory,
-    scope: Scope,
+    scope: BackendContext,
     namespace: String,
     /// The number of the subscriber that watches through this backend, if any.
     watching: OnceLock<u64>,
@@ -42,7 +47,7 @@ struct Opened {
 impl IntoBackend<StoreKey, Payload> for Memory {
     type Backend = MemoryBackend;
 
-    fn into_backend(self, scope: &Scope) -> Result<MemoryBackend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<MemoryBackend> {
         Ok(MemoryBackend(Arc::new(Opened {
             memory: self,
             namespace: scope.shared_namespace()?,
@@ -110,7 +115,7 @@ impl Opened {
     /// observer that receives the event may send requests to the server.
     fn seen(&self, look: Look) -> Option<Entry<Payload>> {
         let tell = |cause: &FrameError| {
-            let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(*cause);
+            let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").with_source(*cause);
             self.scope.record(&Event::undecodable(&error));
         };
         look?.inspect_err(tell).ok()
@@ -156,14 +161,14 @@ impl Answer for Vec<Look> {
     }
 }
 
-impl Answer for Begun<Payload> {
+impl Answer for BeginOutcome<Payload> {
     fn outcome(&self) -> Outcome {
         match self {
-            Begun::Hit(_) => Outcome::Found(1),
-            Begun::Granted(fence) if fence.is_joined() => Outcome::Joined,
-            Begun::Granted(_) => Outcome::Granted,
-            Begun::Busy(_) => Outcome::Busy,
-            Begun::Guarded => Outcome::Refused,
+            BeginOutcome::Hit(_) => Outcome::Found(1),
+            BeginOutcome::Granted(fence) if fence.is_joined() => Outcome::Joined,
+            BeginOutcome::Granted(_) => Outcome::Granted,
+            BeginOutcome::Busy(_) => Outcome::Busy,
+            BeginOutcome::Guarded => Outcome::Refused,
         }
     }
 }
@@ -215,17 +220,22 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         Ok(looks.await?.into_iter().map(|look| self.0.seen(look)).collect())
     }
 
-    async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
+    async fn begin(
+        &self,
+        key: &StoreKey,
+        announce: LoadIntent,
+        now: Timestamp,
+    ) -> Result<BeginOutcome<Payload>> {
         let client = self.0.memory.server().state().client_nonce();
         let begin = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
             // bytes that are no entry were counted by the read that missed
             if !announce.ignores_hit()
                 && let Some(Ok(entry)) = own.look(step, key, now)
             {
-                return Begun::Hit(entry);
+                return BeginOutcome::Hit(entry);
             }
             if step.state.is_guarded(&own.name(key), step.now) {
-                return Begun::Guarded;
+                return BeginOutcome::Guarded;
             }
             let stamp = step.state.stamp(&own.namespace);
             let nonce = match step.state.fence_name(client) {
@@ -234,9 +244,9 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 fresh => fresh,
             };
             match step.state.grant(&own.name(key), announce, nonce, step.now) {
-                Grant::Created(nonce) => Begun::Granted(Fence::created(nonce).stamped(stamp)),
-                Grant::Joined(nonce) => Begun::Granted(Fence::joined(nonce).stamped(stamp)),
-                Grant::Busy(lease) => Begun::Busy(lease),
+                Grant::Created(nonce) => BeginOutcome::Granted(Fence::created(nonce).stamped(stamp)),
+                Grant::Joined(nonce) => BeginOutcome::Granted(Fence::joined(nonce).stamped(stamp)),
+                Grant::Busy(lease) => BeginOutcome::Busy(lease),
             }
         };
         self.ask(OperationKind::Begin, key, begin).await
@@ -248,21 +258,21 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         fence: Fence,
         entry: Entry<Payload>,
         now: Timestamp,
-    ) -> Result<Filled> {
+    ) -> Result<FillOutcome> {
         let fill = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
             let name = own.name(key);
             if !step.state.holds(&name, fence.nonce(), step.now) {
-                return Filled::Refused;
+                return FillOutcome::Refused;
             }
             step.state.end_fence(&name);
             let late = mutation::on("the stamp is taken after the load");
             let stamp = if late { step.state.stamp(&own.namespace) } else { fence.stamp() };
             let entry = entry.clone().stamped(stamp);
             if !step.state.allows(&own.namespace, &entry) {
-                return Filled::Refused;
+                return FillOutcome::Refused;
             }
             own.store(step, key, &entry, stamp, now, own.watching.get().copied());
-            Filled::Stored
+            FillOutcome::Stored
         };
         self.ask(OperationKind::Fill, key, fill).await
     }
@@ -317,14 +327,14 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         self.0.memory.ledger(&self.0.namespace).prune(count).await
     }
 
-    async fn guard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &StoreKey, guard: WriteIntent, _now: Timestamp) -> Result<()> {
         let announce = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
             step.state.guard(&own.name(key), guard, step.now);
         };
         self.ask(OperationKind::Guard, key, announce).await
     }
 
-    async fn unguard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &StoreKey, guard: WriteIntent, _now: Timestamp) -> Result<()> {
         let end = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
             step.state.unguard(&own.name(key), guard);
         };

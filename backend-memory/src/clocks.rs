@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::Timestamp;
+use larder::clock::Timestamp;
 
 use crate::mutation;
 use crate::state::{Millis, NEVER, millis};

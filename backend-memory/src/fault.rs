@@ -92,7 +92,7 @@ impl Gate {
     /// let (server, gate) = (MemoryServer::new(), Gate::new());
     /// server.faults().when(|_| true, Fault::Gate(gate.clone()));
     /// let ledger = server.connect("shop").ledger("product");
-    /// let asked = tokio::spawn(async move { larder::TagLedger::stamp(&ledger).await });
+    /// let asked = tokio::spawn(async move { larder::tag::TagLedger::stamp(&ledger).await });
     /// gate.arrived().await; // the operation waits
     /// gate.open();
     /// assert!(asked.await.unwrap().is_ok());

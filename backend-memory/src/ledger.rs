@@ -1,6 +1,7 @@
 //! The tag ledgers of the server.
 
-use larder::{LedgerView, Result, Stamp, Tag, TagLedger};
+use larder::tag::{LedgerView, Stamp, TagLedger};
+use larder::{Result, Tag};
 
 use crate::memory::{Memory, Request};
 use crate::record::OperationKind;
@@ -9,7 +10,8 @@ use crate::record::OperationKind;
 ///
 /// # Examples
 /// ```
-/// use larder::{Tag, TagLedger};
+/// use larder::tag::TagLedger;
+/// use larder::Tag;
 /// use larder_memory::MemoryServer;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {

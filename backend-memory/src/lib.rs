@@ -20,7 +20,9 @@
 //! Sharing a server between two processes:
 //! ```
 //! use std::time::Duration;
-//! use larder::{Cache, ManualClock, Strategy, codec::Json};
+//! use larder::clock::ManualClock;
+//! use larder::codec::Json;
+//! use larder::{Cache, Strategy};
 //! use larder_memory::MemoryServer;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -36,19 +38,22 @@
 //! };
 //! let (shop, office) = (process("shop")?, process("office")?);
 //! shop.insert(&1, "bread".to_owned()).await?;
-//! assert_eq!(office.lookup(&1).await?.unwrap().value.unwrap().as_str(), "bread");
+//! assert_eq!(office.get_if_present(&1).await?.unwrap().value.unwrap().as_str(), "bread");
 //! clock.advance(Duration::from_secs(60));
-//! assert!(office.lookup(&1).await?.is_none());
+//! assert!(office.get_if_present(&1).await?.is_none());
 //! # Ok(()) }
 //! ```
 //! Losing a reply, and reading the record:
 //! ```
-//! use larder::{CacheBackend, IntoBackend, Scope, StoreKey, Timestamp};
+//! use larder::backend::{BackendContext, IntoBackend};
+//! use larder::clock::Timestamp;
+//! use larder::key::StoreKey;
+//! use larder::CacheBackend;
 //! use larder_memory::{Fault, MemoryServer, OperationKind, Outcome};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
 //! let server = MemoryServer::new();
-//! let shop = server.connect("shop").into_backend(&Scope::new("product")?)?;
+//! let shop = server.connect("shop").into_backend(&BackendContext::new("product")?)?;
 //! server.faults().times(1, |operation| operation.kind == OperationKind::Remove, Fault::LoseReply);
 //! let key = StoreKey::new(&7);
 //! assert!(shop.remove(&key).await.is_err()); // it happened, but who knows?
@@ -60,7 +65,9 @@
 //! Testing a service through an outage, without a real server:
 //! ```
 //! use std::time::Duration;
-//! use larder::{Cache, ManualClock, Strategy, codec::Json};
+//! use larder::clock::ManualClock;
+//! use larder::codec::Json;
+//! use larder::{Cache, Strategy};
 //! use larder_memory::MemoryServer;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -75,7 +82,7 @@
 //! let load = || async { Ok::<_, std::io::Error>("bread".to_owned()) };
 //! cache.get_or_load(&1, load).await?;
 //! clock.advance(Duration::from_secs(59));
-//! assert!(cache.lookup(&1).await?.is_some());
+//! assert!(cache.get_if_present(&1).await?.is_some());
 //!
 //! server.down(); // reads go on
 //! assert!(cache.get_or_load(&1, load).await?.is_some());

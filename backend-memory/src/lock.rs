@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder::{Acquired, Error, LockProvider, LockToken, Result};
+use larder::lock::{Acquired, LockToken};
+use larder::{Error, LockProvider, Result};
 
 use crate::memory::{Memory, Request};
 use crate::record::OperationKind;
@@ -16,7 +17,8 @@ const RECHECK: Duration = Duration::from_millis(50);
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::{Acquired, LockProvider};
+/// use larder::lock::Acquired;
+/// use larder::LockProvider;
 /// use larder_memory::MemoryServer;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use larder::{Encoded, Error, Result, Timestamp};
+use larder::backend::Encoded;
+use larder::clock::Timestamp;
+use larder::{Error, Result};
 use tokio::sync::mpsc;
 
 use crate::fault::Fault;

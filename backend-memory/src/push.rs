@@ -1,6 +1,6 @@
 //! Notifications that the server pushes to processes.
 
-use larder::Timestamp;
+use larder::clock::Timestamp;
 use tokio::sync::mpsc;
 
 /// A notification from the server, about a change by this process or another.
@@ -14,7 +14,7 @@ pub enum Push {
     Changed {
         /// The namespace.
         namespace: String,
-        /// The key, as [`larder::StoreKey::as_str`] returns it.
+        /// The key, as [`larder::key::StoreKey::as_str`] returns it.
         key: String,
     },
     /// A tag ledger changed.

@@ -1,6 +1,9 @@
 //! The record of operations on the server, in order.
 
-use larder::{Acquired, Filled, LedgerView, Stamp, Timestamp};
+use larder::backend::FillOutcome;
+use larder::clock::Timestamp;
+use larder::lock::Acquired;
+use larder::tag::{LedgerView, Stamp};
 
 /// The kind of an operation. One [`GetMany`](Self::GetMany) is one operation: a round trip.
 ///
@@ -126,7 +129,7 @@ impl Answer for bool {
     }
 }
 
-impl Answer for Filled {
+impl Answer for FillOutcome {
     fn outcome(&self) -> Outcome {
         if *self == Self::Stored { Outcome::Done } else { Outcome::Refused }
     }
@@ -142,7 +145,8 @@ impl Answer for Acquired {
 ///
 /// # Examples
 /// ```
-/// use larder::{LockProvider, Timestamp};
+/// use larder::clock::Timestamp;
+/// use larder::LockProvider;
 /// use larder_memory::{MemoryServer, OperationKind, Outcome};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::{Clock, StoreKey, SystemClock, Timestamp};
+use larder::clock::{Clock, SystemClock, Timestamp};
+use larder::key::StoreKey;
 use tokio::sync::Notify;
 
 use crate::fault::Faults;
@@ -20,7 +21,8 @@ use crate::state::{Data, State, millis, millis_up, name};
 /// Sharing a server between two processes:
 /// ```
 /// use std::time::Duration;
-/// use larder::{Cache, Strategy, codec::Json};
+/// use larder::codec::Json;
+/// use larder::{Cache, Strategy};
 /// use larder_memory::MemoryServer;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -34,9 +36,9 @@ use crate::state::{Data, State, millis, millis_up, name};
 /// };
 /// let (one, two) = (process("one")?, process("two")?);
 /// one.insert(&1, "bread".to_owned()).await?;
-/// assert_eq!(two.lookup(&1).await?.unwrap().value.unwrap().as_str(), "bread");
+/// assert_eq!(two.get_if_present(&1).await?.unwrap().value.unwrap().as_str(), "bread");
 /// two.invalidate(&1).await?;
-/// assert!(one.lookup(&1).await?.is_none());
+/// assert!(one.get_if_present(&1).await?.is_none());
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -74,12 +76,12 @@ impl MemoryServer {
         Self::with_clock(SystemClock::new())
     }
 
-    /// Creates a server with this clock, for example a [`larder::ManualClock`] in tests.
+    /// Creates a server with this clock, for example a [`larder::clock::ManualClock`] in tests.
     ///
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// let clock = larder::ManualClock::new();
+    /// let clock = larder::clock::ManualClock::new();
     /// let server = MemoryServer::with_clock(clock.clone());
     /// # let _ = server;
     /// ```
@@ -181,16 +183,19 @@ impl MemoryServer {
     /// Cuts the server off from all processes: operations fail, those under way included, and heartbeats and pushes are lost.
     ///
     /// [`Faults`] strike operations only. Over [`Tiered`](larder::Tiered), heartbeats would go on to confirm the near tier
-    /// (L1), and a test of an outage would see near hits for longer than `bound`. What the server holds is kept.
+    /// (L1), and a test of an outage would see near hits for longer than `max_staleness`. What the server holds is kept.
     /// If it is to come back without it, call [`restart_empty`](Self::restart_empty) before [`up`](Self::up).
     ///
     /// # Examples
     /// ```
-    /// use larder::{CacheBackend, IntoBackend, Scope, StoreKey, Timestamp};
+    /// use larder::backend::{BackendContext, IntoBackend};
+    /// use larder::clock::Timestamp;
+    /// use larder::key::StoreKey;
+    /// use larder::CacheBackend;
     /// use larder_memory::MemoryServer;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
     /// let server = MemoryServer::new();
-    /// let shop = server.connect("shop").into_backend(&Scope::new("product")?)?;
+    /// let shop = server.connect("shop").into_backend(&BackendContext::new("product")?)?;
     /// server.down();
     /// assert!(shop.get(&StoreKey::new(&7), Timestamp::ORIGIN).await.is_err());
     /// server.up();
@@ -223,7 +228,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -240,7 +245,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -256,7 +261,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -274,7 +279,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -295,7 +300,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -311,7 +316,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -327,7 +332,7 @@ impl MemoryServer {
     ///
     /// # Examples
     /// ```
-    /// use larder::TagLedger;
+    /// use larder::tag::TagLedger;
     /// use larder_memory::MemoryServer;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
     /// let server = MemoryServer::new();
@@ -346,7 +351,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -361,7 +366,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -377,7 +382,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -393,7 +398,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -422,7 +427,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));
@@ -438,7 +443,7 @@ impl MemoryServer {
     /// # Examples
     /// ```
     /// use larder_memory::MemoryServer;
-    /// # use larder::StoreKey;
+    /// # use larder::key::StoreKey;
     /// # use std::time::Duration;
     /// let server = MemoryServer::new();
     /// server.poke("product", &StoreKey::new(&7), "bytes", Duration::from_secs(60));

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use larder::{Stamp, Watcher};
+use larder::backend::Watcher;
+use larder::tag::Stamp;
 use tokio::sync::mpsc;
 
 use crate::memory::Memory;
@@ -36,7 +37,7 @@ impl Teller {
     /// Runs until the watcher is dropped: requests a heartbeat, and dispatches messages until the next one is due.
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         while let Some(watcher) = self.watcher.upgrade() {
-            let (asked, pause) = (watcher.now(), watcher.bound() / 3);
+            let (asked, pause) = (watcher.now(), watcher.max_staleness() / 3);
             drop(watcher);
             self.memory.server().state().beat(self.number, asked);
             let pause = tokio::time::sleep(pause);

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use common::{MINUTE, NOW, entry, key, open};
-use larder::codec::Json;
-use larder::{
-    Announce, Begun, Cache, CacheBackend, CodecId, Event, Frame, FrameError, IntoBackend, ManualClock,
-    Observer, Payload, Scope, StoreKey, Strategy,
-};
+use larder::backend::{BackendContext, BeginOutcome, Frame, FrameError, IntoBackend, LoadIntent, Payload};
+use larder::clock::ManualClock;
+use larder::codec::{CodecId, Json};
+use larder::key::StoreKey;
+use larder::observe::{Event, Observer};
+use larder::{Cache, CacheBackend, Strategy};
 use larder_memory::{MemoryServer, Outcome};
 
 /// Notes why bytes were no entry, and asks the server in the middle of it.
@@ -51,9 +52,12 @@ fn world() -> World {
 fn frame(key: &StoreKey, schema: u32) -> Vec<u8> {
     let payload = Some(Payload::new(CodecId::JSON, "\"bread\""));
     let forever = u64::MAX;
-    let entry =
-        larder::Entry::new(payload.map(Into::into), larder::Timestamp::ORIGIN, std::time::Duration::MAX);
-    Frame::of(&entry, schema, larder::Stamp::default(), [0, forever, forever]).encode(key).to_vec()
+    let entry = larder::backend::Entry::new(
+        payload.map(Into::into),
+        larder::clock::Timestamp::ORIGIN,
+        std::time::Duration::MAX,
+    );
+    Frame::of(&entry, schema, larder::tag::Stamp::default(), [0, forever, forever]).encode(key).to_vec()
 }
 
 /// The bytes of a good frame, changed so that they are refused for each reason.
@@ -80,13 +84,13 @@ async fn garbage_of_each_kind_is_a_counted_miss_and_is_overwritten() {
     let World { server, cache, told } = world();
     for (bytes, reason) in garbage() {
         server.poke("a", &key(1), bytes, MINUTE);
-        assert!(cache.lookup(&1).await.unwrap().is_none(), "{reason}");
+        assert!(cache.get_if_present(&1).await.unwrap().is_none(), "{reason}");
         assert_eq!(std::mem::take(&mut *told.0.lock().unwrap()), [reason], "a get tells once");
         let load = || async { Ok::<_, std::io::Error>("cake".to_owned()) };
         let loaded = cache.get_or_load(&1, load).await.unwrap().unwrap();
         assert_eq!(loaded.as_str(), "cake", "{reason}: the source answers");
         assert_eq!(std::mem::take(&mut *told.0.lock().unwrap()), [reason], "the read tells, not the begin");
-        assert!(cache.lookup(&1).await.unwrap().is_some(), "{reason}: overwritten");
+        assert!(cache.get_if_present(&1).await.unwrap().is_some(), "{reason}: overwritten");
     }
     assert_eq!(cache.stats().backend_errors, 0, "garbage is no failure of the server");
 }
@@ -120,7 +124,7 @@ async fn raw_bytes_are_put_and_seen_and_end() {
 async fn what_is_stored_is_the_documented_frame_in_the_servers_milliseconds() {
     let clock = ManualClock::new();
     let server = MemoryServer::with_clock(clock);
-    let scope = Scope::new("a").unwrap().with_schema(3);
+    let scope = BackendContext::new("a").unwrap().with_schema(3);
     let backend = server.connect("one").into_backend(&scope).unwrap();
     backend.put(&key(1), entry("{}", NOW, MINUTE), NOW).await.unwrap();
     let stored = Frame::decode(server.bytes("a@3", &key(1)).unwrap(), &key(1), 3).unwrap();
@@ -136,8 +140,8 @@ async fn keys_of_ten_kilobytes_are_told_apart() {
     backend.put(&long('a'), entry("bread", NOW, MINUTE), NOW).await.unwrap();
     assert!(backend.get(&long('a'), NOW).await.unwrap().is_some());
     assert!(backend.get(&long('b'), NOW).await.unwrap().is_none());
-    let begun = backend.begin(&long('b'), Announce::shared(MINUTE), NOW).await.unwrap();
-    assert!(matches!(begun, Begun::Granted(_)));
+    let begun = backend.begin(&long('b'), LoadIntent::shared(MINUTE), NOW).await.unwrap();
+    assert!(matches!(begun, BeginOutcome::Granted(_)));
     backend.remove(&long('b')).await.unwrap();
     assert!(backend.get(&long('a'), NOW).await.unwrap().is_some());
 }

@@ -225,9 +225,9 @@ async fn the_record_says_what_became_of_each_operation() {
     fill(granted).await;
     fill(joined).await;
     backend.renew(&key(1), granted, MINUTE, NOW).await.unwrap();
-    backend.begin(&key(1), larder::Announce::exclusive(MINUTE), NOW).await.unwrap();
-    backend.begin(&key(2), larder::Announce::exclusive(MINUTE), NOW).await.unwrap();
-    backend.begin(&key(2), larder::Announce::shared(MINUTE), NOW).await.unwrap();
+    backend.begin(&key(1), larder::backend::LoadIntent::exclusive(MINUTE), NOW).await.unwrap();
+    backend.begin(&key(2), larder::backend::LoadIntent::exclusive(MINUTE), NOW).await.unwrap();
+    backend.begin(&key(2), larder::backend::LoadIntent::shared(MINUTE), NOW).await.unwrap();
     let sequence: Vec<_> = server.record().iter().map(|operation| operation.sequence).collect();
     assert_eq!(sequence, (1..=8).collect::<Vec<_>>());
     assert_eq!(

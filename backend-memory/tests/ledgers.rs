@@ -3,7 +3,8 @@
 
 mod common;
 
-use larder::{Tag, TagLedger};
+use larder::Tag;
+use larder::tag::TagLedger;
 use larder_memory::{Fault, MemoryLedger, MemoryServer, OperationKind, Push};
 
 fn world() -> (MemoryServer, MemoryLedger, MemoryLedger) {

@@ -6,7 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::{MINUTE, settle};
-use larder::{Acquired, Clock, LockProvider, LockToken, TokioClock};
+use larder::LockProvider;
+use larder::clock::{Clock, TokioClock};
+use larder::lock::{Acquired, LockToken};
 use larder_memory::{Fault, Gate, MemoryLocks, MemoryServer, OperationKind, Outcome};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

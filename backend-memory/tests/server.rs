@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{
-    Announce, Begun, CacheBackend, Entry, Fence, Filled, IntoBackend, ManualClock, Payload, Scope, StoreKey,
-    Tag, TagLedger, Timestamp,
+use larder::backend::{
+    BackendContext, BeginOutcome, Entry, Fence, FillOutcome, IntoBackend, LoadIntent, Payload,
 };
+use larder::clock::{ManualClock, Timestamp};
+use larder::key::StoreKey;
+use larder::tag::TagLedger;
+use larder::{CacheBackend, Tag};
 use larder_memory::{Fault, Memory, MemoryBackend, MemoryServer, OperationKind, Push, Pushes};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -18,11 +21,11 @@ fn key(number: u64) -> StoreKey {
 }
 
 fn open(memory: &Memory) -> MemoryBackend {
-    memory.clone().into_backend(&Scope::new("a").unwrap()).unwrap()
+    memory.clone().into_backend(&BackendContext::new("a").unwrap()).unwrap()
 }
 
 fn entry(text: &'static str) -> Entry<Payload> {
-    Entry::new(Some(Arc::new(Payload::new(larder::CodecId::JSON, text))), NOW, MINUTE)
+    Entry::new(Some(Arc::new(Payload::new(larder::codec::CodecId::JSON, text))), NOW, MINUTE)
 }
 
 async fn put(backend: &MemoryBackend, number: u64) {
@@ -30,13 +33,13 @@ async fn put(backend: &MemoryBackend, number: u64) {
 }
 
 async fn fence(backend: &MemoryBackend, number: u64) -> Fence {
-    match backend.begin(&key(number), Announce::shared(MINUTE).despite_hit(), NOW).await.unwrap() {
-        Begun::Granted(fence) => fence,
+    match backend.begin(&key(number), LoadIntent::shared(MINUTE).despite_hit(), NOW).await.unwrap() {
+        BeginOutcome::Granted(fence) => fence,
         other => panic!("{other:?}"),
     }
 }
 
-async fn fill(backend: &MemoryBackend, number: u64, fence: Fence) -> Filled {
+async fn fill(backend: &MemoryBackend, number: u64, fence: Fence) -> FillOutcome {
     backend.fill(&key(number), fence, entry("filled"), NOW).await.unwrap()
 }
 
@@ -98,13 +101,13 @@ async fn an_empty_restart_refuses_fills_and_an_old_dump_brings_the_old_back() {
     put(&backend, 2).await;
     let dump = server.snapshot();
     server.restart_empty();
-    assert_eq!(fill(&backend, 1, old).await, Filled::Refused);
+    assert_eq!(fill(&backend, 1, old).await, FillOutcome::Refused);
     assert!(!has(&backend, 2).await && server.is_empty());
 
     // what a failover does to acknowledged removals: the reason for the strict mode of a real store
     server.restart_from(&dump);
     assert!(has(&backend, 2).await);
-    assert_eq!(fill(&backend, 1, old).await, Filled::Stored);
+    assert_eq!(fill(&backend, 1, old).await, FillOutcome::Stored);
     let young = fence(&backend, 3).await;
     assert_ne!(young.nonce(), old.nonce(), "nonces do not repeat over a restart");
 }
@@ -117,7 +120,7 @@ async fn lack_of_memory_evicts_the_least_recently_used_fences_too() {
     put(&backend, 2).await;
     put(&backend, 3).await;
     put(&backend, 4).await;
-    assert_eq!(fill(&backend, 1, early).await, Filled::Refused, "an evicted fence refuses");
+    assert_eq!(fill(&backend, 1, early).await, FillOutcome::Refused, "an evicted fence refuses");
     assert!(has(&backend, 2).await);
     put(&backend, 5).await;
     assert!(has(&backend, 2).await && !has(&backend, 3).await, "3 was used least recently");
@@ -130,13 +133,13 @@ async fn a_lost_fence_refuses_however_it_was_lost() {
     let backend = open(&server.connect("one"));
     let granted = fence(&backend, 1).await;
     server.evict_fence("a", &key(1));
-    assert_eq!(fill(&backend, 1, granted).await, Filled::Refused);
+    assert_eq!(fill(&backend, 1, granted).await, FillOutcome::Refused);
     let granted = fence(&backend, 1).await;
     assert_eq!(server.evict_some(10), 1);
-    assert_eq!(fill(&backend, 1, granted).await, Filled::Refused);
+    assert_eq!(fill(&backend, 1, granted).await, FillOutcome::Refused);
     let granted = fence(&backend, 1).await;
     server.flush();
-    assert_eq!(fill(&backend, 1, granted).await, Filled::Refused);
+    assert_eq!(fill(&backend, 1, granted).await, FillOutcome::Refused);
 }
 
 #[tokio::test]
@@ -156,7 +159,7 @@ async fn a_lost_ledger_comes_back_as_another() {
 async fn a_clear_ends_with_its_namespace() {
     let server = MemoryServer::new();
     let memory = server.connect("one");
-    let scope = |name: &str| Scope::new(name).unwrap();
+    let scope = |name: &str| BackendContext::new(name).unwrap();
     let scopes = [scope("a"), scope("ab"), scope("b").prefixed("a").unwrap(), scope("b")];
     let all: Vec<MemoryBackend> = scopes.map(|scope| memory.clone().into_backend(&scope).unwrap()).into();
     for backend in &all {

@@ -6,7 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::{MILLI, MINUTE, entry, key, open};
-use larder::{CacheBackend, Clock, ManualClock, Timestamp};
+use larder::CacheBackend;
+use larder::clock::{Clock, ManualClock, Timestamp};
 use larder_memory::MemoryServer;
 
 const HOUR: Duration = Duration::from_secs(3_600);

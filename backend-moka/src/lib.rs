@@ -29,7 +29,8 @@ mod store;
 use std::fmt;
 use std::hash::Hash;
 
-use larder::{Count, Error, IntoBackend, Local, Result, Scope, Weigher};
+use larder::backend::{BackendContext, EntryCount, IntoBackend, Local, Weigher};
+use larder::{Error, Result};
 
 pub use crate::store::MokaStore;
 
@@ -44,7 +45,7 @@ pub use crate::store::MokaStore;
 /// # let _ = (counted, weighed);
 /// ```
 #[derive(Clone)]
-pub struct Moka<W = Count> {
+pub struct Moka<W = EntryCount> {
     capacity: u64,
     weigher: W,
     frees_expired: bool,
@@ -60,7 +61,7 @@ impl Moka {
     /// A store of at most `capacity` entries. Zero is refused when the cache is built.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, weigher: Count, frees_expired: false }
+        Self { capacity, weigher: EntryCount, frees_expired: false }
     }
 }
 
@@ -98,7 +99,7 @@ where
 {
     type Backend = Local<K, MokaStore<K, V>>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         if self.capacity == 0 {
             return Err(Error::config(
                 "`Moka::new(0)` would keep nothing: give the most entries or weight to keep",

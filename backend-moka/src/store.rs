@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use larder::{Count, Displaced, Entry, LocalStore, Recency, Scope, Weigher};
+use larder::backend::{BackendContext, Displaced, Entry, EntryCount, LocalStore, Recency, Weigher};
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
@@ -23,13 +23,13 @@ const SLACK: Duration = Duration::from_secs(5);
 /// An opened [`Moka`](crate::Moka).
 ///
 /// moka drops entries when its own garbage collection gets to them, which may be during a later change, under a lock. The
-/// destructor of a value must therefore not wait for the cache; with `larder-quick` it may.
+/// destructor of a value must therefore not wait for the cache; with `larder::Quick` it may.
 ///
 /// # Examples
 /// ```
-/// use larder::{IntoBackend, Local, Scope};
+/// use larder::backend::{BackendContext, IntoBackend, Local};
 /// use larder_moka::{Moka, MokaStore};
-/// let backend: Local<u64, MokaStore<u64, String>> = Moka::new(100).into_backend(&Scope::unnamed())?;
+/// let backend: Local<u64, MokaStore<u64, String>> = Moka::new(100).into_backend(&BackendContext::unnamed())?;
 /// assert!(backend.store().is_empty());
 /// # Ok::<(), larder::Error>(())
 /// ```
@@ -37,7 +37,7 @@ pub struct MokaStore<K, V> {
     /// Hashed as the other stores are, by a seed that is drawn for each: moka's default takes several times as long.
     entries: Cache<K, Entry<V>, RandomState>,
     gone: Arc<Mutex<Gone<V>>>,
-    scope: Scope,
+    scope: BackendContext,
 }
 
 thread_local! {
@@ -70,7 +70,7 @@ where
         capacity: u64,
         weigher: W,
         frees_expired: bool,
-        scope: &Scope,
+        scope: &BackendContext,
     ) -> Self {
         let (evictions, gone) = (scope.clone(), Arc::<Mutex<Gone<V>>>::default());
         let waiting = Arc::clone(&gone);
@@ -83,7 +83,7 @@ where
         let mut builder = Cache::builder().max_capacity(capacity).eviction_listener(listener);
         // with a weigher moka sizes its frequency sketch when it is half full, at a quarter of what entries that weigh 1 need:
         // five points of hit ratio in the example `hit_ratio`
-        if TypeId::of::<W>() != TypeId::of::<Count>() {
+        if TypeId::of::<W>() != TypeId::of::<EntryCount>() {
             builder = builder.weigher(move |key, entry: &Entry<V>| {
                 entry.value().map_or(1, |value| weigher.weigh(key, value)).max(1)
             });
@@ -157,7 +157,7 @@ where
 }
 
 /// Frees the memory of expired entries; whether one may be served is judged by larder's own clock.
-struct Remaining(Scope);
+struct Remaining(BackendContext);
 
 impl Remaining {
     fn of<V>(&self, entry: &Entry<V>) -> Option<Duration> {
@@ -186,14 +186,14 @@ impl<K, V> Expiry<K, Entry<V>> for Remaining {
 mod tests {
     use std::sync::Arc;
 
-    use larder::{Clock, ManualClock};
+    use larder::clock::{Clock, ManualClock};
 
     use super::*;
 
     #[test]
     fn what_is_freed_is_freed_a_little_after_its_end() {
         let clock = ManualClock::new();
-        let expiry = Remaining(Scope::unnamed().timed(clock.clone()));
+        let expiry = Remaining(BackendContext::unnamed().timed(clock.clone()));
         let entry = |ttl| Entry::new(Some(Arc::new(1)), clock.now(), ttl);
         let minute = Duration::from_secs(60);
         assert_eq!(expiry.expire_after_create(&1, &entry(minute), Instant::now()), Some(minute + SLACK));

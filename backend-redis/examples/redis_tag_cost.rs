@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use larder::{Cache, Strategy, Tag, codec::Postcard, source_fn};
+use larder::codec::Postcard;
+use larder::{Cache, Strategy, Tag, source_fn};
 use larder_redis::RedisBackend;
 use larder_testkit::servers::RedisServer;
 
@@ -24,14 +25,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .build()?;
         let warmed = cache.warm(0..entries).batch(256).concurrency(16).run().await;
         assert!(warmed.failed.is_empty(), "all are loaded and stored");
-        assert!(cache.lookup(&(entries - 1)).await?.is_some());
+        assert!(cache.get_if_present(&(entries - 1)).await?.is_some());
         let mut took = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {
             let began = Instant::now();
             cache.invalidate_tag(&Tag::new("all", 1)).await?;
             took.push(began.elapsed());
         }
-        assert!(cache.lookup(&(entries - 1)).await?.is_none());
+        assert!(cache.get_if_present(&(entries - 1)).await?.is_none());
         took.sort_unstable();
         println!("{entries:>20} {:>12?} {:>12?}", took[ROUNDS / 2], took[ROUNDS - 1]);
     }

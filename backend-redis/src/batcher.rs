@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use larder::{StoreKey, Timestamp};
+use larder::clock::Timestamp;
+use larder::key::StoreKey;
 use tokio::sync::oneshot;
 
 use crate::client::{Failure, FailureKind};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use larder::Timestamp;
+use larder::clock::Timestamp;
 
 /// How old a reading may be: clocks of machines drift apart by less than 1 ms in this time.
 const FRESH: Duration = Duration::from_secs(10);

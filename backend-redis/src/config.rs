@@ -259,7 +259,7 @@ fn begun(
     match connected {
         Err(failure) if failure.kind == FailureKind::Refused => {
             let mend = "is the password right, and is it a Redis of version 6 or later?";
-            return Err(Error::config(format!("the server refuses this client: {mend}")).because(failure));
+            return Err(Error::config(format!("the server refuses this client: {mend}")).with_source(failure));
         }
         Err(failure) => tracing::warn!(%failure, "Redis cannot be reached yet; going on without it"),
         Ok(()) => {}

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::{Announce, Entry, Fence, Guard, Result, Timestamp};
+use larder::Result;
+use larder::backend::{Entry, Fence, LoadIntent, WriteIntent};
+use larder::clock::Timestamp;
 
 use crate::client::{Arg, Command, Failure, FailureKind, Reply};
 use crate::clocks::life_ms;
@@ -24,7 +26,7 @@ pub(crate) struct Announcement {
 }
 
 impl Announcement {
-    pub(crate) fn new(announce: Announce) -> Self {
+    pub(crate) fn new(announce: LoadIntent) -> Self {
         let mode = if announce.is_exclusive() { 'x' } else { 's' };
         Self {
             own: format!("{mode}{}", identity()),
@@ -99,13 +101,13 @@ impl Server {
         self.number("release", command).await.map(|_| ())
     }
 
-    pub(crate) async fn guard(&self, names: &Names, guard: Guard) -> Result<()> {
+    pub(crate) async fn guard(&self, names: &Names, guard: WriteIntent) -> Result<()> {
         let nonce = format!("{:032x}", guard.nonce());
         let arguments = [Arg::from(nonce.as_str()), Arg::from(lease_ms(guard.life()))];
         self.number("guard", GUARD.call(&names.all(), arguments)).await.map(|_| ())
     }
 
-    pub(crate) async fn unguard(&self, names: &Names, guard: Guard) -> Result<()> {
+    pub(crate) async fn unguard(&self, names: &Names, guard: WriteIntent) -> Result<()> {
         let nonce = format!("{:032x}", guard.nonce());
         self.number("unguard", UNGUARD.call(&names.all(), [Arg::from(nonce.as_str())])).await.map(|_| ())
     }
@@ -164,7 +166,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
-    use larder::StoreKey;
+    use larder::key::StoreKey;
 
     use super::*;
     use crate::client::{Client, Hearer, Listener, Messages, Runner};

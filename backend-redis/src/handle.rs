@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Breaker, BreakerBackend, Encoded, IntoBackend, Payload, Result, Scope, StoreKey};
+use larder::Result;
+use larder::backend::{BackendContext, Breaker, BreakerBackend, Encoded, IntoBackend, Payload};
+use larder::key::StoreKey;
 
 use crate::client::Client;
 use crate::config::{Pushes, RedisConfig};
@@ -16,12 +18,13 @@ use crate::store::RedisStore;
 
 /// Redis as a store of bytes, shared by processes: give it a codec. A cheap handle; clones share the connection.
 ///
-/// A [breaker](larder::Breaker) is around it, so that a dead server costs one timeout and not one for each read.
+/// A [breaker](larder::backend::Breaker) is around it, so that a dead server costs one timeout and not one for each read.
 ///
 /// # Examples
 /// ```no_run
 /// use std::time::Duration;
-/// use larder::{Cache, Strategy, codec::Json};
+/// use larder::codec::Json;
+/// use larder::{Cache, Strategy};
 /// use larder_redis::RedisBackend;
 ///
 /// # async fn with() -> larder::Result<()> {
@@ -111,7 +114,8 @@ impl RedisBackend {
     /// # Examples
     /// ```no_run
     /// use std::time::Duration;
-    /// use larder::{Cache, Strategy, codec::Json};
+    /// use larder::codec::Json;
+    /// use larder::{Cache, Strategy};
     ///
     /// # fn with(redis: larder_redis::RedisBackend) -> larder::Result<()> {
     /// let sessions: Cache<u64, String> = Cache::builder()
@@ -167,7 +171,7 @@ impl RedisBackend {
 impl IntoBackend<StoreKey, Payload> for RedisBackend {
     type Backend = BreakerBackend<RedisStore>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         let (server, strict) = (Arc::clone(&self.server), self.strict);
         self.guarded(Opening { server, strict }).into_backend(scope)
     }
@@ -182,7 +186,7 @@ struct Opening {
 impl IntoBackend<StoreKey, Payload> for Opening {
     type Backend = RedisStore;
 
-    fn into_backend(self, scope: &Scope) -> Result<RedisStore> {
+    fn into_backend(self, scope: &BackendContext) -> Result<RedisStore> {
         Ok(RedisStore::new(self.server, Space::new(scope.shared_namespace()?), self.strict, scope.clone()))
     }
 }

@@ -20,7 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::{Stamp, Timestamp, Watcher};
+use larder::backend::Watcher;
+use larder::clock::Timestamp;
+use larder::tag::Stamp;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
@@ -157,7 +159,7 @@ async fn run(server: Weak<Server>) {
             warned = None;
         }
         let mut longest =
-            present.iter().map(|one| one.watcher.bound()).min().unwrap_or(PAUSES[1]).min(PAUSES[1]);
+            present.iter().map(|one| one.watcher.max_staleness()).min().unwrap_or(PAUSES[1]).min(PAUSES[1]);
         match ended {
             Ok(()) if server.hub.stops() => return,
             Ok(()) => {}
@@ -233,7 +235,9 @@ impl<'a> Session<'a> {
         }
         loop {
             let present = server.hub.present();
-            let Some(bound) = present.iter().map(|one| one.watcher.bound()).min() else { return Ok(()) };
+            let Some(bound) = present.iter().map(|one| one.watcher.max_staleness()).min() else {
+                return Ok(());
+            };
             session.listen_for(&present).await?;
             let next = Instant::now() + bound / 3;
             *has_proven |= session.beat(&present, bound).await?;

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder::{Clock as _, Stamp, Tag, Timestamp, TokioClock, Watcher};
+use larder::Tag;
+use larder::backend::Watcher;
+use larder::clock::{Clock as _, Timestamp, TokioClock};
+use larder::tag::Stamp;
 
 use crate::client::{
     Arg, Client, Command, Failure, FailureKind, Heard, Hearer, Listener, Messages, Reply, Runner,
@@ -44,7 +47,7 @@ impl Watcher for Watching {
         self.proven.store(since.as_nanos(), SeqCst);
         self.proofs.fetch_add(1, SeqCst);
     }
-    fn bound(&self) -> Duration {
+    fn max_staleness(&self) -> Duration {
         BOUND
     }
 }

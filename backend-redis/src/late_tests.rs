@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder::codec::Json;
-use larder::{
-    Acquired, Announce, Begun, Cache, CacheBackend, Clock as _, Entry, Filled, Guard, IntoBackend,
-    LockProvider as _, Scope, Strategy, SystemClock, Tag, TagLedger as _, source_fn,
+use larder::backend::{
+    BackendContext, BeginOutcome, Entry, FillOutcome, IntoBackend, LoadIntent, WriteIntent,
 };
+use larder::clock::{Clock as _, SystemClock};
+use larder::codec::Json;
+use larder::lock::Acquired;
+use larder::tag::TagLedger as _;
+use larder::{Cache, CacheBackend, LockProvider as _, Strategy, Tag, source_fn};
 use larder_testkit::servers::RedisServer;
 
 use crate::client::{Arg, Client, Command, Failure, Hearer, Listener, Messages, Reply, Runner};
@@ -133,7 +136,7 @@ impl World {
     }
 
     fn store(&self) -> impl CacheBackend<u64, u64> {
-        let scope = Scope::new("late").unwrap();
+        let scope = BackendContext::new("late").unwrap();
         IntoBackend::<u64, u64>::into_backend(self.redis.encoded(Json), &scope).unwrap()
     }
 
@@ -170,7 +173,7 @@ macro_rules! world {
 async fn an_announcement_leaves_another_fence_each_time() {
     let world = world!();
     let (store, now) = (world.store(), SystemClock::new().now());
-    let Begun::Granted(fence) = store.begin(&7, Announce::shared(LEASE), now).await.unwrap() else {
+    let BeginOutcome::Granted(fence) = store.begin(&7, LoadIntent::shared(LEASE), now).await.unwrap() else {
         panic!()
     };
     store.remove(&7).await.unwrap();
@@ -179,7 +182,7 @@ async fn an_announcement_leaves_another_fence_each_time() {
     assert!(!store.renew(&7, fence, LEASE, now).await.unwrap());
     store.release(&7, fence, now).await.unwrap();
     assert_eq!(world.server.command(&["EXISTS", "late:f:{7}"]), "1", "it is not the load's to release");
-    assert_eq!(store.fill(&7, fence, entry(1), now).await.unwrap(), Filled::Refused);
+    assert_eq!(store.fill(&7, fence, entry(1), now).await.unwrap(), FillOutcome::Refused);
     assert_eq!(world.server.command(&["EXISTS", "late:v:{7}"]), "0");
 }
 
@@ -188,13 +191,13 @@ async fn an_announcement_leaves_another_fence_each_time() {
 async fn an_announcement_recognizes_its_own_fence() {
     let world = world!();
     let (store, now) = (world.store(), SystemClock::new().now());
-    for announce in [Announce::shared(LEASE), Announce::exclusive(LEASE)] {
-        let Begun::Granted(fence) = store.begin(&7, announce, now).await.unwrap() else { panic!() };
+    for announce in [LoadIntent::shared(LEASE), LoadIntent::exclusive(LEASE)] {
+        let BeginOutcome::Granted(fence) = store.begin(&7, announce, now).await.unwrap() else { panic!() };
         let again = world.copying.arrives_late(&BEGIN).await.list().unwrap();
         let standing = world.server.command(&["GET", "late:f:{7}"]);
         assert_eq!(again[..2], [Reply::Number(2), Reply::Bytes(standing.clone().into())]);
         assert_eq!(standing[1..], format!("{:032x}", fence.nonce()));
-        assert_eq!(store.fill(&7, fence, entry(1), now).await.unwrap(), Filled::Stored);
+        assert_eq!(store.fill(&7, fence, entry(1), now).await.unwrap(), FillOutcome::Stored);
         store.remove(&7).await.unwrap();
     }
 }
@@ -266,13 +269,13 @@ async fn late_copies_on_the_ledger_cost_loads_at_most() {
 async fn late_copies_of_what_ends_something_do_nothing() {
     let world = world!();
     let (store, now) = (world.store(), SystemClock::new().now());
-    let begin = async || match store.begin(&7, Announce::shared(LEASE).despite_hit(), now).await.unwrap() {
-        Begun::Granted(fence) => fence,
+    let begin = async || match store.begin(&7, LoadIntent::shared(LEASE).despite_hit(), now).await.unwrap() {
+        BeginOutcome::Granted(fence) => fence,
         begun => panic!("{begun:?}"),
     };
     let fence = begin().await;
     assert!(store.renew(&7, fence, LEASE, now).await.unwrap());
-    assert_eq!(store.fill(&7, fence, entry(1), now).await.unwrap(), Filled::Stored);
+    assert_eq!(store.fill(&7, fence, entry(1), now).await.unwrap(), FillOutcome::Stored);
     store.remove(&7).await.unwrap();
     let released = begin().await;
     store.release(&7, released, now).await.unwrap();
@@ -280,14 +283,14 @@ async fn late_copies_of_what_ends_something_do_nothing() {
     for script in [&*FILL, &*RENEW, &*RELEASE] {
         assert_eq!(world.copying.arrives_late(script).await, Reply::Number(0));
     }
-    assert_eq!(store.fill(&7, standing, entry(2), now).await.unwrap(), Filled::Stored);
+    assert_eq!(store.fill(&7, standing, entry(2), now).await.unwrap(), FillOutcome::Stored);
 
-    let guard = Guard::new(9, LEASE);
+    let guard = WriteIntent::new(9, LEASE);
     store.guard(&7, guard, now).await.unwrap();
     store.unguard(&7, guard, now).await.unwrap();
     let fence = begin().await;
     world.copying.arrives_late(&UNGUARD).await;
-    assert_eq!(store.fill(&7, fence, entry(3), now).await.unwrap(), Filled::Refused, "it costs a load");
+    assert_eq!(store.fill(&7, fence, entry(3), now).await.unwrap(), FillOutcome::Refused, "it costs a load");
 
     let locks = world.redis.locks();
     let Acquired::Held(token) = locks.try_acquire("nightly", LEASE).await.unwrap() else { panic!() };
@@ -305,11 +308,11 @@ async fn late_copies_of_what_ends_something_do_nothing() {
 async fn late_copies_of_what_begins_something_end_by_themselves() {
     let world = world!();
     let (store, now) = (world.store(), SystemClock::new().now());
-    let guard = Guard::new(9, LEASE);
+    let guard = WriteIntent::new(9, LEASE);
     store.guard(&7, guard, now).await.unwrap();
     store.unguard(&7, guard, now).await.unwrap();
     world.copying.arrives_late(&GUARD).await;
-    assert!(matches!(store.begin(&7, Announce::shared(LEASE), now).await.unwrap(), Begun::Guarded));
+    assert!(matches!(store.begin(&7, LoadIntent::shared(LEASE), now).await.unwrap(), BeginOutcome::Guarded));
 
     let locks = world.redis.locks();
     let Acquired::Held(token) = locks.try_acquire("nightly", LEASE).await.unwrap() else { panic!() };

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::result::Result as StdResult;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use larder::{Entry, LedgerView, Result, Stamp, Tag, TagLedger};
+use larder::backend::Entry;
+use larder::tag::{LedgerView, Stamp, TagLedger};
+use larder::{Result, Tag};
 
 use crate::client::{Arg, Command, Failure, FailureKind, Reply};
 use crate::names::Space;
@@ -16,7 +18,8 @@ use crate::server::{Server, head};
 ///
 /// # Examples
 /// ```no_run
-/// use larder::{Tag, TagLedger};
+/// use larder::tag::TagLedger;
+/// use larder::Tag;
 /// use larder_redis::RedisBackend;
 ///
 /// # async fn with() -> larder::Result<()> {

@@ -10,7 +10,8 @@
 //! # Examples
 //! ```no_run
 //! use std::time::Duration;
-//! use larder::{Cache, Strategy, codec::Json};
+//! use larder::codec::Json;
+//! use larder::{Cache, Strategy};
 //! use larder_redis::RedisBackend;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -33,11 +34,11 @@
 //! own, which costs half of what the client library does; clusters and TLS are the library's.
 //!
 //! # What is in Redis
-//! `<ns>` is the namespace (`product`, `staging:product`, `product@2`), `<key>` is [`larder::StoreKey::as_str`].
+//! `<ns>` is the namespace (`product`, `staging:product`, `product@2`), `<key>` is [`larder::key::StoreKey::as_str`].
 //!
 //! | key | what | life |
 //! |---|---|---|
-//! | `<ns>:v:{<key>}` | the value: a header of 80 bytes, the key, the payload, laid out in [`larder::Frame`] | its TTL |
+//! | `<ns>:v:{<key>}` | the value: a header of 80 bytes, the key, the payload, laid out in [`larder::backend::Frame`] | its TTL |
 //! | `<ns>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), each by the millisecond of the server's clock in which it ends | the longest guard's |
 //! | `<ns>:f:{<key>}` | the fence of a load under way: `s` (shared) or `x` (exclusive), 16 random hex digits of the client, and the server's time at this execution (8 hex digits of seconds, 8 of microseconds) | the lease, 10 s by default, renewed |
 //! | `<ns>:l:{<ns>}` | the head of the ledger: 16 hex digits (its identity), `:`, a count in decimal | for ever |
@@ -56,7 +57,7 @@
 //!   <random text> invalidate category:7`. It raises the count and notes it for the tag, in one step.
 //! - **Clear** a namespace: `UNLINK product:l:{product} product:t:{product}`. Its entries belong to no ledger then and are never
 //!   read again; their TTL removes them.
-//! - **Read**: `GET product:v:{7}` and `GET product:l:{product}`; check the header as [`larder::Frame`] says, and that the
+//! - **Read**: `GET product:v:{7}` and `GET product:l:{product}`; check the header as [`larder::backend::Frame`] says, and that the
 //!   ledger's identity at offset 56 is that of the head. Otherwise there is no entry. If it has tags and the head's count is not
 //!   that at offset 64, `HMGET product:t:{product} floor <tag> ...`: each tag, or the floor where one is missing (0 without),
 //!   must not be above the count at offset 64.

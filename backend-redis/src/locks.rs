@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder::{Acquired, LockProvider, LockToken, Result, StoreKey};
+use larder::key::StoreKey;
+use larder::lock::{Acquired, LockToken};
+use larder::{LockProvider, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -29,7 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// # Examples
 /// ```no_run
 /// use std::time::Duration;
-/// use larder::{Acquired, LockProvider};
+/// use larder::lock::Acquired;
+/// use larder::LockProvider;
 /// use larder_redis::RedisBackend;
 ///
 /// # async fn with() -> larder::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `<namespace>:v:{<key>}` | the value: [`larder::Frame`] |
+//! | `<namespace>:v:{<key>}` | the value: [`larder::backend::Frame`] |
 //! | `<namespace>:f:{<key>}` | the fence of the load that may fill: `s` (shared) or `x` (exclusive) and 32 hex digits |
 //! | `<namespace>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), by the server's millisecond in which each ends |
 //! | `<namespace>:l:{<namespace>}` | the ledger's head: 16 hex digits, `:`, a count |
@@ -11,9 +11,9 @@
 //! | `larder:beat:<listener>:<number>:{<node>}` | a heartbeat, for a minute |
 //! | `larder:lock:{<name>}` | a lock: its token; released over the channel of the same name |
 //!
-//! `<key>` is [`larder::StoreKey::as_str`]: never empty and without braces, so that all keys of an entry are in one slot.
+//! `<key>` is [`larder::key::StoreKey::as_str`]: never empty and without braces, so that all keys of an entry are in one slot.
 
-use larder::StoreKey;
+use larder::key::StoreKey;
 
 /// What comes between the namespace and the key in the name of a value.
 const VALUE: &str = ":v:{";

@@ -5,10 +5,14 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use larder::{
-    Announce, Begun, CacheBackend, Codec, Entry, Error, Event, Fence, Filled, Guard, IntoBackend, Recency,
-    Result, Scope, Stamp, Tag, Timestamp, Watcher,
+use larder::backend::{
+    BackendContext, BeginOutcome, Entry, Fence, FillOutcome, IntoBackend, LoadIntent, Recency, Watcher,
+    WriteIntent,
 };
+use larder::clock::Timestamp;
+use larder::observe::Event;
+use larder::tag::Stamp;
+use larder::{CacheBackend, Codec, Error, Result, Tag};
 
 use crate::client::{Arg, Failure, FailureKind, Reply};
 use crate::fences::{Announced, Announcement, announced, hex, life};
@@ -50,7 +54,7 @@ where
 {
     type Backend = PlainStore<V, C, N>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         let space = Space::new(scope.shared_namespace()?);
         Ok(PlainStore { plain: self, space, scope: scope.clone(), value: PhantomData })
     }
@@ -60,7 +64,7 @@ where
 pub struct PlainStore<V, C, N> {
     plain: Plain<C, N>,
     space: Space,
-    scope: Scope,
+    scope: BackendContext,
     value: PhantomData<fn() -> V>,
 }
 
@@ -106,15 +110,15 @@ impl<V, C: Codec<V>, N> PlainStore<V, C, N> {
     }
 
     /// `None` when there is a value.
-    async fn announce(&self, names: &Names, announce: Announce) -> Result<Option<Begun<V>>> {
+    async fn announce(&self, names: &Names, announce: LoadIntent) -> Result<Option<BeginOutcome<V>>> {
         let announcement = Announcement::new(announce);
         let answer = self.plain.server.run_one("begin", announcement.command(names, &[])).await?;
         let (announced, _) = announced(answer).map_err(|failure| failure.into_error("begin"))?;
         Ok(match announced {
             Announced::Value(_) => None,
-            Announced::Fence(fence) => Some(Begun::Granted(fence)),
-            Announced::Busy(left) => Some(Begun::Busy(left)),
-            Announced::Guarded => Some(Begun::Guarded),
+            Announced::Fence(fence) => Some(BeginOutcome::Granted(fence)),
+            Announced::Busy(left) => Some(BeginOutcome::Busy(left)),
+            Announced::Guarded => Some(BeginOutcome::Guarded),
         })
     }
 }
@@ -167,31 +171,31 @@ where
         names.iter().map(|_| read().map_err(|failure| failure.into_error("get_many"))).collect()
     }
 
-    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+    async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
         let names = self.names(key)?;
         if let Some(begun) = self.announce(&names, announce).await? {
             return Ok(begun);
         }
         // a value is there; how long it lives, and whether it can be read, only another look tells
         if let Some(entry) = self.read("begin", &names.value, now).await? {
-            return Ok(Begun::Hit(entry));
+            return Ok(BeginOutcome::Hit(entry));
         }
         let begun = self.announce(&names, announce.despite_hit()).await?;
         begun.ok_or_else(|| Error::backend("begin", "a value was answered although told to ignore it"))
     }
 
-    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         let Some(value) = entry.value() else {
             // a bare string cannot say "absent"
             self.release(key, fence, now).await?;
-            return Ok(Filled::Refused);
+            return Ok(FillOutcome::Refused);
         };
         let (names, bytes, life) = (self.names(key)?, self.plain.codec.encode(value)?, life(&entry, now));
         let nonce = hex(fence);
         let arguments = [Arg::from(nonce.as_str()), Arg::from(&bytes[..]), Arg::from(life.as_str())];
         let stored =
             self.plain.server.number("fill", FILL.call(&[&names.value, &names.fence], arguments)).await?;
-        Ok(if stored == 1 { Filled::Stored } else { Filled::Refused })
+        Ok(if stored == 1 { FillOutcome::Stored } else { FillOutcome::Refused })
     }
 
     async fn renew(&self, key: &K, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {
@@ -231,11 +235,11 @@ where
         Err(without_tags())
     }
 
-    async fn guard(&self, key: &K, guard: Guard, _now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &K, guard: WriteIntent, _now: Timestamp) -> Result<()> {
         self.plain.server.guard(&self.names(key)?, guard).await
     }
 
-    async fn unguard(&self, key: &K, guard: Guard, _now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &K, guard: WriteIntent, _now: Timestamp) -> Result<()> {
         self.plain.server.unguard(&self.names(key)?, guard).await
     }
 }

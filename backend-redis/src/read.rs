@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use larder::Timestamp;
+use larder::clock::Timestamp;
 
 use crate::client::{Arg, Command, Failure, Reply};
 use crate::clocks::Reading;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use larder::backend::{BackendContext, Entry, IntoBackend as _, Payload};
+use larder::clock::{Clock as _, SystemClock};
 use larder::codec::Json;
-use larder::{
-    Cache, CacheBackend as _, IntoBackend as _, Scope, StoreKey, Strategy, SystemClock, Tag, source_fn,
-};
-use larder::{Clock as _, Entry, Payload};
+use larder::key::StoreKey;
+use larder::{Cache, CacheBackend as _, Strategy, Tag, source_fn};
 use larder_testkit::servers::RedisServer;
 
 use crate::client::{Client, Command, Failure, Hearer, Listener, Messages, Reply, Runner};
@@ -180,11 +180,11 @@ async fn forgotten_scripts_cost_one_more() {
 async fn processes_with_different_clocks_agree_on_an_entrys_life() {
     let Some(server) = RedisServer::start(&[]) else { return };
     let (_, redis) = counted(&server).await;
-    let open = || redis.clone().into_backend(&Scope::new("clocks").unwrap()).unwrap();
+    let open = || redis.clone().into_backend(&BackendContext::new("clocks").unwrap()).unwrap();
     let (one, other) = (open(), open());
     let clock = SystemClock::new();
     let key = StoreKey::new(&7u64);
-    let value = Payload::new(larder::CodecId::JSON, "7");
+    let value = Payload::new(larder::codec::CodecId::JSON, "7");
     let now = clock.now();
     one.put(&key, Entry::new(Some(value.into()), now, Duration::from_secs(5)), now).await.unwrap();
     // ten minutes ahead
@@ -205,13 +205,13 @@ fn server_forgets_clock(redis: &RedisBackend) {
 async fn futures_of_a_hit_are_small() {
     let Some(server) = RedisServer::start(&[]) else { return };
     let (_, redis) = counted(&server).await;
-    let scope = Scope::new("sizes").unwrap();
+    let scope = BackendContext::new("sizes").unwrap();
     let now = SystemClock::new().now();
     let store = redis.clone().into_backend(&scope).unwrap();
     let key = StoreKey::new(&7u64);
     let size = size_of_val(&store.get(&key, now));
     assert!(size <= 320, "{size} bytes");
-    let typed = larder::IntoBackend::<u64, u64>::into_backend(redis.encoded(Json), &scope).unwrap();
+    let typed = larder::backend::IntoBackend::<u64, u64>::into_backend(redis.encoded(Json), &scope).unwrap();
     let size = size_of_val(&typed.get(&7u64, now));
     assert!(size <= 400, "{size} bytes");
 }

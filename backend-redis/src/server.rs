@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use larder::{Result, Stamp, Timestamp};
+use larder::Result;
+use larder::clock::Timestamp;
+use larder::tag::Stamp;
 use twox_hash::XxHash3_64;
 
 use crate::client::{Arg, Client, Command, Failure, FailureKind, Reply};

@@ -4,10 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, ErrorKind, Event, Fence, Filled, Frame, FrameError, Guard,
-    Payload, Recency, Result, Scope, Stamp, StoreKey, Tag, TagLedger as _, Timestamp, Watcher,
+use larder::backend::{
+    BackendContext, BeginOutcome, Entry, Fence, FillOutcome, Frame, FrameError, LoadIntent, Payload, Recency,
+    Watcher, WriteIntent,
 };
+use larder::clock::Timestamp;
+use larder::key::StoreKey;
+use larder::observe::Event;
+use larder::tag::{Stamp, TagLedger as _};
+use larder::{CacheBackend, Error, ErrorKind, Result, Tag};
 
 use crate::batcher::Batcher;
 use crate::client::{Arg, Command, Failure};
@@ -27,7 +32,7 @@ pub struct RedisStore {
     server: Arc<Server>,
     space: Space,
     strict: bool,
-    scope: Scope,
+    scope: BackendContext,
     batcher: Arc<Batcher>,
     ledger: RedisLedger,
     /// The identity of the ledger when it was last seen: a guess that spares a hit of a begin a second look. 0 for none.
@@ -38,7 +43,7 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    pub(crate) fn new(server: Arc<Server>, space: Space, strict: bool, scope: Scope) -> Self {
+    pub(crate) fn new(server: Arc<Server>, space: Space, strict: bool, scope: BackendContext) -> Self {
         let batcher = Arc::new(Batcher::new(Arc::clone(&server), space.clone(), strict));
         let ledger = RedisLedger::new(Arc::clone(&server), space.clone());
         let (last_ledger, views) = (AtomicU64::new(0), Views::default());
@@ -111,7 +116,7 @@ impl RedisStore {
     }
 
     fn undecodable(&self, cause: FrameError) {
-        let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").because(cause);
+        let error = Error::new(ErrorKind::Codec, "stored bytes are no entry").with_source(cause);
         self.scope.record(&Event::undecodable(&error));
     }
 
@@ -145,7 +150,7 @@ impl RedisStore {
         answers.head()?.map(|head| answers.incarnate(head, incarnations)).transpose()
     }
 
-    async fn announce(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Announced> {
+    async fn announce(&self, key: &StoreKey, announce: LoadIntent, now: Timestamp) -> Result<Announced> {
         let failed = |failure: Failure| failure.into_error("begin");
         let names = self.space.entry(key);
         let announcement = Announcement::new(announce);
@@ -260,7 +265,12 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         Ok(entries)
     }
 
-    async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
+    async fn begin(
+        &self,
+        key: &StoreKey,
+        announce: LoadIntent,
+        now: Timestamp,
+    ) -> Result<BeginOutcome<Payload>> {
         let announced = match self.announce(key, announce, now).await? {
             Announced::Value(raw) => {
                 let head = raw.ledger;
@@ -269,7 +279,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
                     None => None,
                 };
                 match entry {
-                    Some(entry) => return Ok(Begun::Hit(entry)),
+                    Some(entry) => return Ok(BeginOutcome::Hit(entry)),
                     None => self.announce(key, announce.despite_hit(), now).await?,
                 }
             }
@@ -277,9 +287,9 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
             announced => announced,
         };
         match announced {
-            Announced::Fence(fence) => Ok(Begun::Granted(fence)),
-            Announced::Busy(left) => Ok(Begun::Busy(left)),
-            Announced::Guarded => Ok(Begun::Guarded),
+            Announced::Fence(fence) => Ok(BeginOutcome::Granted(fence)),
+            Announced::Busy(left) => Ok(BeginOutcome::Busy(left)),
+            Announced::Guarded => Ok(BeginOutcome::Guarded),
             Announced::Value(_) | Announced::Lost => {
                 Err(Error::new(ErrorKind::Backend, "begin answered a value although told to ignore it"))
             }
@@ -292,7 +302,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         fence: Fence,
         entry: Entry<Payload>,
         now: Timestamp,
-    ) -> Result<Filled> {
+    ) -> Result<FillOutcome> {
         let failed = |failure: Failure| failure.into_error("fill");
         let Names { value, fence: name, .. } = self.space.entry(key);
         let reading = self.server.reading("fill", &value, now).await?;
@@ -312,12 +322,12 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         }
         // a namespace that was cleared while the load ran: what was stored belongs to no ledger
         let Some(head) = head.filter(|head| stored && head.ledger() == fence.stamp().ledger()) else {
-            return Ok(Filled::Refused);
+            return Ok(FillOutcome::Refused);
         };
         // and one of whose tags was invalidated: it is there, and nobody will ever be given it
         let entry = entry.stamped(fence.stamp());
         let stands = self.judged(key, entry, head).await?.is_some();
-        Ok(if stands { Filled::Stored } else { Filled::Refused })
+        Ok(if stands { FillOutcome::Stored } else { FillOutcome::Refused })
     }
 
     async fn renew(&self, key: &StoreKey, fence: Fence, lease: Duration, _now: Timestamp) -> Result<bool> {
@@ -366,11 +376,11 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         self.ledger.prune(count).await
     }
 
-    async fn guard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &StoreKey, guard: WriteIntent, _now: Timestamp) -> Result<()> {
         self.server.guard(&self.space.entry(key), guard).await
     }
 
-    async fn unguard(&self, key: &StoreKey, guard: Guard, _now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &StoreKey, guard: WriteIntent, _now: Timestamp) -> Result<()> {
         self.server.unguard(&self.space.entry(key), guard).await
     }
 }

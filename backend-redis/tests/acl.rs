@@ -6,9 +6,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{LIBRARIES, or_skip};
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, CacheBuilder, Locking, Origin, Strategy, Tag, Tiered, source_fn};
-use larder_quick::Quick;
+use larder::lock::Locking;
+use larder::{Cache, CacheBuilder, Quick, Strategy, Tag, Tiered, source_fn};
 use larder_redis::{Pushes, RedisBackend};
 use larder_testkit::servers::RedisServer;
 
@@ -40,8 +41,8 @@ fn strategy() -> Strategy<String> {
 
 /// Every call of a cache, over fences, tags and guards.
 async fn used(cache: &Cache<u64, String>) {
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Loaded);
-    assert_ne!(cache.fetch(&1).await.unwrap().origin, Origin::Loaded);
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Loaded);
+    assert_ne!(cache.get_entry(&1).await.unwrap().origin, Origin::Loaded);
     cache.get_many(&[1, 2, 3, 4]).await.unwrap();
     cache.insert(&5, "given".to_owned()).await.unwrap();
     cache.refresh(&1).await.unwrap();
@@ -69,7 +70,7 @@ async fn tagged(cache: &Cache<u64, String>) {
 /// Two processes that want the same key, one of which waits for the other's lock.
 async fn locked(one: &RedisBackend, other: &RedisBackend) {
     let open = |redis: &RedisBackend| {
-        let strategy = strategy().locked(Locking::by(redis.locks())).lease(Duration::from_secs(1));
+        let strategy = strategy().locked(Locking::new(redis.locks())).lease(Duration::from_secs(1));
         builder().backend(redis.encoded(Json)).strategy(strategy).build().unwrap()
     };
     let (one, other) = (open(one), open(other));
@@ -85,13 +86,14 @@ async fn locked(one: &RedisBackend, other: &RedisBackend) {
 /// A near tier that is told by the server or by the other process, and proven by heartbeats.
 async fn tiered(one: &RedisBackend, other: &RedisBackend) {
     let open = |redis: &RedisBackend| {
-        let tiers = Tiered::new(Quick::new(100), redis.encoded(Json)).bound(Duration::from_millis(300));
+        let tiers =
+            Tiered::new(Quick::new(100), redis.encoded(Json)).max_staleness(Duration::from_millis(300));
         builder().backend(tiers).strategy(strategy()).build().unwrap()
     };
     let (one, other) = (open(one), open(other));
     used(&one).await;
     let began = Instant::now();
-    while one.fetch(&9).await.unwrap().origin != Origin::Near || one.stats().pushes == 0 {
+    while one.get_entry(&9).await.unwrap().origin != Origin::Near || one.stats().pushes == 0 {
         other.insert(&8, "told".to_owned()).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(20), "nothing is told: {:?}", one.stats());
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use common::group::{Group, Kind};
 use common::{LIBRARIES, Library, or_skip};
+use larder::LockProvider;
+use larder::backend::Encoded;
 use larder::codec::Json;
-use larder::{Encoded, LockProvider};
 use larder_redis::RedisBackend;
 use larder_testkit::check::{check, timeline};
 use larder_testkit::sim::{Action, Plan, Setup, Step, Store, Trouble, trace_in_real_time};
@@ -205,14 +206,14 @@ impl Redis {
 }
 
 impl Store for Redis {
-    type Far = larder::Prefix<Encoded<RedisBackend, Json>>;
+    type Far = larder::backend::Prefix<Encoded<RedisBackend, Json>>;
 
     fn open(_setup: &Setup) -> Self {
         unreachable!("histories in real time are given their store")
     }
 
     fn connect(&self, process: &str) -> Self::Far {
-        larder::Prefix::new(&self.prefix, self.handle(process).encoded(Json))
+        larder::backend::Prefix::new(&self.prefix, self.handle(process).encoded(Json))
     }
 
     fn locks(&self, process: &str) -> Option<Arc<dyn LockProvider>> {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use common::proxy::Proxy;
 use common::{LIBRARIES, Library, namespace, or_skip};
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, ErrorKind, Origin, Strategy, source_fn};
+use larder::{Cache, ErrorKind, Strategy, source_fn};
 use larder_redis::{RedisBackend, RedisConfig};
 use larder_testkit::servers::{Binary, Folder, Process, RedisServer, free_port};
 
@@ -25,8 +26,8 @@ fn cache(redis: &RedisBackend) -> Cache<u64, u64> {
 /// Loads, and is served by Redis then.
 async fn works(redis: &RedisBackend) {
     let cache = cache(redis);
-    assert_eq!(cache.fetch(&7).await.unwrap().origin, Origin::Loaded);
-    assert_eq!(cache.fetch(&7).await.unwrap().origin, Origin::Far, "{redis:?}: {:?}", cache.stats());
+    assert_eq!(cache.get_entry(&7).await.unwrap().origin, Origin::Loaded);
+    assert_eq!(cache.get_entry(&7).await.unwrap().origin, Origin::Far, "{redis:?}: {:?}", cache.stats());
 }
 
 #[tokio::test]
@@ -86,13 +87,13 @@ async fn a_server_that_comes_later_is_used_then() {
         let url = format!("redis://127.0.0.1:{port}");
         let redis = library.config(&url).connect().await.expect("a server that is down is no error");
         let cache = cache(&redis);
-        assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Loaded);
+        assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Loaded);
         let port = port.to_string();
         let mut command = binary.command();
         let _server =
             Process::start(command.args(["--port", &port, "--save", ""]).current_dir(folder.path()));
         let began = Instant::now();
-        while cache.fetch(&1).await.unwrap().origin != Origin::Far {
+        while cache.get_entry(&1).await.unwrap().origin != Origin::Far {
             assert!(began.elapsed() < Duration::from_secs(10), "{library:?}: {:?}", cache.stats());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -108,12 +109,12 @@ async fn the_latency_of_a_dead_server_is_one_timeout() {
         let timeout = Duration::from_millis(400);
         let redis = library.config(&proxy.url()).command_timeout(timeout).connect().await.unwrap();
         let cache = cache(&redis.breaker(5, Duration::from_secs(16)));
-        assert_eq!(cache.fetch(&0).await.unwrap().origin, Origin::Loaded);
+        assert_eq!(cache.get_entry(&0).await.unwrap().origin, Origin::Loaded);
         proxy.swallow(true);
         let mut took = Vec::new();
         for key in 1..=20 {
             let began = Instant::now();
-            assert_eq!(cache.fetch(&key).await.unwrap().origin, Origin::Loaded);
+            assert_eq!(cache.get_entry(&key).await.unwrap().origin, Origin::Loaded);
             took.push(began.elapsed());
         }
         assert!(took[0] >= timeout && took[0] < timeout * 2, "{library:?}: the first took {:?}", took[0]);
@@ -121,7 +122,7 @@ async fn the_latency_of_a_dead_server_is_one_timeout() {
         assert!(*slowest < Duration::from_millis(100), "{library:?}: with an open breaker {slowest:?}");
         proxy.swallow(false);
         let began = Instant::now();
-        while cache.fetch(&0).await.unwrap().origin != Origin::Far {
+        while cache.get_entry(&0).await.unwrap().origin != Origin::Far {
             assert!(began.elapsed() < Duration::from_secs(30), "{library:?}: {:?}", cache.stats());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::{LIBRARIES, namespace, or_skip};
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, Tag, Tiered, source_fn};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, Tag, Tiered, source_fn};
 use larder_redis::{Pushes, RedisBackend};
 use larder_testkit::servers::RedisServer;
 use tokio::sync::Semaphore;
@@ -87,7 +87,7 @@ impl World {
     }
 
     async fn reads(&self, process: usize, version: u64, from: Origin) {
-        let read = self.caches[process].fetch(&7).await.expect("it loads");
+        let read = self.caches[process].get_entry(&7).await.expect("it loads");
         assert_eq!((read.value.as_deref(), read.origin), (Some(&version), from));
     }
 
@@ -250,7 +250,7 @@ async fn a_full_server_confirms_near_tiers() {
     for &library in LIBRARIES {
         let server = or_skip!(RedisServer::start(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]));
         let redis = library.config(&server.url()).connect().await.expect("it is there");
-        let near = Tiered::new(Quick::new(10), redis.encoded(Json)).bound(Duration::from_secs(1));
+        let near = Tiered::new(Quick::new(10), redis.encoded(Json)).max_staleness(Duration::from_secs(1));
         let cache: Cache<u64, u64> = Cache::builder()
             .namespace(namespace())
             .backend(near)

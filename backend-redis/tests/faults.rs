@@ -10,8 +10,9 @@ use std::time::Duration;
 use common::proxy::Proxy;
 use common::storm::Storm;
 use common::{LIBRARIES, Library, namespace, or_skip};
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, Tag, source_fn};
+use larder::{Cache, Strategy, Tag, source_fn};
 use larder_redis::RedisBackend;
 use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
 use tokio::sync::Semaphore;
@@ -192,14 +193,14 @@ async fn a_promoted_replica_brings_nothing_back() {
         assert_eq!(replica.command(&["EXISTS", &name]), "1", "the old value is back");
         for cache in &caches {
             for _ in 0..400 {
-                let found = cache.fetch(&7).await.expect("it loads");
+                let found = cache.get_entry(&7).await.expect("it loads");
                 assert_eq!(found.value.as_deref(), Some(&2), "{library:?}");
                 if found.origin == Origin::Far {
                     break;
                 }
                 pause(20).await;
             }
-            assert_eq!(cache.fetch(&7).await.expect("it loads").origin, Origin::Far, "served again");
+            assert_eq!(cache.get_entry(&7).await.expect("it loads").origin, Origin::Far, "served again");
         }
     }
 }
@@ -239,7 +240,7 @@ async fn a_primary_that_falls_silent_is_left() {
         let hits = async || {
             let reads = (0..60).map(|key| {
                 let cache = cache.clone();
-                tokio::spawn(async move { cache.fetch(&key).await })
+                tokio::spawn(async move { cache.get_entry(&key).await })
             });
             let mut hits = 0;
             for read in reads.collect::<Vec<_>>() {
@@ -278,7 +279,7 @@ async fn is_served(library: Library, url: &str) {
     let began = std::time::Instant::now();
     let redis = library.config(url).connect().await.expect("it starts");
     let cache = Versions::new().cache(&namespace(), &redis);
-    while cache.fetch(&7).await.expect("it loads").origin != Origin::Far {
+    while cache.get_entry(&7).await.expect("it loads").origin != Origin::Far {
         assert!(began.elapsed() < BEGINS, "{library:?} is not served: {:?}", cache.stats());
         pause(20).await;
     }
@@ -365,7 +366,7 @@ fn bread() -> Tag {
 }
 
 async fn reads(cache: &Cache<u64, u64>, key: u64, version: u64, when: &str) {
-    let read = cache.fetch(&key).await.expect("it loads");
+    let read = cache.get_entry(&key).await.expect("it loads");
     assert_eq!(read.value.as_deref(), Some(&version), "{:?} {when}", read.origin);
 }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use common::proxy::Proxy;
 use common::{LIBRARIES, namespace, node, or_skip};
 use larder::codec::Json;
-use larder::{Acquired, Cache, LockProvider as _, Locking, Strategy, source_fn};
+use larder::lock::{Acquired, LockTimeout, Locking};
+use larder::{Cache, LockProvider as _, Strategy, source_fn};
 
 const LOAD: Duration = Duration::from_millis(200);
 
@@ -139,7 +140,10 @@ async fn without_locks_everybody_loads_for_themselves() {
         .namespace(namespace())
         .backend(redis.encoded(Json))
         .source(source_fn(|key: u64| async move { Ok::<_, std::io::Error>(Some(key)) }))
-        .strategy(Strategy::aside(Duration::from_secs(60)).locked(Locking::by(gone.locks()).or_fail()))
+        .strategy(
+            Strategy::aside(Duration::from_secs(60))
+                .locked(Locking::new(gone.locks()).on_timeout(LockTimeout::Fail)),
+        )
         .build()
         .unwrap();
     assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&7));

@@ -6,8 +6,11 @@ mod common;
 use std::time::Duration;
 
 use common::{Library, NODE, namespace, node, or_skip};
+use larder::backend::Frame;
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, ErrorKind, Frame, Origin, StoreKey, Strategy, source_fn};
+use larder::key::StoreKey;
+use larder::{Cache, ErrorKind, Strategy, source_fn};
 
 fn builder(namespace: &str) -> larder::CacheBuilder<u64, String> {
     Cache::builder()
@@ -32,7 +35,7 @@ async fn plain_values_are_bare_json_for_everybody() {
         assert!(left > 50_000 && left <= 60_000, "{left}");
 
         server.command(&["SET", &name(&2), "\"from elsewhere\"", "PX", "5000"]);
-        let found = cache.fetch(&2).await.unwrap();
+        let found = cache.get_entry(&2).await.unwrap();
         assert_eq!((found.origin, found.value.unwrap().as_str()), (Origin::Far, "from elsewhere"));
         server.command(&["SET", &name(&3), "\"for ever\""]);
         assert_eq!(cache.get_many(&[3, 2, 404]).await.unwrap().iter().flatten().count(), 2);
@@ -69,7 +72,7 @@ async fn plain_fills_are_fenced_among_larders_own() {
     };
     assert_eq!(one.get_or_load(&7, load).await.unwrap().unwrap().as_str(), "old", "its own caller gets it");
     assert_eq!(one.stats().refused_fills, 1);
-    assert!(other.lookup(&7).await.unwrap().is_none());
+    assert!(other.get_if_present(&7).await.unwrap().is_none());
 }
 
 /// What the documentation tells other languages.
@@ -89,7 +92,7 @@ async fn other_programs_can_read_invalidate_and_clear() {
 
     assert_eq!(server.command(&["UNLINK", &value, &fence]), "1");
     assert_eq!(
-        cache.fetch(&7).await.unwrap().origin,
+        cache.get_entry(&7).await.unwrap().origin,
         Origin::Loaded,
         "UNLINK of the two keys is an invalidation"
     );
@@ -104,21 +107,21 @@ async fn other_programs_can_read_invalidate_and_clear() {
     };
     server.command(&["UNLINK", &value, &fence]);
     cache.get_or_load(&7, load).await.unwrap();
-    assert!(cache.lookup(&7).await.unwrap().is_none(), "what was loaded before is not stored after");
+    assert!(cache.get_if_present(&7).await.unwrap().is_none(), "what was loaded before is not stored after");
 
     cache.get(&7).await.unwrap();
     server.command(&["UNLINK", &head, &tags]);
-    assert!(cache.lookup(&7).await.unwrap().is_none(), "UNLINK of the ledger clears the namespace");
-    assert_eq!(cache.fetch(&7).await.unwrap().origin, Origin::Loaded);
-    assert_eq!(cache.fetch(&7).await.unwrap().origin, Origin::Far);
+    assert!(cache.get_if_present(&7).await.unwrap().is_none(), "UNLINK of the ledger clears the namespace");
+    assert_eq!(cache.get_entry(&7).await.unwrap().origin, Origin::Loaded);
+    assert_eq!(cache.get_entry(&7).await.unwrap().origin, Origin::Far);
     assert!(Frame::decode("rubbish".into(), &StoreKey::new(&7u64), 0).is_err());
     server.command(&["SET", &value, "rubbish"]);
-    assert_eq!(cache.fetch(&7).await.unwrap().origin, Origin::Loaded, "foreign bytes are a miss");
+    assert_eq!(cache.get_entry(&7).await.unwrap().origin, Origin::Loaded, "foreign bytes are a miss");
     assert!(cache.stats().undecodable > 0);
     server.command(&["DEL", &value]);
     server.command(&["LPUSH", &value, "another type"]);
-    assert_eq!(cache.fetch(&7).await.unwrap().origin, Origin::Loaded, "and so is another type");
-    assert_eq!(cache.fetch(&7).await.unwrap().origin, Origin::Far, "which is overwritten");
+    assert_eq!(cache.get_entry(&7).await.unwrap().origin, Origin::Loaded, "and so is another type");
+    assert_eq!(cache.get_entry(&7).await.unwrap().origin, Origin::Far, "which is overwritten");
     _ = Library::config;
 }
 
@@ -136,6 +139,6 @@ async fn a_clear_is_constant_and_defeats_loads() {
     one.get_or_load(&1_000, load).await.unwrap();
     assert_eq!(one.stats().refused_fills, 1, "loaded before the clear");
     for key in keys.iter().chain([&1_000]) {
-        assert!(one.lookup(key).await.unwrap().is_none(), "key {key}");
+        assert!(one.get_if_present(key).await.unwrap().is_none(), "key {key}");
     }
 }

@@ -125,7 +125,7 @@ async fn stays_invalidated(is_cluster: bool, connect: impl AsyncFn(&str) -> Redi
     version.store(1, SeqCst);
     trap.armed.store(true, SeqCst);
     let began = Instant::now();
-    let slow = tokio::spawn(async move { reader.fetch(&2).await });
+    let slow = tokio::spawn(async move { reader.get_entry(&2).await });
     tokio::time::sleep(LATE / 2).await;
     assert_eq!((trap.kept.load(SeqCst), trap.delivered.load(SeqCst)), (1, 0), "the first copy is on its way");
     version.store(2, SeqCst);
@@ -134,7 +134,7 @@ async fn stays_invalidated(is_cluster: bool, connect: impl AsyncFn(&str) -> Redi
     let loaded = slow.await.expect("no panic").expect("it loads");
     assert_eq!(loaded.value.as_deref(), Some(&1), "the load overlapped the write");
     assert_eq!(trap.delivered.load(SeqCst), 1, "the first copy has arrived");
-    let read = other.fetch(&2).await.expect("it loads");
+    let read = other.get_entry(&2).await.expect("it loads");
     assert_eq!(read.value.as_deref(), Some(&2), "{:?} after an acknowledged invalidation", read.origin);
 }
 

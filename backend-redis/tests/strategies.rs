@@ -4,8 +4,7 @@ mod common;
 
 use common::{Library, Reached, cluster, namespace, node, or_skip};
 use larder::codec::Json;
-use larder::{Cache, Tiered};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Tiered};
 use larder_testkit::{CacheFixture, Process, Time};
 
 /// Two processes on one server: each with connections of its own.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use common::tiers::{BOUND, Processes, Report};
 use common::{LIBRARIES, Library, or_skip};
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, Tag, Tiered, source_fn};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, Tag, Tiered, source_fn};
 use larder_redis::{Pushes, RedisBackend};
 use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
 
@@ -92,7 +92,7 @@ runs! {
         pause(1_000).await;
         server.command(&["CLIENT", "PAUSE", "3000", "ALL"]);
         tokio::time::sleep(span + Duration::from_secs(1)).await;
-    } => |report| assert!(report.blind > Duration::from_secs(1), "nothing is proven meanwhile");
+    } => |report| assert!(report.unverified > Duration::from_secs(1), "nothing is proven meanwhile");
 
     frozen_and_thawed(server, span) {
         pause(1_000).await;
@@ -100,7 +100,7 @@ runs! {
         pause(3_000).await;
         server.thaw();
         tokio::time::sleep(span).await;
-    } => |report| assert!(report.blind > Duration::from_secs(1), "nothing is proven meanwhile");
+    } => |report| assert!(report.unverified > Duration::from_secs(1), "nothing is proven meanwhile");
 
     restarted_empty(server, span) {
         pause(1_000).await;
@@ -139,7 +139,7 @@ async fn failed_over() {
         let began = Instant::now();
         while {
             let calm = processes.run(pause(500)).await;
-            calm.unacknowledged > 0 || calm.blind > Duration::ZERO
+            calm.unacknowledged > 0 || calm.unverified > Duration::ZERO
         } {
             assert!(began.elapsed() < Duration::from_secs(20), "service resumes");
         }
@@ -166,7 +166,7 @@ async fn in_a_cluster_every_node_tells() {
 async fn told(redis: &RedisBackend, namespace: &str) -> Cache<u64, u64> {
     let cache = Cache::builder()
         .namespace(namespace)
-        .backend(Tiered::new(Quick::new(1_000), redis.encoded(Json)).bound(BOUND))
+        .backend(Tiered::new(Quick::new(1_000), redis.encoded(Json)).max_staleness(BOUND))
         .source(source_fn(|key: u64| async move { Ok::<_, std::io::Error>(Some(key)) }))
         .strategy(
             Strategy::aside(Duration::from_secs(600)).tagged(|value: &u64| [Tag::new("tens", value / 10)]),
@@ -178,7 +178,7 @@ async fn told(redis: &RedisBackend, namespace: &str) -> Cache<u64, u64> {
     while {
         cache.get(&1).await.expect("it loads");
         tokio::time::sleep(BOUND + Duration::from_millis(100)).await;
-        cache.fetch(&1).await.expect("it loads").origin != Origin::Near
+        cache.get_entry(&1).await.expect("it loads").origin != Origin::Near
     } {
         assert!(began.elapsed() < Duration::from_secs(20), "never proven: {}", cache.stats());
     }
@@ -189,7 +189,7 @@ async fn told(redis: &RedisBackend, namespace: &str) -> Cache<u64, u64> {
 async fn leaves(cache: &Cache<u64, u64>, key: u64) -> Origin {
     let began = Instant::now();
     loop {
-        let origin = cache.fetch(&key).await.expect("it loads").origin;
+        let origin = cache.get_entry(&key).await.expect("it loads").origin;
         if origin != Origin::Near {
             return origin;
         }
@@ -221,7 +221,7 @@ async fn a_hundred_caches_share_the_connections_and_close_them() {
         assert!(clients(&server) <= 4, "{library:?}: {} connections", clients(&server));
         server.command(&["UNLINK", "cache-70:v:{1}"]);
         assert_eq!(leaves(&caches[70], 1).await, Origin::Loaded);
-        assert_eq!(caches[71].fetch(&1).await.expect("it loads").origin, Origin::Near);
+        assert_eq!(caches[71].get_entry(&1).await.expect("it loads").origin, Origin::Near);
         drop(caches);
         let began = Instant::now();
         while clients(&server) > 3 {
@@ -241,7 +241,7 @@ async fn what_any_program_changes_is_told() {
         let cache = told(&redis, "shop").await;
         let near = async |key: u64| {
             let began = Instant::now();
-            while cache.fetch(&key).await.expect("it loads").origin != Origin::Near {
+            while cache.get_entry(&key).await.expect("it loads").origin != Origin::Near {
                 assert!(began.elapsed() < BOUND, "{library:?}: {}", cache.stats());
             }
         };
@@ -264,7 +264,7 @@ async fn what_any_program_changes_is_told() {
         server.command(&["SET", "shop:v:{8}", "not ours"]);
         server.command(&["SET", "shop", "not ours"]);
         pause(50).await;
-        assert_eq!(cache.fetch(&7).await.expect("it loads").origin, Origin::Near);
+        assert_eq!(cache.get_entry(&7).await.expect("it loads").origin, Origin::Near);
     }
 }
 
@@ -320,7 +320,7 @@ async fn a_message_that_was_lost_is_noticed() {
         cache.get(&1).await.expect("it loads");
         pause(1_500).await;
         assert_eq!(
-            cache.fetch(&1).await.expect("it loads").origin,
+            cache.get_entry(&1).await.expect("it loads").origin,
             Origin::Near,
             "{library:?}: proven again"
         );
@@ -334,7 +334,7 @@ async fn two_caches_of_one_handle_tell_each_other() {
             let server = or_skip!(RedisServer::start(&[]));
             let redis = library.config(&server.url()).pushes(pushes).connect().await.expect("it starts");
             let (first, second) = (told(&redis, "shop").await, told(&redis, "shop").await);
-            assert_eq!(second.fetch(&1).await.expect("it loads").origin, Origin::Near);
+            assert_eq!(second.get_entry(&1).await.expect("it loads").origin, Origin::Near);
             first.refresh(&1).await.expect("it loads");
             assert_eq!(leaves(&second, 1).await, Origin::Far, "{library:?} {pushes:?}");
         }

@@ -9,8 +9,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{LIBRARIES, namespace, or_skip};
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy};
+use larder::{Cache, Strategy};
 use larder_testkit::servers::{Binary, Folder, RedisServer, free_port};
 
 /// Names the URL for the process that trusts the authority.
@@ -67,7 +68,7 @@ async fn works(redis: &larder_redis::RedisBackend) -> Option<()> {
         .build()
         .unwrap();
     cache.insert(&7, 70).await.ok()?;
-    let found = cache.lookup(&7).await.ok()??;
+    let found = cache.get_if_present(&7).await.ok()??;
     (found.origin == Origin::Far).then_some(())
 }
 

@@ -11,7 +11,8 @@
 mod zstd;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use larder::{Codec, CodecId, Error, ErrorKind, Result};
+use larder::codec::CodecId;
+use larder::{Codec, Error, ErrorKind, Result};
 
 /// What marks compressed values in a store.
 const COMPRESSED: CodecId = CodecId::new(5);
@@ -33,7 +34,8 @@ const PLAIN: u8 = 0;
 /// # Examples
 /// ```
 /// # #[cfg(feature = "lz4")] {
-/// use larder::{Codec, codec::Json};
+/// use larder::codec::Json;
+/// use larder::Codec;
 /// use larder_codecs::Compressed;
 /// let codec = Compressed::lz4(Json).threshold(100);
 /// let bytes = codec.encode(&"rye ".repeat(1_000))?;
@@ -83,7 +85,7 @@ impl Algorithm {
 
 /// Exactly `length` bytes, or an error. Nothing but these is allocated.
 fn decompress(mark: u8, compressed: &[u8], length: usize) -> Result<Vec<u8>> {
-    let failed = |cause: larder::BoxError| Error::codec("decompress", cause);
+    let failed = |cause: larder::error::BoxError| Error::codec("decompress", cause);
     let value = match mark {
         #[cfg(feature = "zstd")]
         1 => zstd::decompress(compressed, length).map_err(|cause| failed(cause.into()))?,
@@ -166,12 +168,13 @@ impl<C> Compressed<C> {
     }
 
     /// How large a value may be before compression, in bytes; default 16 MiB. Larger ones are not stored, and not read.
-    /// ([`Encoded::max_bytes`](larder::Encoded::max_bytes) bounds what is stored, which is smaller.)
+    /// ([`Encoded::max_bytes`](larder::backend::Encoded::max_bytes) bounds what is stored, which is smaller.)
     ///
     /// # Examples
     /// ```
     /// # #[cfg(feature = "lz4")] {
-    /// use larder::{Codec, codec::Json};
+    /// use larder::codec::Json;
+    /// use larder::Codec;
     /// let small = larder_codecs::Compressed::lz4(Json).limit(1 << 10);
     /// assert!(small.encode(&"rye ".repeat(1_000)).is_err());
     /// # }

@@ -3,10 +3,16 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use larder::{
-    Announce, Begun, CacheBackend, CodecId, Encoded, Entry, Error, ErrorKind, Event, Fence, Filled, Guard,
-    IntoBackend, Payload, Recency, Result, Scope, Stamp, StoreKey, Tag, Timestamp, Watcher,
+use larder::backend::{
+    BackendContext, BeginOutcome, Encoded, Entry, Fence, FillOutcome, IntoBackend, LoadIntent, Payload,
+    Recency, Watcher, WriteIntent,
 };
+use larder::clock::Timestamp;
+use larder::codec::CodecId;
+use larder::key::StoreKey;
+use larder::observe::Event;
+use larder::tag::Stamp;
+use larder::{CacheBackend, Error, ErrorKind, Result, Tag};
 
 use crate::keys::KeyRing;
 use crate::sealed::{Content, Place, open, refused, seal};
@@ -37,7 +43,7 @@ const ENCRYPTED: CodecId = CodecId::new(6);
 /// ```
 /// use larder::codec::Json;
 /// use larder_codecs::{Encrypted, KeyRing, SecretKey};
-/// # fn with<S: larder::IntoBackend<larder::StoreKey, larder::Payload>>(redis: S) {
+/// # fn with<S: larder::backend::IntoBackend<larder::key::StoreKey, larder::backend::Payload>>(redis: S) {
 /// let store = Encrypted::new(redis, KeyRing::new(1, SecretKey::random())).encoded(Json);
 /// # let _ = store; }
 /// ```
@@ -87,7 +93,7 @@ impl<S> Encrypted<S> {
 impl<S: IntoBackend<StoreKey, Payload>> IntoBackend<StoreKey, Payload> for Encrypted<S> {
     type Backend = EncryptedBackend<S::Backend>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         let Self { store, keys, tolerance, wall } = self;
         keys.check()?;
         let store = store.into_backend(scope)?;
@@ -105,7 +111,7 @@ pub struct EncryptedBackend<B> {
     tolerance: Option<Duration>,
     wall: fn() -> SystemTime,
     namespace: String,
-    scope: Scope,
+    scope: BackendContext,
 }
 
 fn millis(time: Duration) -> u64 {
@@ -204,17 +210,22 @@ impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for Enc
         Ok(keys.iter().zip(found).map(|(key, entry)| self.open(key, &entry?)).collect())
     }
 
-    async fn begin(&self, key: &StoreKey, announce: Announce, now: Timestamp) -> Result<Begun<Payload>> {
+    async fn begin(
+        &self,
+        key: &StoreKey,
+        announce: LoadIntent,
+        now: Timestamp,
+    ) -> Result<BeginOutcome<Payload>> {
         let begun = match self.store.begin(key, announce, now).await? {
-            Begun::Hit(entry) => match self.open(key, &entry) {
-                Some(entry) => return Ok(Begun::Hit(entry)),
+            BeginOutcome::Hit(entry) => match self.open(key, &entry) {
+                Some(entry) => return Ok(BeginOutcome::Hit(entry)),
                 None => self.store.begin(key, announce.despite_hit(), now).await?,
             },
             begun => begun,
         };
         match begun {
             // only a store that breaks its contract answers so; loading unfenced is safe
-            Begun::Hit(_) => {
+            BeginOutcome::Hit(_) => {
                 Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it"))
             }
             begun => Ok(begun),
@@ -227,7 +238,7 @@ impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for Enc
         fence: Fence,
         entry: Entry<Payload>,
         now: Timestamp,
-    ) -> Result<Filled> {
+    ) -> Result<FillOutcome> {
         self.store.fill(key, fence, self.seal(key, &entry, now)?, now).await
     }
 
@@ -263,11 +274,11 @@ impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for Enc
         self.store.prune_tags(count).await
     }
 
-    async fn guard(&self, key: &StoreKey, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &StoreKey, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.store.guard(key, guard, now).await
     }
 
-    async fn unguard(&self, key: &StoreKey, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &StoreKey, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.store.unguard(key, guard, now).await
     }
 }
@@ -277,7 +288,7 @@ impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for Enc
 mod tests {
     use std::cell::Cell;
 
-    use larder::ManualClock;
+    use larder::clock::ManualClock;
     use larder_memory::{Memory, MemoryBackend, MemoryServer};
 
     use super::*;
@@ -301,7 +312,7 @@ mod tests {
             wall: || UNIX_EPOCH + WALL.get(),
             ..Encrypted::new(memory.clone(), KeyRing::new(1, SecretKey::new([1; 32])))
         };
-        store.into_backend(&Scope::new("a").unwrap()).unwrap()
+        store.into_backend(&BackendContext::new("a").unwrap()).unwrap()
     }
 
     fn entry(now: Timestamp, ttl: Duration) -> Entry<Payload> {
@@ -314,10 +325,10 @@ mod tests {
         let server = MemoryServer::with_clock(clock.clone());
         let memory = server.connect("one");
         let (careful, careless) = (at(&memory, Some(MINUTE)), at(&memory, None));
-        let (key, now) = (StoreKey::new(&7), larder::Clock::now(&clock));
+        let (key, now) = (StoreKey::new(&7), larder::clock::Clock::now(&clock));
         careful.put(&key, entry(now, MINUTE), now).await.unwrap();
         // who can write to the store takes the entry and gives it an hour
-        let raw = memory.into_backend(&Scope::new("a").unwrap()).unwrap();
+        let raw = memory.into_backend(&BackendContext::new("a").unwrap()).unwrap();
         let stored = raw.get(&key, now).await.unwrap().unwrap();
         let later = now.saturating_add(HOUR);
         raw.put(&key, stored.with_times(now, later, later), now).await.unwrap();
@@ -327,8 +338,8 @@ mod tests {
         assert!(careful.get(&key, now).await.unwrap().is_none(), "its life is over");
         assert!(careful.get_many(std::slice::from_ref(&key), now).await.unwrap()[0].is_none());
         assert!(careless.get(&key, now).await.unwrap().is_some(), "by default nothing tells");
-        let begun = careful.begin(&key, Announce::shared(MINUTE), now).await.unwrap();
-        assert!(matches!(begun, Begun::Granted(_)), "and is loaded anew");
+        let begun = careful.begin(&key, LoadIntent::shared(MINUTE), now).await.unwrap();
+        assert!(matches!(begun, BeginOutcome::Granted(_)), "and is loaded anew");
     }
 
     #[tokio::test]
@@ -352,7 +363,7 @@ mod tests {
         let clock = ManualClock::new();
         let server = MemoryServer::with_clock(clock.clone());
         let backend = at(&server.connect("one"), None);
-        let (key, now) = (StoreKey::new(&7), larder::Clock::now(&clock));
+        let (key, now) = (StoreKey::new(&7), larder::clock::Clock::now(&clock));
         let whole = entry(now, MINUTE)
             .with_stale(HOUR)
             .with_load_cost(Duration::from_millis(7))

@@ -13,7 +13,8 @@
 //! ```
 //! # #[cfg(all(feature = "encryption", feature = "lz4"))] {
 //! use std::time::Duration;
-//! use larder::{Cache, Strategy, codec::Json};
+//! use larder::codec::Json;
+//! use larder::{Cache, Strategy};
 //! use larder_codecs::{Compressed, Encrypted, KeyRing, SecretKey};
 //! use larder_memory::MemoryServer;
 //!
@@ -27,7 +28,7 @@
 //!     .strategy(Strategy::aside(Duration::from_secs(600)))
 //!     .build()?;
 //! orders.insert(&7, "rye, sliced. ".repeat(100)).await?;
-//! assert_eq!(orders.lookup(&7).await?.unwrap().value.unwrap().len(), 1300);
+//! assert_eq!(orders.get_if_present(&7).await?.unwrap().value.unwrap().len(), 1300);
 //! # Ok(()) }
 //! # main().unwrap();
 //! # }

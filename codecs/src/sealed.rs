@@ -22,7 +22,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chacha20poly1305::aead::{AeadInOut as _, Generate as _};
 use chacha20poly1305::{Tag, XNonce};
-use larder::{CodecId, Error, ErrorKind, Payload, Result};
+use larder::backend::Payload;
+use larder::codec::CodecId;
+use larder::{Error, ErrorKind, Result};
 
 use crate::keys::KeyRing;
 

@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::codec::{Json, Postcard};
-use larder::{Cache, Codec, CodecId, Entry, Frame, Payload, Result, Stamp, StoreKey, Strategy, Timestamp};
+use larder::backend::{Entry, Frame, Payload};
+use larder::clock::Timestamp;
+use larder::codec::{CodecId, Json, Postcard};
+use larder::key::StoreKey;
+use larder::tag::Stamp;
+use larder::{Cache, Codec, Result, Strategy};
 use larder_codecs::Compressed;
 use larder_memory::MemoryServer;
 use proptest::prelude::*;
@@ -150,12 +154,12 @@ async fn a_bomb_in_the_store_is_a_counted_miss_and_is_overwritten() {
         let bytes = Frame::of(&entry, 0, Stamp::default(), [0, u64::MAX, u64::MAX]).encode(&key);
         server.poke("bomb", &key, bytes, Duration::from_secs(60));
         let undecodable = cache.stats().undecodable;
-        assert!(cache.lookup(&7).await.unwrap().is_none(), "{name}");
+        assert!(cache.get_if_present(&7).await.unwrap().is_none(), "{name}");
         assert_eq!(cache.stats().undecodable, undecodable + 1, "{name}: counted");
         let loaded =
             cache.get_or_load(&7, || async { Ok::<_, std::io::Error>(vec![1; 1000]) }).await.unwrap();
         assert_eq!(loaded.unwrap().len(), 1000);
-        assert!(cache.lookup(&7).await.unwrap().is_some(), "{name}: overwritten");
+        assert!(cache.get_if_present(&7).await.unwrap().is_some(), "{name}: overwritten");
         assert_eq!(cache.stats().loads, count + 1, "{name}");
     }
     assert_eq!(cache.stats().backend_errors, 0);

@@ -4,11 +4,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder::codec::Json;
-use larder::{
-    Cache, Codec, CodecId, EncodedBackend, Event, Frame, IntoBackend, ManualClock, Observer, Payload, Scope,
-    StoreKey, Strategy, Tag,
-};
+use larder::backend::{BackendContext, EncodedBackend, Frame, IntoBackend, Payload};
+use larder::clock::ManualClock;
+use larder::codec::{CodecId, Json};
+use larder::key::StoreKey;
+use larder::observe::{Event, Observer};
+use larder::{Cache, Codec, Strategy, Tag};
 use larder_codecs::{Compressed, Encrypted, EncryptedBackend, KeyRing, SecretKey};
 use larder_memory::{Memory, MemoryBackend, MemoryServer};
 use larder_testkit::{Fixture, SharedFixture, Time};
@@ -31,7 +32,7 @@ fn open<C: Codec<String>>(
     codec: C,
 ) -> EncodedBackend<EncryptedBackend<MemoryBackend>, C, String> {
     let store = Encrypted::new(memory, ring()).encoded(codec);
-    IntoBackend::<String, String>::into_backend(store, &Scope::new("suite").unwrap()).unwrap()
+    IntoBackend::<String, String>::into_backend(store, &BackendContext::new("suite").unwrap()).unwrap()
 }
 
 #[derive(Default)]
@@ -131,12 +132,12 @@ impl World {
 async fn is_refused(world: &World, cache: &Cache<u64, String>, key: u64, why: &str) {
     world.told();
     let before = cache.stats();
-    assert!(cache.lookup(&key).await.unwrap().is_none(), "{why}: served");
+    assert!(cache.get_if_present(&key).await.unwrap().is_none(), "{why}: served");
     assert!(world.told().iter().all(|told| told.contains(why)), "{why}");
     assert_eq!(cache.stats().undecodable, before.undecodable + 1, "{why}: counted once");
     let load = || async { Ok::<_, std::io::Error>("loaded".to_owned()) };
     assert_eq!(cache.get_or_load(&key, load).await.unwrap().unwrap().as_str(), "loaded", "{why}");
-    let now = cache.lookup(&key).await.unwrap().expect("overwritten").value.unwrap();
+    let now = cache.get_if_present(&key).await.unwrap().expect("overwritten").value.unwrap();
     assert_eq!((now.as_str(), cache.stats().backend_errors), ("loaded", 0), "{why}");
 }
 
@@ -151,7 +152,7 @@ async fn the_store_sees_neither_values_nor_absence() {
     let cache = world.cache("a", 0, ring());
     cache.insert(&1, "a plain secret".to_owned()).await.unwrap();
     cache.get_or_load(&2, || async { Ok::<Option<String>, std::io::Error>(None) }).await.unwrap();
-    assert!(cache.lookup(&2).await.unwrap().unwrap().value.is_none(), "absence is kept");
+    assert!(cache.get_if_present(&2).await.unwrap().unwrap().value.is_none(), "absence is kept");
     let (one, two) = (world.frame("a", 1, 0), world.frame("a", 2, 0));
     let bytes = one.payload.unwrap().bytes().to_vec();
     assert!(!bytes.windows(6).any(|window| window == b"secret"), "{bytes:?}");
@@ -195,7 +196,7 @@ async fn a_value_opens_only_where_it_was_put() {
     is_refused(&world, &cache, 1, mark).await;
     // and as it was it opens
     world.poke("a", 1, &first);
-    assert_eq!(cache.lookup(&1).await.unwrap().unwrap().value.unwrap().as_str(), "value 1");
+    assert_eq!(cache.get_if_present(&1).await.unwrap().unwrap().value.unwrap().as_str(), "value 1");
 }
 
 #[tokio::test]
@@ -207,13 +208,17 @@ async fn no_altered_or_truncated_byte_is_taken() {
     let bytes = good.payload.as_ref().unwrap().bytes().to_vec();
     for end in 0..bytes.len() {
         world.poke("a", 1, &with_bytes(&good, bytes[..end].to_vec()));
-        assert!(cache.lookup(&1).await.unwrap().is_none(), "{end} of {} bytes were taken", bytes.len());
+        assert!(
+            cache.get_if_present(&1).await.unwrap().is_none(),
+            "{end} of {} bytes were taken",
+            bytes.len()
+        );
     }
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         world.poke("a", 1, &with_bytes(&good, flipped));
-        assert!(cache.lookup(&1).await.unwrap().is_none(), "bit {bit} went unnoticed");
+        assert!(cache.get_if_present(&1).await.unwrap().is_none(), "bit {bit} went unnoticed");
     }
     let refused = (bytes.len() + bytes.len() * 8) as u64;
     assert_eq!(cache.stats().undecodable, refused, "each was counted");
@@ -243,13 +248,13 @@ async fn keys_are_changed_without_a_miss() {
     // every process learns to read the new key, then it begins to write
     let reads_both = world.cache("a", 0, ring().readable(2, key(2)));
     let writes_new = world.cache("a", 0, KeyRing::new(2, key(2)).readable(1, key(1)));
-    assert!(writes_new.lookup(&1).await.unwrap().is_some());
+    assert!(writes_new.get_if_present(&1).await.unwrap().is_some());
     writes_new.insert(&2, "cake".to_owned()).await.unwrap();
-    assert!(reads_both.lookup(&2).await.unwrap().is_some());
+    assert!(reads_both.get_if_present(&2).await.unwrap().is_some());
     assert_eq!(writes_new.stats().undecodable + reads_both.stats().undecodable, 0);
     // and the old one is dropped
     let new = world.cache("a", 0, KeyRing::new(2, key(2)));
-    assert!(new.lookup(&2).await.unwrap().is_some());
+    assert!(new.get_if_present(&2).await.unwrap().is_some());
     is_refused(&world, &new, 1, "encrypted with key 1, which this process does not have").await;
     // the same number for another key
     is_refused(&world, &world.cache("a", 0, KeyRing::new(2, key(3))), 2, "another key of this number").await;
@@ -264,7 +269,7 @@ async fn a_replay_of_the_same_key_is_not_told_from_the_original() {
     let old = world.frame("a", 1, 0);
     cache.invalidate(&1).await.unwrap();
     world.poke("a", 1, &old);
-    assert_eq!(cache.lookup(&1).await.unwrap().unwrap().value.unwrap().as_str(), "old");
+    assert_eq!(cache.get_if_present(&1).await.unwrap().unwrap().value.unwrap().as_str(), "old");
 }
 
 #[test]
@@ -276,7 +281,7 @@ fn secrets_are_not_printed_and_what_cannot_work_is_refused() {
     for secret in ["171, 171", "abababab", "ABABABAB"] {
         assert!(!printed.contains(secret), "{secret} in {printed}");
     }
-    let scope = Scope::new("a").unwrap();
+    let scope = BackendContext::new("a").unwrap();
     let twice = Encrypted::new(MemoryServer::new().connect("one"), ring().readable(1, key(2)));
     assert!(twice.into_backend(&scope).unwrap_err().to_string().contains("two keys have the number 1"));
     let secret = "0123456789abcdef".repeat(4);

@@ -8,8 +8,10 @@ mod properties;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use larder::backend::{Frame, Payload};
 use larder::codec::{Bincode, Json, MessagePack, Postcard};
-use larder::{Codec, Frame, Payload, Stamp, Tag};
+use larder::tag::Stamp;
+use larder::{Codec, Tag};
 use larder_codecs::Compressed;
 use properties::{Value, envelope, key, mended, name, payload, sealed};
 use rand::rngs::StdRng;

@@ -1,7 +1,8 @@
 //! The codec that a word names.
 
 use ::bytes::Bytes;
-use larder::{Codec, CodecId, Result};
+use larder::codec::CodecId;
+use larder::{Codec, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -64,7 +64,8 @@ impl StoreConfig {
     }
 
     fn of_env(name: &str) -> Result<Option<Self>> {
-        let named = |error: Error| Error::config(format!("the environment variable {name}")).because(error);
+        let named =
+            |error: Error| Error::config(format!("the environment variable {name}")).with_source(error);
         match std::env::var(name) {
             Ok(line) => line.parse().map(Some).map_err(named),
             Err(std::env::VarError::NotPresent) => Ok(None),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use larder::{Error, Result, Scope};
+use larder::backend::BackendContext;
+use larder::{Error, Result};
 
 use crate::options::{Options, Size};
 use crate::words::{Word as _, is_off, words};
@@ -205,7 +206,7 @@ impl Bytes {
         };
         if let Some(prefix) = &bytes.prefix {
             // says what a prefix can be
-            Scope::unnamed().prefixed(prefix)?;
+            BackendContext::unnamed().prefixed(prefix)?;
         }
         if bytes.keys_env.is_some() && !cfg!(feature = "encryption") {
             return Err(is_off("keys_env", "encryption"));

@@ -35,7 +35,7 @@
 //! | `redis-cluster://host:6379,host:6379` | `redis` | a cluster, by some of its nodes |
 //! | `redis-sentinel://host:26379,host:26379/service/0` | `redis` | the primary of a service, by its sentinels |
 //! | `rediss://`, `rediss-cluster://`, `rediss-sentinel://` | `redis-tls` | the same with TLS |
-//! | `tiered:(quick://?max=10000,redis://host)?bound=1s` | | this process before a store that processes share |
+//! | `tiered:(quick://?max=10000,redis://host)?max_staleness=1s` | | this process before a store that processes share |
 //!
 //! Tiers are in brackets, because each tier has options of its own, a cluster's hosts have commas between them, and a far
 //! tier can be tiers again. The near one comes first, as it does in `Tiered::new`. A comma divides tiers only before what looks
@@ -59,7 +59,7 @@
 //! | | `strict` | `true` treats what a failover or restart may have revived as lost | `false` |
 //! | | `breaker_failures`, `breaker_pause` | as in `RedisBackend::breaker` | 5, `1s` |
 //! | | `client` | `redis-rs`, `fred` (feature `fred`) | `redis-rs` |
-//! | `tiered` | `bound` | longest that another process's change goes unnoticed | `1s` |
+//! | `tiered` | `max_staleness` | longest that another process's change goes unnoticed | `1s` |
 //! | | `near_ttl` | longest life of a near entry | as long as the far one's |
 //!
 //! Times have units. In values and passwords `%`, `&`, `?`, `#`, `@`, `(`, `)` and `,` are percent-encoded. What is misspelt,
@@ -72,7 +72,7 @@
 //! # #[cfg(all(feature = "redis", feature = "postcard"))] {
 //! let settings = r#"
 //!     [cache]
-//!     bound = "500ms"
+//!     max_staleness = "500ms"
 //!     near = { url = "quick://", max = 50_000 }
 //!
 //!     [cache.far]
@@ -89,7 +89,7 @@
 //! assert_eq!(
 //!     cache.to_string(),
 //!     "tiered:(quick://?max=50000,\
-//!      redis://cache.internal:6379?password_env=REDIS_PASSWORD&timeout=250ms&codec=postcard)?bound=500ms"
+//!      redis://cache.internal:6379?password_env=REDIS_PASSWORD&timeout=250ms&codec=postcard)?max_staleness=500ms"
 //! );
 //! # }
 //! ```

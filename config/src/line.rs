@@ -64,7 +64,8 @@ pub(crate) fn tiered(near: Kind, far: Kind, mut options: Options) -> Result<Kind
             "both tiers are in this process, and one alone does as well: use a store that processes share as the second",
         ));
     }
-    let tiers = Tiers { near, far, bound: options.take("bound")?, near_ttl: options.take("near_ttl")? };
+    let tiers =
+        Tiers { near, far, bound: options.take("max_staleness")?, near_ttl: options.take("near_ttl")? };
     options.finish()?;
     Ok(Kind::Tiered(Box::new(tiers)))
 }
@@ -91,7 +92,7 @@ fn tiers(rest: &str) -> Result<(&str, &str, &str)> {
 }
 
 fn bracketed() -> Error {
-    let mend = "tiered:(quick://?max=10000,redis://host:6379)?bound=1s";
+    let mend = "tiered:(quick://?max=10000,redis://host:6379)?max_staleness=1s";
     let brackets = "in a password, `(`, `)` and `,` are written %28, %29 and %2C";
     Error::config(format!("two tiers are written in brackets, the near one first: {mend} ({brackets})"))
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder::{Acquired, LockProvider, LockToken, Result};
+use larder::lock::{Acquired, LockToken};
+use larder::{LockProvider, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -16,7 +17,8 @@ use tokio::time::Instant;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::{Acquired, LockProvider};
+/// use larder::lock::Acquired;
+/// use larder::LockProvider;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
 /// let store = "quick://".parse::<larder_config::StoreConfig>()?.connect().await?;

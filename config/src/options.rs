@@ -163,7 +163,7 @@ const OPTIONS: &[&str] = &[
     "breaker_failures",
     "breaker_pause",
     "client",
-    "bound",
+    "max_staleness",
     "near_ttl",
     "db",
     "user",

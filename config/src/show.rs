@@ -72,7 +72,7 @@ impl Display for Kind {
             }
             Self::Tiered(tiers) => {
                 let Tiers { near, far, bound, near_ttl } = &**tiers;
-                query.time("bound", *bound);
+                query.time("max_staleness", *bound);
                 query.time("near_ttl", *near_ttl);
                 write!(f, "tiered:({near},{far}){}", query.0)
             }

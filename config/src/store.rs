@@ -5,9 +5,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{CacheKey, Direct, Erased, IntoBackend, Result, Scope, Tiered, Timeout};
+use larder::backend::{BackendContext, Direct, Erased, IntoBackend, Timeout};
 #[cfg(any(feature = "memory", feature = "redis"))]
-use larder::{Encoded, Payload, StoreKey};
+use larder::backend::{Encoded, Payload};
+use larder::key::StoreKey;
+use larder::{CacheKey, Result, Tiered};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -134,7 +136,7 @@ impl Settings {
     }
 
     /// `store` with all that is done to its bytes.
-    fn over<K, V, S>(self, store: S, scope: &Scope) -> Result<Erased<K, V>>
+    fn over<K, V, S>(self, store: S, scope: &BackendContext) -> Result<Erased<K, V>>
     where
         K: CacheKey + Send + Sync + 'static,
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -158,14 +160,14 @@ fn keys(name: &str) -> Result<larder_codecs::KeyRing> {
         larder::Error::config(format!(
             "the environment variable {name}, which `keys_env` names, holds no keys"
         ))
-        .because(error)
+        .with_source(error)
     };
     let text = std::env::var(name).map_err(|cause| named(larder::Error::config(cause.to_string())))?;
     larder_codecs::KeyRing::parse(&text).map_err(named)
 }
 
 #[cfg(any(feature = "memory", feature = "redis"))]
-fn typed<K, V, S>(store: S, bytes: &Bytes, scope: &Scope) -> Result<Erased<K, V>>
+fn typed<K, V, S>(store: S, bytes: &Bytes, scope: &BackendContext) -> Result<Erased<K, V>>
 where
     K: CacheKey + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -195,7 +197,7 @@ where
     })
 }
 
-fn erased<K, V, S>(store: S, scope: &Scope) -> Result<Erased<K, V>>
+fn erased<K, V, S>(store: S, scope: &BackendContext) -> Result<Erased<K, V>>
 where
     K: Sync + 'static,
     V: Send + Sync + 'static,
@@ -205,7 +207,7 @@ where
 }
 
 impl Opened {
-    fn erased<K, V>(self, scope: &Scope) -> Result<Erased<K, V>>
+    fn erased<K, V>(self, scope: &BackendContext) -> Result<Erased<K, V>>
     where
         K: CacheKey + Hash + Eq + Clone + Send + Sync + 'static,
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -213,7 +215,7 @@ impl Opened {
         Ok(match self {
             #[cfg(feature = "quick")]
             Self::Local(Local { library: Library::Quick, max, .. }) => {
-                erased(larder_quick::Quick::new(max), scope)?
+                erased(larder::Quick::new(max), scope)?
             }
             #[cfg(feature = "moka")]
             Self::Local(local @ Local { library: Library::Moka, .. }) => erased(moka(&local), scope)?,
@@ -236,7 +238,7 @@ impl Opened {
 
 impl Pair {
     /// The near tier keeps its own type: a hit goes through one dynamic call, as without configuration.
-    fn erased<K, V>(self, scope: &Scope) -> Result<Erased<K, V>>
+    fn erased<K, V>(self, scope: &BackendContext) -> Result<Erased<K, V>>
     where
         K: CacheKey + Hash + Eq + Clone + Send + Sync + 'static,
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -245,7 +247,7 @@ impl Pair {
         match self.near.library {
             #[cfg(feature = "quick")]
             Library::Quick => {
-                before(larder_quick::Quick::new(self.near.max), far, self.bound, self.near_ttl, scope)
+                before(larder::Quick::new(self.near.max), far, self.bound, self.near_ttl, scope)
             }
             #[cfg(feature = "moka")]
             Library::Moka => before(moka(&self.near), far, self.bound, self.near_ttl, scope),
@@ -266,7 +268,7 @@ fn before<K, V, N>(
     far: Erased<K, V>,
     bound: Option<Duration>,
     near_ttl: Option<Duration>,
-    scope: &Scope,
+    scope: &BackendContext,
 ) -> Result<Erased<K, V>>
 where
     K: Hash + Clone + Send + Sync + 'static,
@@ -275,7 +277,7 @@ where
 {
     let mut tiers = Tiered::new(near, far);
     if let Some(bound) = bound {
-        tiers = tiers.bound(bound);
+        tiers = tiers.max_staleness(bound);
     }
     if let Some(near_ttl) = near_ttl {
         tiers = tiers.near_ttl(near_ttl);
@@ -290,7 +292,7 @@ where
 {
     type Backend = Erased<K, V>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Erased<K, V>> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Erased<K, V>> {
         // a store of this process would do without; the next line's would not
         scope.shared_namespace()?;
         self.opened.erased(scope)

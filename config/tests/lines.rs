@@ -49,11 +49,11 @@ fn a_line_is_read_and_written() {
         ),
         (
             "tiered:(quick://?max=9, redis-cluster://a:1,b:2?codec=postcard) ? bound=200ms&near_ttl=30s",
-            "tiered:(quick://?max=9,redis-cluster://a:1,b:2?codec=postcard)?bound=200ms&near_ttl=30s",
+            "tiered:(quick://?max=9,redis-cluster://a:1,b:2?codec=postcard)?max_staleness=200ms&near_ttl=30s",
         ),
         (
-            "tiered:(quick://,tiered:(moka://,redis://:se,cret@h)?bound=2s)",
-            "tiered:(quick://?max=10000,tiered:(moka://?max=10000,redis://:***@h?codec=json)?bound=2s)",
+            "tiered:(quick://,tiered:(moka://,redis://:se,cret@h)?max_staleness=2s)",
+            "tiered:(quick://?max=10000,tiered:(moka://?max=10000,redis://:***@h?codec=json)?max_staleness=2s)",
         ),
     ] {
         let config = parsed(line);
@@ -130,13 +130,13 @@ fn what_cannot_work_says_how_it_would() {
         ("tiered:(quick://,moka://)", "both tiers are in this process"),
         (
             "tiered:(quick://,redis://h)?bond=1s",
-            "tiered: there is no option `bond` here: did you mean `bound`?",
+            "tiered: there is no option `bond` here: did you mean `max_staleness`?",
         ),
         (
             "tiered:(quick://,redis://h)?codec=json",
             "write it inside the brackets, in the tier that it concerns",
         ),
-        ("tiered:(quick://,redis://h?bound=1s)", "redis: there is no option `bound` here"),
+        ("tiered:(quick://,redis://h?max_staleness=1s)", "redis: there is no option `max_staleness` here"),
         ("tiered:(quick://?max=0,redis://h)", "`max` cannot be `0`"),
     ] {
         let message = refused(line);
@@ -226,11 +226,11 @@ fn a_table_says_what_a_line_says() {
         ),
         (
             "[cache]\nnear = 'quick://?max=9'\nfar = { url = 'redis-cluster://a:1,b:2', codec = 'postcard' }\nbound = '500ms'",
-            "tiered:(quick://?max=9,redis-cluster://a:1,b:2?codec=postcard)?bound=500ms",
+            "tiered:(quick://?max=9,redis-cluster://a:1,b:2?codec=postcard)?max_staleness=500ms",
         ),
         (
             "[cache]\nurl = 'tiered:(quick://,redis://h)'\nbound = '2s'",
-            "tiered:(quick://,redis://h)?bound=2s",
+            "tiered:(quick://,redis://h)?max_staleness=2s",
         ),
         ("[cache]\nurl = 'redis+unix:///r'\npass = 'a&b%c'\ndb = 2", "redis+unix:///r?pass=a%26b%25c&db=2"),
     ] {
@@ -257,7 +257,7 @@ fn what_a_table_lacks_is_told() {
         ),
         (
             "[cache]\nnear = 'quick://'\nfar = 'redis://h'\nbund = '1s'",
-            "there is no option `bund` here: did you mean `bound`?",
+            "there is no option `bund` here: did you mean `max_staleness`?",
         ),
         ("cache = 'redis://:hunter2?@h'", "in a user name or password, `?` is written %3F"),
     ] {
@@ -332,9 +332,9 @@ fn far() -> impl Strategy<Value = (String, String)> {
 
 fn line() -> impl Strategy<Value = (String, String)> {
     let tiers = |far: BoxedStrategy<(String, String)>| {
-        (local(), far, options(&["bound=250ms", "near_ttl=2m"])).prop_map(|(near, (far, secret), options)| {
-            (format!("tiered:({near},{far}){}", query(&options)), secret)
-        })
+        (local(), far, options(&["max_staleness=250ms", "near_ttl=2m"])).prop_map(
+            |(near, (far, secret), options)| (format!("tiered:({near},{far}){}", query(&options)), secret),
+        )
     };
     prop_oneof![
         local().prop_map(|line| (line, "no secret at all".to_owned())),

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{is_shared, namespace, page, process, works};
-use larder::{ErrorKind, Origin};
+use larder::ErrorKind;
+use larder::cache::Origin;
 use larder_config::StoreConfig;
 use larder_testkit::servers::{Binary, Folder, RedisCluster, RedisSentinels, RedisServer, Shared, free_port};
 
@@ -32,8 +33,8 @@ async fn one_node() {
         (format!("{url}/3?codec=postcard&compression=lz4&timeout=2s&connections=1"), Origin::Far),
         (format!("{url}?client=fred&codec=messagepack&connect_timeout=2s&longest_pause=200ms"), Origin::Far),
         (format!("{url}?strict=true&breaker_failures=3&breaker_pause=500ms&codec=bincode"), Origin::Far),
-        (format!("tiered:(quick://?max=1000,{url}?timeout=2s)?bound=2s"), Origin::Near),
-        (format!("tiered:(moka://?max=1000,{url}?pushes=pubsub&timeout=2s)?bound=2s"), Origin::Near),
+        (format!("tiered:(quick://?max=1000,{url}?timeout=2s)?max_staleness=2s"), Origin::Near),
+        (format!("tiered:(moka://?max=1000,{url}?pushes=pubsub&timeout=2s)?max_staleness=2s"), Origin::Near),
     ] {
         assert_eq!(works(&line).await, origin, "{line}");
         is_shared(&line).await;
@@ -121,7 +122,10 @@ async fn a_cluster() {
     for (line, origin) in [
         (format!("{}?timeout=2s", cluster.url()), Origin::Far),
         (
-            format!("tiered:(quick://?max=1000,{}?codec=postcard&timeout=2s)?bound=2s", cluster.url()),
+            format!(
+                "tiered:(quick://?max=1000,{}?codec=postcard&timeout=2s)?max_staleness=2s",
+                cluster.url()
+            ),
             Origin::Near,
         ),
     ] {
@@ -139,7 +143,7 @@ async fn sentinels() {
     for (line, origin) in [
         (format!("{}/2?timeout=2s", sentinels.url()), Origin::Far),
         (
-            format!("tiered:(moka://?max=1000,{}?strict=true&timeout=2s)?bound=2s", sentinels.url()),
+            format!("tiered:(moka://?max=1000,{}?strict=true&timeout=2s)?max_staleness=2s", sentinels.url()),
             Origin::Near,
         ),
     ] {

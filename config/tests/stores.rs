@@ -6,7 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::{Page, Text, is_shared, namespace, page, process, text, works};
-use larder::{Cache, Origin, Strategy};
+use larder::cache::Origin;
+use larder::{Cache, Strategy};
 use larder_config::{StoreConfig, memory_server};
 use larder_memory::Fault;
 use larder_testkit::Time;
@@ -20,7 +21,7 @@ async fn each_store_works_by_its_line() {
         ("memory://?codec=bincode&compression=lz4&max=1000", Origin::Far),
         ("quick://?max=1000", Origin::Near),
         ("moka://?max=1000", Origin::Near),
-        ("tiered:(quick://,memory://?codec=postcard)?bound=500ms", Origin::Near),
+        ("tiered:(quick://,memory://?codec=postcard)?max_staleness=500ms", Origin::Near),
         ("tiered:(moka://?max=100,memory://)?near_ttl=5s", Origin::Near),
         ("tiered:(quick://?max=100,tiered:(moka://,memory://?compression=lz4))", Origin::Near),
     ] {
@@ -31,11 +32,11 @@ async fn each_store_works_by_its_line() {
 #[tokio::test]
 async fn a_named_memory_server_is_shared_and_an_unnamed_one_is_not() {
     is_shared("memory://shared").await;
-    is_shared("tiered:(quick://?max=100,memory://shared-tiers)?bound=200ms").await;
+    is_shared("tiered:(quick://?max=100,memory://shared-tiers)?max_staleness=200ms").await;
     let namespace = namespace();
     let (one, two) = (process("memory://", &namespace).await, process("memory://", &namespace).await);
     one.cache.get(&page(1)).await.unwrap();
-    assert!(two.cache.lookup(&page(1)).await.unwrap().is_none());
+    assert!(two.cache.get_if_present(&page(1)).await.unwrap().is_none());
     // clones of one store are one server
     let third: Cache<Page, Text> = Cache::builder()
         .namespace(namespace)
@@ -43,7 +44,7 @@ async fn a_named_memory_server_is_shared_and_an_unnamed_one_is_not() {
         .strategy(Strategy::aside(Duration::from_secs(60)))
         .build()
         .unwrap();
-    assert_eq!(third.lookup(&page(1)).await.unwrap().unwrap().value.as_deref(), Some(&text(1)));
+    assert_eq!(third.get_if_present(&page(1)).await.unwrap().unwrap().value.as_deref(), Some(&text(1)));
 }
 
 #[tokio::test]
@@ -53,7 +54,7 @@ async fn options_do_what_they_say() {
     process.cache.get(&page(1)).await.unwrap();
     let server = memory_server("seen");
     assert_eq!(server.keys(), [("staging:page".to_owned(), "(=news,1)".to_owned())]);
-    let key = larder::StoreKey::new(&page(1));
+    let key = larder::key::StoreKey::new(&page(1));
     let bytes = server.bytes("staging:page", &key).unwrap();
     assert!(bytes.len() < 300, "200 words are compressed to {}", bytes.len());
     assert_eq!(bytes[6], 5, "marked as compressed");
@@ -61,7 +62,7 @@ async fn options_do_what_they_say() {
     // a bound on sizes
     let small = common::process("memory://?max_bytes=100", "page").await;
     assert!(small.cache.get(&page(1)).await.unwrap().is_some(), "its caller has it");
-    assert!(small.cache.lookup(&page(1)).await.unwrap().is_none(), "and it is not stored");
+    assert!(small.cache.get_if_present(&page(1)).await.unwrap().is_none(), "and it is not stored");
 
     // a bound on entries: the server evicts
     let few = common::process("memory://few?max=3", "page").await;
@@ -122,7 +123,7 @@ async fn in_an_environment_with_keys() {
     is_shared(line).await;
     let process = process(line, "page").await;
     process.cache.get(&page(1)).await.unwrap();
-    let bytes = memory_server("locked").bytes("page", &larder::StoreKey::new(&page(1))).unwrap();
+    let bytes = memory_server("locked").bytes("page", &larder::key::StoreKey::new(&page(1))).unwrap();
     assert_eq!(bytes[6], 6, "marked as encrypted");
     assert!(!format!("{:?}", process.store).contains("0f0f0f0f"));
     println!("encrypted and served");

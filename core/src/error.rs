@@ -127,7 +127,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "backend: GET failed");
     /// ```
     pub fn backend(operation: &str, cause: impl Into<BoxError>) -> Self {
-        Self::new(ErrorKind::Backend, format!("{operation} failed")).because(cause).transient()
+        Self::new(ErrorKind::Backend, format!("{operation} failed")).with_source(cause).transient()
     }
 
     /// Wraps the user's own error, from a source or a loader.
@@ -138,7 +138,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "source: the load failed");
     /// ```
     pub fn from_source(cause: impl Into<BoxError>) -> Self {
-        Self::new(ErrorKind::Source, "the load failed").because(cause)
+        Self::new(ErrorKind::Source, "the load failed").with_source(cause)
     }
 
     /// Creates the error of a value that could not be encoded or decoded, with its cause.
@@ -149,7 +149,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "codec: decode failed");
     /// ```
     pub fn codec(operation: &str, cause: impl Into<BoxError>) -> Self {
-        Self::new(ErrorKind::Codec, format!("{operation} failed")).because(cause)
+        Self::new(ErrorKind::Codec, format!("{operation} failed")).with_source(cause)
     }
 
     /// Creates the error of an operation that took longer than its time limit. Transient.
@@ -168,11 +168,11 @@ impl Error {
     /// # Examples
     /// ```
     /// use std::error::Error as _;
-    /// let error = larder::Error::config("no such file").because(std::io::Error::other("gone"));
+    /// let error = larder::Error::config("no such file").with_source(std::io::Error::other("gone"));
     /// assert_eq!(error.source().unwrap().to_string(), "gone");
     /// ```
     #[must_use]
-    pub fn because(self, cause: impl Into<BoxError>) -> Self {
+    pub fn with_source(self, cause: impl Into<BoxError>) -> Self {
         let Inner { kind, transient, ref message, .. } = *self.0;
         Self(Arc::new(Inner { kind, transient, message: message.clone(), cause: Some(cause.into()) }))
     }

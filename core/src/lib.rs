@@ -1,140 +1,124 @@
-//! **larder** is a cache-aside framework: a cache stands beside a source of truth, reads go through it and writes
-//! invalidate it. Ordinary cache-aside code serves old data after an invalidation, stampedes the database, hangs when a
-//! caller is cancelled and dies with Redis; larder gets these right behind one small type, [`Cache`].
+//! **larder** is a cache-aside framework. Reads go through a cache that stands beside a source of truth; writes invalidate
+//! it. larder prevents stale reads after an invalidation, cache stampedes, hanging callers and outages caused by the cache.
 //!
 //! The promise: *a read that starts after [`invalidate`](Cache::invalidate) returned `Ok` never returns a value loaded
 //! before it.*
 //!
-//! | type | what it is |
-//! |---|---|
-//! | [`Cache`] | what you hold and clone: `get`, `get_or_load`, `get_many`, `invalidate`, `stats`, ... |
-//! | [`CacheBuilder`] | puts the parts together and checks them |
-//! | [`CacheBackend`], [`IntoBackend`] | where entries are kept: `larder-quick`, `larder-moka`, `larder-memory`, your own |
-//! | [`Tiered`], [`Encoded`], [`Timeout`], [`Breaker`], [`Prefix`] | decorators of backends |
-//! | [`Source`], [`BatchSource`], [`ConditionalSource`], [`source_fn`] | where values come from: `larder-sqlx`, your own |
-//! | [`Fallback`], [`Retry`], [`SourceTimeout`], [`SourceLimit`] | sources made of others |
-//! | [`Strategy`] | how long entries live, who loads, what is served stale, what is tagged: the [`guide`] has a page on each |
-//! | [`Codec`] | values to bytes and back, for stores of bytes |
-//! | [`CacheKey`](trait@CacheKey), [`StoreKey`], [`CallKey`] | keys in a shared store, of anything and of functions' calls |
-//! | [`Error`], [`Stats`], [`Observer`], [`Traced`] | what went wrong, what happened |
-//!
-//! # What happens on a get
-//! 1. *Peek*: this process's memory is asked, synchronously. A live entry is the answer: no allocation, no await.
-//! 2. *Read far*: a shared store, if there is one, is asked in one round trip.
-//! 3. *Join*: if somebody in this process loads the key already, the caller waits for that load.
-//! 4. *Announce*: otherwise a task of its own announces the load to the backend, which grants a *fence*, or has the value
-//!    after all.
-//! 5. *Load*: the source is asked, within a budget; a panic is caught. Callers may leave: the load goes on.
-//! 6. *Fill*: the value is stored only while the fence still stands. An invalidation takes the fence away, so a value
-//!    loaded before it is never stored after it.
-//! 7. *Land*: everybody who waits gets the result, unless they started after it was proved current; those look again.
-//!
-//! A backend that fails, hangs or holds garbage is got over: the source answers, and the failure is counted and traced.
-//! Only `insert`, `invalidate` and `clear` report it, because there silence would mean stale data.
-//!
 //! # Examples
-//! Read through a source that the cache knows:
+//! Caches the result of a function:
 //! ```
-//! # use larder::doc::Store as Quick;
-//! use std::time::Duration;
-//! use larder::{Cache, Strategy, source_fn};
+//! use std::{io, time::Duration};
+//! use larder::{Cache, Quick, Strategy};
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-//! let users: Cache<u64, String> = Cache::builder()
-//!     .backend(Quick::default())
-//!     .source(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(format!("user {id}"))) }))
-//!     .strategy(Strategy::aside(Duration::from_secs(60)))
-//!     .build()?;
-//! assert_eq!(users.get(&7).await?.unwrap().as_str(), "user 7");
-//! # Ok(()) }
+//! async fn price(id: u64) -> io::Result<Option<u64>> { Ok(Some(id * 100)) }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> larder::Result<()> {
+//!     let strategy = Strategy::aside(Duration::from_secs(60));
+//!     let prices = Cache::<u64, u64>::builder().backend(Quick::new(10_000)).strategy(strategy).build()?;
+//!     assert_eq!(prices.get_or_load(&7, || price(7)).await?.as_deref(), Some(&700));
+//!     Ok(())
+//! }
 //! ```
-//! Or give the loader at the call:
+//! Reads through a source that is registered once. The source's own error comes back as itself:
 //! ```
-//! # use larder::doc::squares;
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-//! # let cache = squares()?;
-//! let value = cache.get_or_load(&9, || async { Ok::<_, std::io::Error>(Some(81)) }).await?;
-//! assert_eq!(value.as_deref(), Some(&81));
-//! # Ok(()) }
+//! use std::io;
+//! use std::time::Duration;
+//! use larder::{Cache, Quick, Strategy, source_fn};
+//!
+//! async fn user(id: u64) -> io::Result<Option<String>> {
+//!     if id == 0 { Err(io::Error::other("down")) } else { Ok(Some(format!("user {id}"))) }
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> larder::Result<()> {
+//!     let users: Cache<u64, String> = Cache::builder()
+//!         .backend(Quick::new(10_000))
+//!         .source(source_fn(user))
+//!         .strategy(Strategy::aside(Duration::from_secs(60)))
+//!         .build()?;
+//!     assert_eq!(users.get(&7).await?.unwrap().as_str(), "user 7");
+//!     users.invalidate(&7).await?; // after a write
+//!     let error = users.get(&0).await.unwrap_err();
+//!     assert_eq!(error.source_as::<io::Error>().unwrap().to_string(), "down");
+//!     Ok(())
+//! }
 //! ```
-//! The source's own error comes back as itself:
-//! ```
-//! # use larder::doc::squares;
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-//! # let cache = squares()?;
-//! let error = cache.get_or_load(&9, || async { Err::<u64, _>(std::io::Error::other("down")) }).await.unwrap_err();
-//! assert_eq!(error.source_as::<std::io::Error>().unwrap().to_string(), "down");
-//! # Ok(()) }
-//! ```
+//!
+//! # The root and the modules
+//! | name | use |
+//! |---|---|
+//! | [`Cache`], [`CacheBuilder`] | the handle that you clone, and the builder that checks its parts |
+//! | [`Strategy`] | how long entries live, who loads, what is served stale: the [`guide`] has a page on each |
+//! | [`Quick`], [`Tiered`], [`CacheBackend`], [`backend`] | where entries are stored, decorators, your own stores |
+//! | [`Source`], [`source_fn`], [`Loaded`], [`mod@source`] | where values come from, sources made of others |
+//! | [`CacheKey`](trait@CacheKey), [`Tag`], [`key`], [`tag`] | names of entries in shared stores, groups of entries |
+//! | [`CachedEntry`], [`cache`] | a value with its age and origin, warming, write guards |
+//! | [`Error`], [`ErrorKind`], [`Result`], [`error`] | failures |
+//! | [`Stats`], [`observe`] | counters, events, tracing |
+//! | [`Codec`], [`codec`] | values as bytes |
+//! | [`LockProvider`], [`lock`] | locks that several processes share |
+//! | [`clock`] | time, and clocks for tests |
+//!
+//! # What a get does
+//! 1. *Local lookup*: the entry in this process's memory, if it is valid. No allocation, no await.
+//! 2. *Far lookup*: one round trip to the shared store, if there is one.
+//! 3. *Single flight*: if this process is loading the key, the caller waits for that load as a follower.
+//! 4. *Fence*: otherwise a leader task asks the store for a fence, unless the store has a valid value by now.
+//! 5. *Load*: the source is called within a time budget. A panic becomes an error. If the caller leaves, the load goes on.
+//! 6. *Fill*: the value is stored only while the fence is valid. An invalidation revokes the fence, so that a value loaded
+//!    before it is never stored after it.
+//! 7. *Publish*: leader and followers receive the result. A caller that started after the result was proved current
+//!    looks again.
+//!
+//! If the backend fails, times out or returns corrupt data, reads fall back to the source. Failures are counted and traced.
+//! Only `insert`, `invalidate` and `clear` return them, because silence there would mean stale data.
 //!
 //! # Features
-//! `json` (default), `postcard`, `messagepack`, `bincode`: codecs, see [`codec`]. `uuid`: [`CacheKey`](trait@CacheKey) for
-//! `uuid::Uuid`. `macros`: the decorator `#[cached]` and `#[derive(CacheKey)]`, see [`guide::decorator`].
+//! Default: `json`, `macros`, `quick`. Library crates depend on `larder` without default features.
+//!
+//! - `quick`: [`Quick`], entries in this process, in [quick_cache](https://docs.rs/quick_cache).
+//! - `macros`: [`cached`](macro@cached) and `#[derive(CacheKey)]`, see [`guide::decorator`].
+//! - `json`, `postcard`, `messagepack`, `bincode`: codecs, see [`codec`].
+//! - `uuid`: [`CacheKey`](trait@CacheKey) for `uuid::Uuid`.
 
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "function/mod.rs"]
 pub mod __macros;
-mod backend;
-mod builder;
-mod cache;
-mod call_key;
+pub mod backend;
+pub mod cache;
+pub mod clock;
 pub mod codec;
-#[doc(hidden)]
-pub mod doc;
 mod engine;
-mod entry;
-mod error;
-mod fetched;
-mod get;
+pub mod error;
 pub mod guide;
-mod header;
-mod key;
-mod ledger;
-mod lock;
+pub mod key;
+pub mod lock;
 #[cfg(larder_mutations)]
 #[doc(hidden)]
 pub mod mutation;
 #[cfg(not(larder_mutations))]
 mod mutation;
-mod observe;
-mod revision;
+pub mod observe;
 mod shards;
-mod source;
-mod strategy;
+pub mod source;
+pub mod strategy;
 mod sync;
-mod tag;
-mod tag_index;
-mod time;
-mod warm;
-mod write_guard;
+pub mod tag;
 
-pub use backend::{
-    Announce, Begun, BothTiers, Breaker, BreakerBackend, CacheBackend, Count, Direct, Displaced, Encoded,
-    EncodedBackend, Erased, Fence, Filled, Guard, IntoBackend, Local, LocalStore, Payload, Place, PlaceRule,
-    Prefix, Recency, Scope, Tiered, TieredBackend, Timeout, TimeoutBackend, Watcher, Weigher,
-};
-pub use builder::CacheBuilder;
-pub use cache::Cache;
-pub use call_key::CallKey;
-pub use codec::{Codec, CodecId};
-pub use engine::{Key, Value};
-pub use entry::Entry;
-pub use error::{BoxError, Error, ErrorKind, Result};
-pub use fetched::{Fetched, Origin};
-pub use header::{Frame, FrameError};
-pub use key::{CacheKey, Integer, KeyWriter, StoreKey};
 #[cfg(feature = "macros")]
 pub use larder_macros::{CacheKey, cached};
-pub use lock::{Acquired, LockProvider, LockToken, Locking};
-pub use observe::{BreakerState, Event, Latency, MissCause, Observer, Stats, Tier, Traced};
-pub use source::{
-    Always, BatchSource, BothFailed, ConditionalSource, Each, Fallback, Known, Loaded, Retry, Source,
-    SourceFn, SourceLimit, SourceTimeout, SourceTimeoutError, Worth, source_fn,
-};
-pub use strategy::Strategy;
-pub use tag::{LedgerView, Stamp, Tag, TagLedger};
-pub use tag_index::TagIndex;
-pub use time::{CLOCK_LAG, Clock, ManualClock, SystemClock, Timestamp, TokioClock};
-pub use warm::{Warm, WarmProgress, WarmReport};
-pub use write_guard::WriteGuard;
+
+#[cfg(feature = "quick")]
+pub use self::backend::Quick;
+pub use self::backend::{CacheBackend, Tiered};
+pub use self::cache::{Cache, CacheBuilder, CachedEntry};
+pub use self::codec::Codec;
+pub use self::error::{Error, ErrorKind, Result};
+pub use self::key::CacheKey;
+pub use self::lock::LockProvider;
+pub use self::observe::Stats;
+pub use self::source::{Loaded, Source, source_fn};
+pub use self::strategy::Strategy;
+pub use self::tag::Tag;

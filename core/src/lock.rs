@@ -18,7 +18,8 @@ use crate::Result;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::{Acquired, LockProvider, Result};
+/// use larder::lock::Acquired;
+/// use larder::{LockProvider, Result};
 ///
 /// async fn once(locks: &dyn LockProvider) -> Result<()> {
 ///     if let Acquired::Held(token) = locks.try_acquire("nightly", Duration::from_secs(10)).await? {
@@ -73,7 +74,7 @@ pub enum Acquired {
 ///
 /// # Examples
 /// ```
-/// assert_eq!(larder::LockToken::new(7).get(), 7);
+/// assert_eq!(larder::lock::LockToken::new(7).get(), 7);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LockToken(u128);
@@ -83,7 +84,7 @@ impl LockToken {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::LockToken::new(7), larder::LockToken::new(7));
+    /// assert_eq!(larder::lock::LockToken::new(7), larder::lock::LockToken::new(7));
     /// ```
     #[must_use]
     pub const fn new(token: u128) -> Self {
@@ -94,7 +95,7 @@ impl LockToken {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::LockToken::new(7).get(), 7);
+    /// assert_eq!(larder::lock::LockToken::new(7).get(), 7);
     /// ```
     #[must_use]
     pub const fn get(self) -> u128 {
@@ -108,10 +109,11 @@ impl LockToken {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::{LockProvider, Locking, Strategy};
+/// use larder::lock::{LockTimeout, Locking};
+/// use larder::{LockProvider, Strategy};
 ///
 /// fn strategy(locks: impl LockProvider) -> Strategy<String> {
-///     let locking = Locking::by(locks).wait(Duration::from_secs(2)).or_fail();
+///     let locking = Locking::new(locks).max_wait(Duration::from_secs(2)).on_timeout(LockTimeout::Fail);
 ///     Strategy::aside(Duration::from_secs(60)).locked(locking)
 /// }
 /// ```
@@ -119,44 +121,52 @@ impl LockToken {
 pub struct Locking {
     pub(crate) provider: Arc<dyn LockProvider>,
     pub(crate) wait: Duration,
-    pub(crate) fails: bool,
+    pub(crate) timeout: LockTimeout,
 }
 
+/// The default of [`Locking::max_wait`].
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
 impl Locking {
-    /// Uses the locks of `provider`. Waiters wait for at most 10 s, and then load without storing.
-    pub fn by(provider: impl LockProvider) -> Self {
-        Self { provider: Arc::new(provider), wait: Duration::from_secs(10), fails: false }
+    /// Uses the locks of `provider`, with the defaults of the other settings.
+    pub fn new(provider: impl LockProvider) -> Self {
+        Self { provider: Arc::new(provider), wait: MAX_WAIT, timeout: LockTimeout::default() }
     }
 
     /// Sets the maximum time to wait for the load of another process.
     ///
-    /// Default: 10 s. Zero does not wait: if another process holds the lock, [`or_load`](Self::or_load) or
-    /// [`or_fail`](Self::or_fail) applies at once.
+    /// Default: 2 s. Zero does not wait: if another process holds the lock, [`on_timeout`](Self::on_timeout) applies at
+    /// once.
     #[must_use]
-    pub fn wait(mut self, wait: Duration) -> Self {
+    pub fn max_wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Loads without storing if the wait ends without a value. This is the default. Each waiting process may then call
-    /// the source at the same time.
+    /// Sets what a waiter does if [`max_wait`](Self::max_wait) ends without a value. Default: [`LockTimeout::Load`].
     #[must_use]
-    pub fn or_load(mut self) -> Self {
-        self.fails = false;
-        self
-    }
-
-    /// Fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if the wait ends without a value. For sources that
-    /// must not be called by several processes at once.
-    #[must_use]
-    pub fn or_fail(mut self) -> Self {
-        self.fails = true;
+    pub fn on_timeout(mut self, timeout: LockTimeout) -> Self {
+        self.timeout = timeout;
         self
     }
 }
 
+/// The action of a waiter whose wait for the load of another process has ended without a value.
+///
+/// A stale value within the window of [`stale_if_error`](crate::Strategy::stale_if_error) is served instead of either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LockTimeout {
+    /// Load without storing the value. Each waiting process may then call the source at the same time.
+    #[default]
+    Load,
+    /// Fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). For sources that must not be called by several
+    /// processes at once.
+    Fail,
+}
+
 impl<P: LockProvider> From<P> for Locking {
     fn from(provider: P) -> Self {
-        Self::by(provider)
+        Self::new(provider)
     }
 }

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use larder::{Cache, Strategy, source_fn};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, source_fn};
 
 #[tokio::main]
 async fn main() -> larder::Result<()> {

@@ -3,8 +3,7 @@
 use std::io::Error;
 use std::time::Duration;
 
-use larder::{Cache, Loaded, Strategy};
-use larder_quick::Quick;
+use larder::{Cache, Loaded, Quick, Strategy};
 
 #[tokio::main]
 async fn main() -> larder::Result<()> {
@@ -14,8 +13,9 @@ async fn main() -> larder::Result<()> {
         .jitter(0.1); // up to 10 % shorter, so that entries filled together do not expire together
     let pages: Cache<String, String> =
         Cache::builder().backend(Quick::new(1_000)).strategy(strategy).build()?;
-    let left =
-        async |key: &str| pages.lookup(&key.to_owned()).await.map(|found| found.map(|page| page.expires_in));
+    let left = async |key: &str| {
+        pages.get_if_present(&key.to_owned()).await.map(|found| found.map(|page| page.expires_in))
+    };
 
     // the loader owns what it uses: it goes on when the caller gives up
     pages.get_or_load(&"news".to_owned(), || async { Ok::<_, Error>("breaking: bread".to_owned()) }).await?;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use larder::{BatchSource, Cache, Source, Strategy};
-use larder_quick::Quick;
+use larder::source::BatchSource;
+use larder::{Cache, Quick, Source, Strategy};
 
 /// A service that knows prices. Anything that can be asked for a key is a source.
 struct Prices(HashMap<u64, i64>);

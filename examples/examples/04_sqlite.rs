@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{Cache, Strategy};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy};
 use larder_sqlx::QuerySource;
 use sqlx::sqlite::SqlitePoolOptions;
 

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use larder::{Cache, Displaced, Entry, Local, LocalStore, Recency, Scope, Strategy};
+use larder::backend::{BackendContext, Displaced, Entry, Local, LocalStore, Recency};
+use larder::{Cache, Strategy};
 
 /// A map that forgets everything when it is full. A store in the process knows nothing of loads, fences or clocks:
 /// `Local` adds them.
 #[derive(Debug)]
 struct Forgetful {
     entries: Mutex<HashMap<u64, Entry<String>>>,
-    scope: Scope, // the cache's: evictions are counted there
+    scope: BackendContext, // the cache's: evictions are counted there
 }
 
 impl Forgetful {
@@ -45,7 +46,7 @@ impl LocalStore<u64, String> for Forgetful {
 #[tokio::main]
 async fn main() -> larder::Result<()> {
     let cache: Cache<u64, String> = Cache::builder()
-        .backend(Local::new(Forgetful { entries: Mutex::default(), scope: Scope::unnamed() }))
+        .backend(Local::new(Forgetful { entries: Mutex::default(), scope: BackendContext::unnamed() }))
         .strategy(Strategy::aside(Duration::from_secs(60)))
         .build()?;
     for key in [1, 2, 1, 2] {

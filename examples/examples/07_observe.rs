@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use larder::{Cache, Event, Observer, Strategy, source_fn};
-use larder_quick::Quick;
+use larder::observe::{Event, Observer};
+use larder::{Cache, Quick, Strategy, source_fn};
 
 static FAILURES: AtomicU64 = AtomicU64::new(0);
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use larder::backend::Breaker;
 use larder::codec::Json;
-use larder::{Breaker, Cache, Strategy, source_fn};
+use larder::{Cache, Strategy, source_fn};
 use larder_memory::MemoryServer;
 
 #[tokio::main]
@@ -38,6 +39,6 @@ async fn main() -> larder::Result<()> {
     while users.unacknowledged() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(users.lookup(&7).await?.is_none());
+    assert!(users.get_if_present(&7).await?.is_none());
     users.shutdown().await
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, source_fn};
+use larder::{Cache, Strategy, source_fn};
 use larder_redis::RedisConfig;
 use larder_testkit::servers::RedisServer;
 
@@ -41,7 +42,7 @@ async fn main() -> larder::Result<()> {
     let (one, two) = (process(&url, &loads).await?, process(&url, &loads).await?);
     one.clear().await?; // whatever an earlier run left
 
-    let (a, b) = tokio::join!(one.fetch(&7), two.fetch(&7));
+    let (a, b) = tokio::join!(one.get_entry(&7), two.get_entry(&7));
     println!(
         "asked by both at once: {:?} and {:?}, {} load",
         a?.origin,
@@ -49,10 +50,10 @@ async fn main() -> larder::Result<()> {
         loads.load(Ordering::Relaxed)
     );
     assert_eq!(loads.load(Ordering::Relaxed), 1);
-    assert_eq!(two.fetch(&7).await?.origin, Origin::Far);
+    assert_eq!(two.get_entry(&7).await?.origin, Origin::Far);
 
     one.invalidate(&7).await?; // seen by everybody, as soon as it returns
-    assert!(two.lookup(&7).await?.is_none());
+    assert!(two.get_if_present(&7).await?.is_none());
 
     let ids: Vec<u64> = (0..100).collect();
     println!("100 users by one command: {}", two.get_many(&ids).await?.iter().flatten().count());

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use larder::codec::Json;
-use larder::{Cache, Locking, Strategy, source_fn};
+use larder::lock::{LockTimeout, Locking};
+use larder::{Cache, Strategy, source_fn};
 use larder_memory::MemoryServer;
 
 #[tokio::main]
@@ -24,10 +25,9 @@ async fn main() -> larder::Result<()> {
                     Ok::<_, std::io::Error>(Some(42))
                 }
             }))
-            .strategy(
-                Strategy::aside(Duration::from_secs(600))
-                    .locked(Locking::by(memory.locks()).wait(Duration::from_secs(5)).or_fail()),
-            )
+            .strategy(Strategy::aside(Duration::from_secs(600)).locked(
+                Locking::new(memory.locks()).max_wait(Duration::from_secs(5)).on_timeout(LockTimeout::Fail),
+            ))
             .build()
     };
     let mut readers = tokio::task::JoinSet::new();

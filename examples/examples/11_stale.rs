@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use larder::{Cache, ManualClock, Origin, Strategy, source_fn};
-use larder_quick::Quick;
+use larder::cache::Origin;
+use larder::clock::ManualClock;
+use larder::{Cache, Quick, Strategy, source_fn};
 
 #[tokio::main]
 async fn main() -> larder::Result<()> {
@@ -30,7 +31,7 @@ async fn main() -> larder::Result<()> {
         )
         .build()?;
     let read = async |what: &str| -> larder::Result<(Option<u64>, Origin)> {
-        let found = prices.fetch(&7).await?;
+        let found = prices.get_entry(&7).await?;
         println!("{what:<44} {:?} ({:?}, {:?} old)", found.value, found.origin, found.age);
         Ok((found.value.as_deref().copied(), found.origin))
     };

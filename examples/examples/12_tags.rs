@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use larder::{Cache, Strategy, Tag, TagIndex, source_fn};
-use larder_quick::Quick;
+use larder::tag::TagIndex;
+use larder::{Cache, Quick, Strategy, Tag, source_fn};
 
 struct Product {
     category: u64,
@@ -32,11 +32,11 @@ async fn main() -> larder::Result<()> {
     let began = Instant::now();
     products.invalidate_tag(&Tag::new("category", 7)).await?;
     println!("10,000 entries ended in {:?}", began.elapsed());
-    assert!(products.lookup(&17).await?.is_none() && products.lookup(&18).await?.is_some());
+    assert!(products.get_if_present(&17).await?.is_none() && products.get_if_present(&18).await?.is_some());
 
     // product 18 moves from category 8 to category 3: what was listed under either is no longer right
     products.invalidate_tags(&[Tag::new("category", 8), Tag::new("category", 3)]).await?;
-    assert!(products.lookup(&18).await?.is_none() && products.lookup(&13).await?.is_none());
+    assert!(products.get_if_present(&18).await?.is_none() && products.get_if_present(&13).await?.is_none());
 
     println!("{} entries of a shop removed to make room", products.reclaim_tag(&Tag::new("shop", 1)).await?);
     Ok(())

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use larder::{Cache, ConditionalSource, Known, Loaded, ManualClock, Source, Strategy};
-use larder_quick::Quick;
+use larder::clock::ManualClock;
+use larder::source::{ConditionalSource, KnownValue};
+use larder::{Cache, Loaded, Quick, Source, Strategy};
 
 /// A service whose pages have ETags, and are dear to send.
 struct Pages;
@@ -25,7 +26,7 @@ impl ConditionalSource<String> for Pages {
     async fn load_if_modified(
         &self,
         path: &String,
-        known: Option<Known<'_, String>>,
+        known: Option<KnownValue<'_, String>>,
     ) -> Result<Loaded<String>, Self::Error> {
         let current = "\"v7\""; // of the page at the service
         match known.and_then(|known| known.validator) {
@@ -47,7 +48,7 @@ async fn main() -> larder::Result<()> {
         .build()?;
     let path = "/start".to_owned();
     for minute in 0..10 {
-        let page = pages.fetch(&path).await?;
+        let page = pages.get_entry(&path).await?;
         println!("minute {minute}: {:?}, {:?} old", page.origin, page.age);
         clock.advance(Duration::from_secs(60));
     }

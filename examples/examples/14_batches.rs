@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use larder::{BatchSource, Cache, Each, Source, Strategy};
-use larder_quick::Quick;
+use larder::source::{BatchResults, BatchSource};
+use larder::{Cache, Quick, Source, Strategy};
 
 struct Users;
 
@@ -30,7 +30,7 @@ impl BatchSource<u64> for Users {
     }
 
     /// Only needed by a source that can fail for some keys and not for others.
-    async fn load_each(&self, ids: &[u64]) -> Result<Each<String, Self::Error>, Self::Error> {
+    async fn load_each(&self, ids: &[u64]) -> Result<BatchResults<String, Self::Error>, Self::Error> {
         QUERIES.fetch_add(1, Ordering::SeqCst);
         Ok(ids.iter().map(|id| user(*id)).collect())
     }
@@ -42,7 +42,9 @@ async fn main() -> larder::Result<()> {
         .backend(Quick::new(1_000))
         .batch_source(Users)
         // single misses wait 2 ms for others, up to a hundred
-        .strategy(Strategy::aside(Duration::from_secs(60)).gather(Duration::from_millis(2), 100))
+        .strategy(
+            Strategy::aside(Duration::from_secs(60)).batch_window(Duration::from_millis(2)).max_batch(100),
+        )
         .build()?;
     users.get_many(&[1, 2, 3, 2]).await?;
     println!("three users in {} query", QUERIES.swap(0, Ordering::SeqCst));

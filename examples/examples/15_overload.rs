@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{Cache, ErrorKind, Strategy, source_fn};
-use larder_quick::Quick;
+use larder::{Cache, ErrorKind, Quick, Strategy, source_fn};
 
 #[tokio::main]
 async fn main() -> larder::Result<()> {
@@ -13,7 +12,7 @@ async fn main() -> larder::Result<()> {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok::<_, std::io::Error>(Some(id))
         }))
-        .strategy(Strategy::aside(Duration::from_secs(600)).limit_loads(4, 8))
+        .strategy(Strategy::aside(Duration::from_secs(600)).max_concurrent_loads(4).max_queued_loads(8))
         .build()?;
     let mut readers = tokio::task::JoinSet::new();
     for id in 0..100 {
@@ -36,6 +35,6 @@ async fn main() -> larder::Result<()> {
     });
     let report = report.run().await;
     println!("{} ready, {} failed", report.ready, report.failed.len());
-    assert!(reports.lookup(&99).await?.is_some());
+    assert!(reports.get_if_present(&99).await?.is_some());
     Ok(())
 }

@@ -38,10 +38,10 @@ async fn main() -> larder::Result<()> {
     drop(guard); // never finished
     println!("  the reader sees {:?} at once, from the source", reader.get(&7).await?);
     assert_eq!(reader.get(&7).await?.as_deref(), Some(&3));
-    assert!(reader.lookup(&7).await?.is_none(), "nothing is kept while the guard stands");
+    assert!(reader.get_if_present(&7).await?.is_none(), "nothing is kept while the guard stands");
     tokio::time::sleep(Duration::from_millis(250)).await;
     reader.get(&7).await?;
-    println!("  and 200 ms later it is cached again: {:?}", reader.lookup(&7).await?);
+    println!("  and 200 ms later it is cached again: {:?}", reader.get_if_present(&7).await?);
 
     println!("in good weather");
     let guard = writer.write_guard(&[7], Duration::from_secs(30)).await?;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use larder::{Cache, Strategy, source_fn};
-use larder_quick::Quick;
+use larder::strategy::EarlyRefresh;
+use larder::{Cache, Quick, Strategy, source_fn};
 
 /// Reads one key for two seconds from four tasks; how many reads there were, and how many of them waited for a load.
 async fn run(strategy: Strategy<u64>) -> larder::Result<(u64, u64)> {
@@ -41,8 +41,8 @@ async fn main() -> larder::Result<()> {
     let plain = || Strategy::aside(Duration::from_millis(400));
     for (name, strategy) in [
         ("no early refresh", plain()),
-        ("at random, by cost (XFetch)", plain().early_refresh(1.0)),
-        ("after 70 % of the TTL", plain().eager_refresh(0.7)),
+        ("at random, by cost (XFetch)", plain().early_refresh(EarlyRefresh::probabilistic(1.0))),
+        ("after 70 % of the TTL", plain().early_refresh(EarlyRefresh::after(0.7))),
     ] {
         let (reads, slow) = run(strategy).await?;
         println!("{name:<28} {reads} reads, {slow} of them waited for a load");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Cache, CacheKey, CallKey, Strategy, Tag, cached};
-use larder_quick::Quick;
+use larder::key::CallKey;
+use larder::{Cache, CacheKey, Quick, Strategy, Tag, cached};
 
 #[derive(Debug, Default)]
 struct Product {
@@ -99,7 +99,7 @@ async fn main() -> Result<(), ShopError> {
     // the product's row was changed: it, and what lists it, is forgotten
     shop.product_invalidate(7).await?;
     shop.lists.invalidate_tag(&Tag::new("category", 7)).await?;
-    assert!(shop.lists.lookup(&shop.in_category_key(7, &Sort::Newest, Some(3))).await?.is_none());
+    assert!(shop.lists.get_if_present(&shop.in_category_key(7, &Sort::Newest, Some(3))).await?.is_none());
 
     shop.product_insert(8, Some(Arc::new(Product { name: "from a message".into(), category: 8 }))).await?;
     let product = shop.product(8).await?.unwrap_or_default();

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use larder::{Cache, Fallback, Retry, SourceLimit, SourceTimeout, Strategy, source_fn};
-use larder_quick::Quick;
+use larder::source::{Fallback, Retry, SourceLimit, SourceTimeout};
+use larder::{Cache, Quick, Strategy, source_fn};
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
@@ -25,7 +25,8 @@ async fn replica(id: u64) -> Result<Option<String>, std::io::Error> {
 #[tokio::main]
 async fn main() -> larder::Result<()> {
     let bounded = SourceTimeout::new(source_fn(primary), Duration::from_millis(50));
-    let patient = Retry::new(bounded, 3).pauses(Duration::from_millis(5), Duration::from_millis(20));
+    let patient =
+        Retry::new(bounded, 3).min_backoff(Duration::from_millis(5)).max_backoff(Duration::from_millis(20));
     let limited = SourceLimit::new(patient, 16);
     let users: Cache<u64, String> = Cache::builder()
         .backend(Quick::new(1_000))
@@ -36,11 +37,11 @@ async fn main() -> larder::Result<()> {
 
     println!("{:?}, at the third attempt", users.get(&1).await?);
     assert_eq!(CALLS.load(Ordering::SeqCst), 3);
-    assert!(users.lookup(&1).await?.is_some());
+    assert!(users.get_if_present(&1).await?.is_some());
 
     println!("{:?}", users.get(&2).await?);
     assert_eq!(CALLS.load(Ordering::SeqCst), 6);
-    assert!(users.lookup(&2).await?.is_none(), "not kept");
+    assert!(users.get_if_present(&2).await?.is_none(), "not kept");
 
     let mistake = Cache::<u64, String>::builder()
         .backend(Quick::new(1_000))

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{Cache, Strategy};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy};
 use larder_sqlx::{QuerySource, WriteTransaction};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 
@@ -37,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     drop(transfer(999).await?); // rolled back: nothing was written, nothing is invalidated
-    assert!(accounts.lookup(&1).await?.is_some());
+    assert!(accounts.get_if_present(&1).await?.is_some());
 
     let transaction = transfer(300).await?;
     assert_eq!(accounts.get(&1).await?.as_deref(), Some(&(1_000,)), "not committed");

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use larder::{Cache, Strategy, Tag};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, Tag};
 use larder_sqlx::{Changes, QuerySource, Watched};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Connection, SqliteConnection};
@@ -61,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("noticed after {:?}", began.elapsed());
     // the tag of its category ended the cake too, and not the milk
-    assert!(products.lookup(&2).await?.is_none() && products.lookup(&3).await?.is_some());
+    assert!(products.get_if_present(&2).await?.is_none() && products.get_if_present(&3).await?.is_some());
     println!("{:?}, up to {:?} behind", following.stats(), following.lag());
     Ok(())
 }

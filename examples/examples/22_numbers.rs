@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use larder::{Cache, ManualClock, MissCause, Strategy, Tag, source_fn};
+use larder::clock::ManualClock;
+use larder::observe::MissCause;
+use larder::{Cache, Quick, Strategy, Tag, source_fn};
 use larder_metrics::{Watched, Watching};
-use larder_quick::Quick;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

@@ -18,7 +18,7 @@ struct Settings {
 
 const FILE: &str = r#"
     [cache]
-    bound = "500ms"
+    max_staleness = "500ms"
     near = { url = "quick://", max = 1_000 }
     far = { url = "memory://", codec = "postcard", prefix = "staging" }
 "#;
@@ -62,7 +62,7 @@ async fn program(config: &StoreConfig) -> larder::Result<()> {
     products.invalidate(&7).await?; // after a write
     products.invalidate_tag(&Tag::new("category", 3)).await?;
     for gone in [3, 7, 13] {
-        assert!(products.lookup(&gone).await?.is_none());
+        assert!(products.get_if_present(&gone).await?.is_none());
     }
     let stats = products.stats();
     assert_eq!(stats.loads, 20, "each is loaded once, in every environment");

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::codec::Json;
-use larder::{Cache, Strategy, Tiered};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, Tiered};
 use larder_redis::RedisBackend;
 use larder_sqlx::QuerySource;
 use sqlx::SqlitePool;

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::codec::{Bincode, Json, MessagePack, Postcard};
-use larder::{
-    CacheBackend, CacheKey, Codec, CodecId, Entry, Frame, IntoBackend, KeyWriter, Payload, Result, Scope,
-    Stamp, StoreKey, Timestamp,
-};
+use larder::backend::{BackendContext, Entry, Frame, IntoBackend, Payload};
+use larder::clock::Timestamp;
+use larder::codec::{Bincode, CodecId, Json, MessagePack, Postcard};
+use larder::key::{KeyWriter, StoreKey};
+use larder::tag::Stamp;
+use larder::{CacheBackend, CacheKey, Codec, Result};
 use larder_codecs::{Compressed, Encrypted, KeyRing, SecretKey};
 use larder_memory::MemoryServer;
 use twox_hash::XxHash3_64;
@@ -126,7 +127,7 @@ pub fn sealed(bytes: &[u8]) {
     runtime.block_on(async {
         let server = MemoryServer::new();
         let keys = KeyRing::new(1, SecretKey::new([1; 32]));
-        let scope = Scope::new("fuzz").expect("a namespace");
+        let scope = BackendContext::new("fuzz").expect("a namespace");
         let backend = Encrypted::new(server.connect("one"), keys).into_backend(&scope).expect("a backend");
         let payload = Payload::new(CodecId::new(6), Bytes::copy_from_slice(bytes));
         let entry = Entry::new(Some(payload.into()), Timestamp::ORIGIN, Duration::MAX);

@@ -66,7 +66,7 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     Ok(quote! {
         #[automatically_derived]
         impl #generics #larder::CacheKey for #ident #arguments #bounds {
-            fn encode(&self, #writer: &mut #larder::KeyWriter) {
+            fn encode(&self, #writer: &mut #larder::key::KeyWriter) {
                 #body
             }
         }

@@ -73,11 +73,11 @@ mod derive;
 /// ```
 /// use std::sync::LazyLock;
 /// use std::time::Duration;
-/// use larder::{Cache, CallKey, Strategy, cached};
-/// # use larder::doc::Store as Quick;
+/// use larder::key::CallKey;
+/// use larder::{Cache, Quick, Strategy, cached};
 ///
 /// static PAGES: LazyLock<Cache<CallKey, String>> = LazyLock::new(|| {
-///     let pages = Cache::builder().backend(Quick::default()).strategy(Strategy::aside(Duration::from_secs(60)));
+///     let pages = Cache::builder().backend(Quick::new(10_000)).strategy(Strategy::aside(Duration::from_secs(60)));
 ///     pages.build().expect("nothing is missing")
 /// });
 ///
@@ -100,7 +100,7 @@ mod derive;
 /// use std::sync::Arc;
 /// use larder::{Cache, cached};
 /// # use larder::Strategy;
-/// # use larder::doc::Store as Quick;
+/// use larder::Quick;
 ///
 /// struct Product { name: String }
 ///
@@ -129,7 +129,7 @@ mod derive;
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-/// # let products = Cache::builder().backend(Quick::default()).strategy(Strategy::aside(std::time::Duration::from_secs(60))).build()?;
+/// # let products = Cache::builder().backend(Quick::new(10_000)).strategy(Strategy::aside(std::time::Duration::from_secs(60))).build()?;
 /// let shop = Shop { products };
 /// assert_eq!(shop.product(7).await.unwrap().unwrap().name, "product 7");
 /// assert_eq!(shop.product(0).await.err(), Some(ShopError::NoDatabase));
@@ -162,7 +162,8 @@ pub fn cached(settings: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 /// ```
-/// use larder::{CacheKey, StoreKey};
+/// use larder::key::StoreKey;
+/// use larder::CacheKey;
 ///
 /// #[derive(Clone, PartialEq, Eq, Hash, CacheKey)]
 /// struct Page { site: String, #[cache_key(rename = "n")] number: u32, sort: Sort }

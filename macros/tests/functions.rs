@@ -9,7 +9,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use common::{Counter, ShopError, Unique, calls, calls_at};
-use larder::{Cache, CallKey, ManualClock, cached};
+use larder::clock::ManualClock;
+use larder::key::CallKey;
+use larder::{Cache, cached};
 use tokio::sync::{Notify, Semaphore};
 
 static NAMES: LazyLock<Cache<CallKey, String>> = LazyLock::new(calls);
@@ -86,7 +88,7 @@ async fn the_default_key_is_the_path_and_all_arguments() {
     assert_eq!(key.as_str(), "functions::at_the_top(7,[=a%20b,=c],+=en)");
     assert_eq!(at_the_top(7, &words, Some("en")).await, r#"7 ["a b", "c"] Some("en")"#);
     assert_eq!(at_the_top(7, &words, None).await, r#"7 ["a b", "c"] None"#);
-    assert!(NAMES.lookup(&key).await.unwrap().is_some());
+    assert!(NAMES.get_if_present(&key).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ mod bare {
     #![no_implicit_prelude]
 
     pub(super) static NAMES: ::std::sync::LazyLock<
-        ::larder::Cache<::larder::CallKey, ::std::string::String>,
+        ::larder::Cache<::larder::key::CallKey, ::std::string::String>,
     > = ::std::sync::LazyLock::new(super::common::calls);
 
     #[derive(::larder::CacheKey, ::std::clone::Clone, ::core::marker::Copy)]
@@ -133,6 +133,6 @@ async fn nothing_is_needed_and_nothing_is_in_the_way() {
     );
     named_insert(1, 2, 3, 4, 5, 6, 7, "8", None, 10, "by hand".to_owned()).await.unwrap();
     assert_eq!(named(1, 2, 3, 4, 5, 6, 7, "8", None, 10).await, "by hand");
-    assert_eq!(larder::StoreKey::new(&renamed::Renamed(7)).as_str(), "7");
+    assert_eq!(larder::key::StoreKey::new(&renamed::Renamed(7)).as_str(), "7");
     let _ = bare::Side::Left;
 }

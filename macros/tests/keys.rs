@@ -6,7 +6,8 @@ mod common;
 use std::sync::LazyLock;
 
 use common::calls;
-use larder::{Cache, CacheKey, CallKey, StoreKey, Tag, cached};
+use larder::key::{CallKey, StoreKey};
+use larder::{Cache, CacheKey, Tag, cached};
 use proptest::prelude::*;
 
 static NAMES: LazyLock<Cache<CallKey, String>> = LazyLock::new(calls);

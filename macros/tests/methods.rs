@@ -6,7 +6,8 @@ mod common;
 use std::sync::{Arc, LazyLock};
 
 use common::{Log, ShopError, calls};
-use larder::{Cache, CacheKey, CallKey, cached};
+use larder::key::CallKey;
+use larder::{Cache, CacheKey, cached};
 
 static NAMES: LazyLock<Cache<CallKey, String>> = LazyLock::new(calls);
 
@@ -78,7 +79,7 @@ async fn a_method_is_cached_in_the_cache_of_its_self() {
     assert_eq!(shop.product_uncached(7).await, Ok("product 7".to_owned()));
     assert_eq!(shop.product_refresh(7).await, Ok("product 7".to_owned()));
     shop.product_invalidate(7).await.unwrap();
-    assert!(shop.products.lookup(&shop.product_key(7)).await.unwrap().is_none());
+    assert!(shop.products.get_if_present(&shop.product_key(7)).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -7,8 +7,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use common::{Counter, ShopError, calls, calls_at, minutes};
-use larder::{Cache, CacheKey, CallKey, ManualClock, Origin, Strategy, Tag, cached, source_fn};
-use larder_quick::Quick;
+use larder::cache::Origin;
+use larder::clock::ManualClock;
+use larder::key::CallKey;
+use larder::{Cache, CacheKey, Quick, Strategy, Tag, cached, source_fn};
 
 static NAMES: LazyLock<Cache<CallKey, String>> = LazyLock::new(calls);
 
@@ -19,7 +21,7 @@ struct User {
 }
 
 impl CacheKey for User {
-    fn encode(&self, key: &mut larder::KeyWriter) {
+    fn encode(&self, key: &mut larder::key::KeyWriter) {
         self.id.encode(key);
     }
 }
@@ -38,7 +40,7 @@ async fn a_template_names_arguments_and_their_fields() {
     let key = greeting_key(&user(7), "en");
     assert_eq!(key.as_str(), "greeting(=by_user,7,=north,=en)");
     assert_eq!(key, CallKey::new("greeting", [&"by_user" as &dyn CacheKey, &7, &"north", &"en"]));
-    assert!(NAMES.lookup(&key).await.unwrap().is_some());
+    assert!(NAMES.get_if_present(&key).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -105,7 +107,7 @@ async fn a_key_that_is_an_expression_is_one_of_the_caches_own() {
     assert_eq!(square(&user(4)).await, Ok(Some(16)));
     assert_eq!((SQUARES.stats().loads, SQUARES.stats().hits()), (2, 1));
     square_invalidate(&user(4)).await.unwrap();
-    assert!(SQUARES.lookup(&4).await.unwrap().is_none());
+    assert!(SQUARES.get_if_present(&4).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -126,7 +128,7 @@ async fn a_ttl_is_kept_to_the_millisecond() {
         id.to_string()
     }
 
-    let life = async |key: &CallKey| CACHE.lookup(key).await.unwrap().map(|found| found.expires_in);
+    let life = async |key: &CallKey| CACHE.get_if_present(key).await.unwrap().map(|found| found.expires_in);
     assert_eq!((written(7).await, computed(7).await), (unsaid(7).await, "7".to_owned()));
     assert_eq!(life(&written_key(7)).await, Some(Duration::from_millis(3_600_001)));
     assert_eq!(life(&computed_key(7)).await, Some(minutes(7)));
@@ -151,9 +153,9 @@ async fn tags_end_what_carries_them() {
     ] {
         greeting(&user(7), 1).await;
         let key = greeting_key(&user(7), 1);
-        assert!(NAMES.lookup(&key).await.unwrap().is_some());
+        assert!(NAMES.get_if_present(&key).await.unwrap().is_some());
         NAMES.invalidate_tag(&tag).await.unwrap();
-        assert!(NAMES.lookup(&key).await.unwrap().is_none(), "{tag}");
+        assert!(NAMES.get_if_present(&key).await.unwrap().is_none(), "{tag}");
     }
     greeting_insert(&user(7), 1, "by hand".to_owned()).await.unwrap();
     assert_eq!(greeting(&user(7), 1).await, "by hand");
@@ -179,9 +181,9 @@ async fn the_companions_do_what_they_say() {
     name_insert(7, Some("by hand".to_owned())).await.unwrap();
     assert_eq!(name(7).await, Ok(Some("by hand".to_owned())));
     name_invalidate(7).await.unwrap();
-    assert_eq!(NAMES.lookup(&name_key(7)).await.unwrap().map(|found| found.origin), None);
+    assert_eq!(NAMES.get_if_present(&name_key(7)).await.unwrap().map(|found| found.origin), None);
     assert_eq!(name(7).await, run(4));
-    assert_eq!(NAMES.fetch(&name_key(7)).await.unwrap().origin, Origin::Near);
+    assert_eq!(NAMES.get_entry(&name_key(7)).await.unwrap().origin, Origin::Near);
 }
 
 #[tokio::test]

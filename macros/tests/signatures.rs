@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use common::{Counter, ShopError, calls};
-use larder::{Cache, CallKey, cached};
+use larder::key::CallKey;
+use larder::{Cache, cached};
 
 static NAMES: LazyLock<Cache<CallKey, String>> = LazyLock::new(calls);
 static UNITS: LazyLock<Cache<CallKey, ()>> = LazyLock::new(calls);

@@ -5,9 +5,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use larder::{Cache, Strategy};
+use larder::{Cache, Quick, Strategy};
 use larder_metrics::{Exporter, Watched};
-use larder_quick::Quick;
 
 const KEYS: u64 = 10_000;
 const READS: u64 = 2_000_000;
@@ -42,7 +41,7 @@ async fn misses(cache: &Cache<u64, u64>, watch: Option<&Watched<u64, u64>>) -> l
     for key in keys().take(MISSES) {
         cache.invalidate(&key).await?;
         match watch {
-            None => _ = cache.fetch_or_load(&key, load).await?,
+            None => _ = cache.get_entry_or_load(&key, load).await?,
             Some(watch) => _ = watch.get_or_load(&key, load).await?,
         }
     }

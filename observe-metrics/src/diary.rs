@@ -4,7 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Fetched, Key, MissCause, Origin, Tag, Timestamp};
+use larder::cache::{Key, Origin};
+use larder::clock::Timestamp;
+use larder::observe::MissCause;
+use larder::{CachedEntry, Tag};
 
 use crate::why::{Miss, Outcome, Why};
 
@@ -109,7 +112,7 @@ impl<K: Key> Diary<K> {
     pub(crate) fn read<V>(
         &mut self,
         key: &K,
-        found: &Result<Fetched<V>, larder::Error>,
+        found: &Result<CachedEntry<V>, larder::Error>,
         before: &Before,
         now: Timestamp,
     ) {
@@ -219,7 +222,7 @@ impl<K: Key> Diary<K> {
     }
 }
 
-fn outcome<V>(found: &Result<Fetched<V>, larder::Error>) -> Outcome {
+fn outcome<V>(found: &Result<CachedEntry<V>, larder::Error>) -> Outcome {
     match found {
         Err(error) => Outcome::Failed(with_causes(error)),
         Ok(found) if found.value.is_none() => Outcome::None,

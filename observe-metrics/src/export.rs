@@ -3,7 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use larder::{BreakerState, Cache, Key, Latency, MissCause, Stats, Value};
+use larder::cache::{Key, Value};
+use larder::observe::{BreakerState, Latency, MissCause};
+use larder::{Cache, Stats};
 use metrics::{SharedString, Unit};
 
 use crate::names::{self, Kind, METRICS, Metric};
@@ -17,9 +19,8 @@ use crate::reading::{Gauge, Reading};
 ///
 /// # Examples
 /// ```
-/// # use larder_metrics::doc::squares;
 /// use larder_metrics::Exporter;
-/// # let squares = squares()?;
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 /// let exporter = Exporter::new();
 /// exporter.add("square", &squares);
 /// exporter.export(); // to the recorder that the process has installed
@@ -130,7 +131,7 @@ impl Exported {
             (names::PUSHES, stats.pushes),
             (names::NEAR_FLUSHES, stats.near_flushes),
             (names::NEAR_REFUSED, stats.near_refused),
-            (names::BLIND, u64::try_from(stats.blind.as_millis()).unwrap_or(u64::MAX)),
+            (names::UNVERIFIED, u64::try_from(stats.unverified.as_millis()).unwrap_or(u64::MAX)),
         ] {
             metrics::counter!(metric.name, "cache" => self.name.clone()).absolute(value);
         }

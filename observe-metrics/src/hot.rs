@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use larder::{Key, Timestamp};
+use larder::cache::Key;
+use larder::clock::Timestamp;
 
 /// How fast the past is forgotten: after so many seconds, a read counts half.
 const HALF_LIFE: f64 = 60.0;

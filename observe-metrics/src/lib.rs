@@ -14,7 +14,7 @@
 //! A near hit takes about as long as two hash lookups, and a cache counts it by a plain store to a line that belongs to the
 //! thread. Telling a recorder of each hit would cost several times the hit. So the numbers are read from
 //! [`Cache::stats`](larder::Cache::stats) when they are asked for (a scrape) or now and then, and cost the hit nothing. What only
-//! events can tell goes to an [`Observer`](larder::Observer): [`Traced`](larder::Traced) writes them to `tracing`.
+//! events can tell goes to an [`Observer`](larder::observe::Observer): [`Traced`](larder::observe::Traced) writes them to `tracing`.
 //!
 //! Watching hot keys needs the keys of hits, so it is a handle beside the cache: [`Watched`] notes a sample.
 //!
@@ -26,8 +26,7 @@
 //! # Examples
 //! For a process with a recorder, on each scrape or every ten seconds:
 //! ```
-//! # use larder_metrics::doc::squares;
-//! # let squares = squares()?;
+//! # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 //! let exporter = larder_metrics::Exporter::new();
 //! exporter.add("square", &squares);
 //! exporter.export();
@@ -35,9 +34,8 @@
 //! ```
 //! Hot keys and misses:
 //! ```
-//! # use larder_metrics::doc::squares;
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-//! # let squares = squares()?;
+//! # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 //! let squares = larder_metrics::Watched::new(squares);
 //! squares.get(&3).await?;
 //! for miss in squares.misses() {
@@ -48,7 +46,7 @@
 //! The live page in an axum service (feature `axum`):
 //! ```
 //! # #[cfg(feature = "axum")] {
-//! # let squares = larder_metrics::Watched::new(larder_metrics::doc::squares().unwrap());
+//! # let squares = larder_metrics::Watched::new(include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs")).unwrap());
 //! let board = larder_metrics::Board::new(); // `.token(..)` lets it invalidate
 //! board.add("square", &squares);
 //! let service: axum::Router = axum::Router::new().nest("/larder", board.router());
@@ -57,8 +55,6 @@
 
 mod board;
 mod diary;
-#[doc(hidden)]
-pub mod doc;
 mod export;
 mod hot;
 mod names;

@@ -64,7 +64,7 @@ pub const METRICS: &[Metric] = &[
     PUSHES,
     NEAR_FLUSHES,
     NEAR_REFUSED,
-    BLIND,
+    UNVERIFIED,
     LOADS_IN_FLIGHT,
     INVALIDATIONS_PENDING,
     BREAKER,
@@ -133,8 +133,8 @@ pub(crate) const NEAR_REFUSED: Metric = counter(
     CACHE,
     "Values read far that were not placed near, because they changed meanwhile",
 );
-pub(crate) const BLIND: Metric = counter(
-    "larder_blind_milliseconds_total",
+pub(crate) const UNVERIFIED: Metric = counter(
+    "larder_unverified_milliseconds_total",
     CACHE,
     "How long the far store could not prove that it had told of all changes",
 );

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use larder::{Cache, Key, Stats, Value};
+use larder::cache::{Key, Value};
+use larder::{Cache, Stats};
 
 /// What a cache told at one moment.
 #[derive(Debug, Clone, Default)]

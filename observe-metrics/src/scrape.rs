@@ -1,6 +1,7 @@
 //! The text that a Prometheus server reads.
 
-use larder::{Cache, Key, Value};
+use larder::Cache;
+use larder::cache::{Key, Value};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::export::Exporter;
@@ -17,9 +18,8 @@ const BUCKETS: [f64; 18] = [
 ///
 /// # Examples
 /// ```
-/// # use larder_metrics::doc::squares;
 /// use larder_metrics::Scrape;
-/// # let squares = squares()?;
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 /// let scrape = Scrape::new();
 /// scrape.add("square", &squares);
 /// // the body of `GET /metrics`, with the content type `Scrape::CONTENT_TYPE`

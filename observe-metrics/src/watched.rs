@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use larder::{BoxError, Cache, Clock, Fetched, Key, Loaded, Origin, Result, Stats, Tag, Timestamp, Value};
+use larder::cache::{Key, Origin, Value};
+use larder::clock::{Clock, Timestamp};
+use larder::error::BoxError;
+use larder::{Cache, CachedEntry, Loaded, Result, Stats, Tag};
 
 use crate::diary::{Before, Diary, Moment};
 use crate::hot::{HotKey, HotKeys};
@@ -24,10 +27,9 @@ use crate::why::Miss;
 ///
 /// # Examples
 /// ```
-/// # use larder_metrics::doc::squares;
 /// use larder_metrics::Watched;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-/// # let squares = squares()?;
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 /// let squares = Watched::new(squares);
 /// assert_eq!(squares.get(&3).await?.as_deref(), Some(&9));
 /// assert_eq!(squares.hot_keys(10)[0].key, 3);
@@ -98,8 +100,7 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
     /// assert_eq!(squares.cache().in_flight(), 0);
     /// # Ok::<(), larder::Error>(())
@@ -120,32 +121,31 @@ impl<K: Key, V: Value> Watched<K, V> {
     /// # Examples
     /// See [`Watched`].
     pub async fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
-        if let Some(value) = self.cache.peek(key) {
+        if let Some(value) = self.cache.get_local(key) {
             self.watch.near_hit(key);
             return Ok(value);
         }
-        Box::pin(async { self.read(key, self.cache.fetch(key)).await.map(|found| found.value) }).await
+        Box::pin(async { self.read(key, self.cache.get_entry(key)).await.map(|found| found.value) }).await
     }
 
-    /// [`Cache::fetch`], watched.
+    /// [`Cache::get_entry`], watched.
     ///
     /// # Errors
-    /// As [`Cache::fetch`].
+    /// As [`Cache::get_entry`].
     ///
     /// # Cancellation safety
-    /// As [`Cache::fetch`]; a read that is given up is not noted.
+    /// As [`Cache::get_entry`]; a read that is given up is not noted.
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
-    /// assert_eq!(squares.fetch(&3).await?.origin, larder::Origin::Loaded);
+    /// assert_eq!(squares.get_entry(&3).await?.origin, larder::cache::Origin::Loaded);
     /// # Ok(()) }
     /// ```
-    pub async fn fetch(&self, key: &K) -> Result<Fetched<V>> {
-        Box::pin(self.read(key, self.cache.fetch(key))).await
+    pub async fn get_entry(&self, key: &K) -> Result<CachedEntry<V>> {
+        Box::pin(self.read(key, self.cache.get_entry(key))).await
     }
 
     /// [`Cache::get_or_load`], watched. A near hit allocates nothing.
@@ -158,9 +158,8 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
     /// let value = squares.get_or_load(&5, || async { Ok::<_, std::io::Error>(25) }).await?;
     /// assert_eq!(value.as_deref(), Some(&25));
@@ -173,20 +172,24 @@ impl<K: Key, V: Value> Watched<K, V> {
         T: Into<Loaded<V>>,
         E: Into<BoxError>,
     {
-        if let Some(value) = self.cache.peek(key) {
+        if let Some(value) = self.cache.get_local(key) {
             self.watch.near_hit(key);
             return Ok(value);
         }
-        let fetch = self.cache.fetch_or_load(key, loader);
+        let fetch = self.cache.get_entry_or_load(key, loader);
         Box::pin(async { self.read(key, fetch).await.map(|found| found.value) }).await
     }
 
     /// A read that this process's memory did not answer at once, or that tells where its answer came from.
-    async fn read(&self, key: &K, fetch: impl Future<Output = Result<Fetched<V>>>) -> Result<Fetched<V>> {
+    async fn read(
+        &self,
+        key: &K,
+        fetch: impl Future<Output = Result<CachedEntry<V>>>,
+    ) -> Result<CachedEntry<V>> {
         let before = self.watch.begin(key);
         let found = fetch.await;
         match &found {
-            Ok(Fetched { origin: Origin::Near, missed: None, .. }) => self.watch.near_hit(key),
+            Ok(CachedEntry { origin: Origin::Near, missed: None, .. }) => self.watch.near_hit(key),
             found => self.watch.read(key, found, &before),
         }
         found
@@ -220,9 +223,8 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
     /// squares.invalidate_many(&[2, 3]).await?;
     /// # Ok(()) }
@@ -245,9 +247,8 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
     /// squares.invalidate_tag(&larder::Tag::new("parity", 1)).await?;
     /// # Ok(()) }
@@ -284,9 +285,8 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// larder_metrics::Watched::new(squares).clear().await?;
     /// # Ok(()) }
     /// ```
@@ -298,8 +298,7 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// assert_eq!(larder_metrics::Watched::new(squares).stats().reads(), 0);
     /// # Ok::<(), larder::Error>(())
     /// ```
@@ -312,8 +311,7 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
     /// for hot in squares.hot_keys(10) {
     ///     println!("{}: {:.1} a second, {:.0} % hits", hot.key, hot.per_second, hot.hit_rate * 100.0);
@@ -329,8 +327,7 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
     /// for miss in squares.misses() {
     ///     println!("{}: {}; {} in {:?}", miss.key, miss.why, miss.outcome.as_str(), miss.took);
@@ -350,9 +347,8 @@ impl<K: Key, V: Value> Watched<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let squares = larder_metrics::Watched::new(squares);
     /// squares.get(&3).await?;
     /// assert_eq!(squares.whys(), [("first_read", 1)]);
@@ -433,9 +429,9 @@ impl<K: Key> Watch<K> {
         hot.note(key, f64::from(sample.weight), 0.0, now);
     }
 
-    fn read<V>(&self, key: &K, found: &Result<Fetched<V>>, before: &Before) {
+    fn read<V>(&self, key: &K, found: &Result<CachedEntry<V>>, before: &Before) {
         let now = self.clock.now();
-        let hit = matches!(found, Ok(Fetched { missed: None, .. }));
+        let hit = matches!(found, Ok(CachedEntry { missed: None, .. }));
         let (hits, misses) = if hit { (1.0, 0.0) } else { (0.0, 1.0) };
         self.hot().note(key, hits, misses, now);
         self.diary().read(key, found, before, now);

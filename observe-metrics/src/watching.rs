@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use larder::{Clock, SystemClock};
+use larder::clock::{Clock, SystemClock};
 
 pub(crate) type Show<K> = Box<dyn Fn(&K) -> String + Send + Sync>;
 pub(crate) type Parse<K> = Box<dyn Fn(&str) -> Option<K> + Send + Sync>;
@@ -13,9 +13,8 @@ pub(crate) type Parse<K> = Box<dyn Fn(&str) -> Option<K> + Send + Sync>;
 ///
 /// # Examples
 /// ```
-/// # use larder_metrics::doc::squares;
 /// use larder_metrics::{Watched, Watching};
-/// # let squares = squares()?;
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 /// let squares = Watched::with(squares, Watching::keys().sampling(16).hot_keys(1_000));
 /// # let _ = squares;
 /// # Ok::<(), larder::Error>(())
@@ -122,11 +121,11 @@ impl<K> Watching<K> {
         self
     }
 
-    /// The clock, the same as the cache's. Default [`SystemClock`]; tests give a [`ManualClock`](larder::ManualClock).
+    /// The clock, the same as the cache's. Default [`SystemClock`]; tests give a [`ManualClock`](larder::clock::ManualClock).
     ///
     /// # Examples
     /// ```
-    /// let watching = larder_metrics::Watching::<u64>::keys().clock(larder::ManualClock::new());
+    /// let watching = larder_metrics::Watching::<u64>::keys().clock(larder::clock::ManualClock::new());
     /// # let _ = watching;
     /// ```
     #[must_use]

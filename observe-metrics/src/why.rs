@@ -10,10 +10,9 @@ use larder::Tag;
 ///
 /// # Examples
 /// ```
-/// # use larder_metrics::doc::squares;
 /// use larder_metrics::{Watched, Why};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-/// # let squares = squares()?;
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 /// let squares = Watched::new(squares);
 /// squares.get(&3).await?;
 /// squares.invalidate(&3).await?;

@@ -6,9 +6,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use larder::{Cache, Strategy};
+use larder::{Cache, Quick, Strategy};
 use larder_metrics::Watched;
-use larder_quick::Quick;
 
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {

@@ -71,15 +71,15 @@ async fn only_who_has_the_token_invalidates_and_only_by_post() {
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
     }
     assert_eq!(products.stats().invalidations, 0);
-    assert!(products.cache().peek(&7).is_some());
+    assert!(products.cache().get_local(&7).is_some());
 
     let (status, _, body) = ask(address, Method::POST, path, Some(&right), key).await;
     assert_eq!((status, body.as_str()), (StatusCode::NO_CONTENT, ""));
-    assert!(products.cache().peek(&7).is_none() && products.cache().peek(&8).is_some());
+    assert!(products.cache().get_local(&7).is_none() && products.cache().get_local(&8).is_some());
     let tag = r#"{"cache": "product", "tag": "category:3"}"#;
     let (status, _, _) = ask(address, Method::POST, path, Some(&right), tag).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    assert!(products.cache().peek(&8).is_none() && products.cache().peek(&12).is_some());
+    assert!(products.cache().get_local(&8).is_none() && products.cache().get_local(&12).is_some());
 
     for (body, status) in [
         (r#"{"cache": "no such", "key": "7"}"#, StatusCode::NOT_FOUND),

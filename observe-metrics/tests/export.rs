@@ -4,11 +4,16 @@
 
 use std::time::Duration;
 
-use larder::{Cache, ManualClock, Strategy, source_fn};
+use larder::clock::ManualClock;
+use larder::{Cache, Quick, Strategy, source_fn};
 use larder_metrics::Scrape;
-use larder_quick::Quick;
-
 /// The value of a sample.
+mod fixture {
+    pub(super) fn squares() -> larder::Result<larder::Cache<u64, u64>> {
+        include!("../../core/doc/squares.rs")
+    }
+}
+
 fn value(text: &str, sample: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{sample} is not in {text}")).parse().unwrap()
@@ -61,7 +66,7 @@ async fn counters_are_absolute_and_histograms_told_once() {
 #[tokio::test]
 async fn several_caches_are_told_apart() {
     let scrape = Scrape::new();
-    let (one, two) = (larder::doc::squares().unwrap(), larder::doc::squares().unwrap());
+    let (one, two) = (fixture::squares().unwrap(), fixture::squares().unwrap());
     scrape.add("one", &one);
     scrape.add("two", &two);
     two.get(&1).await.unwrap();

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder::doc::squares;
 use larder_metrics::{Kind, METRICS, Metric, Scrape};
 
 const TABLE: &str = include_str!("../src/names.md");
@@ -21,7 +20,7 @@ fn kind(metric: &Metric) -> &'static str {
 
 /// What is exported of a cache that was used: each name with its kind and its labels.
 async fn exported() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let squares = squares().unwrap();
+    let squares = include!("../../core/doc/squares.rs").unwrap();
     squares.get(&2).await.unwrap();
     let scrape = Scrape::new();
     scrape.add("square", &squares);

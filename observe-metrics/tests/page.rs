@@ -120,5 +120,5 @@ async fn the_page_draws_what_happens_and_invalidates() {
     assert!(noted(&clicked, "wrong").contains("token is wrong"), "{}", noted(&clicked, "wrong"));
     assert!(noted(&clicked, "right").contains("is invalidated"), "{}", noted(&clicked, "right"));
     assert_eq!(products.stats().invalidations, 1);
-    assert!(products.cache().peek(&7).is_none() && products.cache().peek(&8).is_some());
+    assert!(products.cache().get_local(&7).is_none() && products.cache().get_local(&8).is_some());
 }

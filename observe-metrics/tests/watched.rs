@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use larder::clock::ManualClock;
 use larder::codec::Json;
-use larder::{Cache, CacheBuilder, ManualClock, Strategy, Tag, source_fn};
+use larder::{Cache, CacheBuilder, Quick, Strategy, Tag, source_fn};
 use larder_memory::MemoryServer;
 use larder_metrics::{Outcome, Watched, Watching, Why};
-use larder_quick::Quick;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

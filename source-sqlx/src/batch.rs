@@ -5,7 +5,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use larder::{BatchSource, Source};
+use larder::Source;
+use larder::source::BatchSource;
 use sqlx::{
     AssertSqlSafe, Connection as _, Database, Executor, FromRow, IntoArguments, Pool, SqlSafeStr, SqlStr,
 };

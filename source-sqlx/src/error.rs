@@ -54,16 +54,16 @@ pub enum SourceError {
 impl SourceError {
     /// As what `build()` answers.
     pub(crate) fn into_config(self) -> larder::Error {
-        larder::Error::config(self.to_string()).because(self)
+        larder::Error::config(self.to_string()).with_source(self)
     }
 
     /// Whether the same load may succeed when it is tried again: connections that were refused, cut or not to be had in
     /// time, deadlocks, serialization failures, a database that starts or is busy. For
-    /// [`Retry::when`](larder::Retry::when).
+    /// [`Retry::when`](larder::source::Retry::when).
     ///
     /// # Examples
     /// ```
-    /// use larder::Retry;
+    /// use larder::source::Retry;
     /// use larder_sqlx::{QuerySource, SourceError};
     ///
     /// # fn with(pool: sqlx::SqlitePool) {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 
-use larder::{BoxError, Source};
+use larder::Source;
+use larder::error::BoxError;
 use sqlx::{Database, Pool};
 
 /// A source made of an async closure that gets the pool: for loads of several queries, and for queries that sqlx's macros

@@ -32,8 +32,7 @@
 //! # Examples
 //! ```
 //! use std::time::Duration;
-//! use larder::{Cache, Strategy};
-//! use larder_quick::Quick;
+//! use larder::{Cache, Quick, Strategy};
 //! use larder_sqlx::QuerySource;
 //!
 //! #[derive(sqlx::FromRow)]

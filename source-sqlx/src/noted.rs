@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use larder::{Cache, Key, Result, Tag, Value, WriteGuard};
+use larder::cache::{Key, Value, WriteGuard};
+use larder::{Cache, Result, Tag};
 
 /// Keys, tags and whole caches whose invalidation is due.
 pub(crate) struct Noted {

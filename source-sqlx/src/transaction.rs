@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use larder::{Cache, Key, Tag, Value};
+use larder::cache::{Key, Value};
+use larder::{Cache, Tag};
 use sqlx::{Connection, Database, Pool, Transaction};
 use tokio::runtime::Handle;
 
@@ -19,8 +20,7 @@ use crate::noted::Noted;
 /// # Examples
 /// ```
 /// # use std::time::Duration;
-/// # use larder::{Cache, Strategy};
-/// # use larder_quick::Quick;
+/// # use larder::{Cache, Quick, Strategy};
 /// # use larder_sqlx::QuerySource;
 /// use larder_sqlx::WriteTransaction;
 ///
@@ -84,7 +84,7 @@ impl<DB: Database> WriteTransaction<DB> {
         Ok(pool.begin().await?.into())
     }
 
-    /// Guards the noted keys around the commit with a [`WriteGuard`](larder::WriteGuard) of this life, for writers that may
+    /// Guards the noted keys around the commit with a [`WriteGuard`](larder::cache::WriteGuard) of this life, for writers that may
     /// die between commit and invalidation: it is announced before COMMIT and ended after it. Give more than a commit may
     /// take. Default no guard. Tags cannot be guarded: they are invalidated after the commit.
     ///

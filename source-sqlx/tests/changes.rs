@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use larder::codec::Json;
-use larder::{Cache, Strategy, Tag};
+use larder::{Cache, Quick, Strategy, Tag};
 use larder_memory::{Fault, MemoryServer};
-use larder_quick::Quick;
 use larder_sqlx::{Changes, Column, QuerySource, Watched};
 use larder_testkit::servers::{MariadbServer, PostgresServer};
 use sqlx::{MySqlPool, PgPool, SqlitePool};
@@ -40,7 +39,7 @@ async fn name(cache: &Names, key: i64) -> String {
 }
 
 async fn is_cached(cache: &Names, key: i64) -> bool {
-    cache.lookup(&key).await.unwrap().is_some()
+    cache.get_if_present(&key).await.unwrap().is_some()
 }
 
 /// Everything that holds on each database. `direct` is another program: psql, the command-line client, a connection of its own.
@@ -258,8 +257,8 @@ on_each! {
         }
         following.sync().await;
         for key in &keys {
-            assert!(cache.lookup(key).await.unwrap().is_none(), "{key:?}");
-            assert!(cache.lookup(&(key.0.clone(), key.1, vec![9, 9])).await.unwrap().is_some());
+            assert!(cache.get_if_present(key).await.unwrap().is_none(), "{key:?}");
+            assert!(cache.get_if_present(&(key.0.clone(), key.1, vec![9, 9])).await.unwrap().is_some());
         }
         // keys that differ in case only are two
         for spelt in ["Case", "case"] {
@@ -268,7 +267,7 @@ on_each! {
         direct(format!("UPDATE {table} SET {shop_q} = 'case' WHERE {shop_q} = 'Case'")).await;
         following.sync().await;
         for spelt in ["Case", "case"] {
-            assert!(cache.lookup(&(spelt.to_owned(), i64::MAX, vec![1])).await.unwrap().is_none(), "{spelt}");
+            assert!(cache.get_if_present(&(spelt.to_owned(), i64::MAX, vec![1])).await.unwrap().is_none(), "{spelt}");
         }
         assert_eq!(following.stats().unreadable, 0);
     }

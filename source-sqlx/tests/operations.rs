@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use larder::{BatchSource as _, Cache, Source as _, Strategy};
-use larder_quick::Quick;
+use larder::source::BatchSource as _;
+use larder::{Cache, Quick, Source as _, Strategy};
 use larder_sqlx::{Changes, Feed, Following, QuerySource, Watched};
 use larder_testkit::servers::{MariadbServer, PostgresServer};
 use sqlx::postgres::PgPoolOptions;
@@ -261,7 +261,7 @@ async fn an_outbox_from_another_cluster_is_neither_read_nor_kept() {
         synced(&following).await;
     }
     assert_eq!(following.stats().changes, 0, "it is read again and again");
-    assert!(cache.lookup(&1).await.unwrap().is_some());
+    assert!(cache.get_if_present(&1).await.unwrap().is_some());
     let began = Instant::now();
     while server.sql("SELECT count(*) FROM larder_changes") != "0" {
         assert!(began.elapsed() < Duration::from_secs(15), "it is never removed");
@@ -410,7 +410,7 @@ async fn triggers_made_by_a_latin1_client_take_every_text() {
         let insert = sqlx::query("INSERT INTO products VALUES (?, ?)").bind(&key.0).bind(key.1);
         insert.execute(&pool).await.unwrap();
         synced(&following).await;
-        assert!(cache.lookup(&key).await.unwrap().is_none(), "{names}");
+        assert!(cache.get_if_present(&key).await.unwrap().is_none(), "{names}");
         assert_eq!(following.stats().unreadable, 0);
     }
 }

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use larder::{Cache, Strategy};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy};
 use larder_sqlx::{Changes, QuerySource, Watched};
 use larder_testkit::servers::{MariadbServer, PostgresServer};
 use sqlx::postgres::PgPoolOptions;

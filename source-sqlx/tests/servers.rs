@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use larder::{BatchSource, Cache, Retry, Source, Strategy};
-use larder_quick::Quick;
+use larder::source::{BatchSource, Retry};
+use larder::{Cache, Quick, Source, Strategy};
 use larder_sqlx::{BindKey, CommitError, Native, QuerySource, SourceError, WriteTransaction};
 use larder_testkit::servers::{MariadbServer, PostgresServer, Shared};
 use sqlx::{MySqlPool, PgPool};
@@ -341,10 +341,10 @@ async fn a_commit_that_is_cut_off_invalidates_and_leaves_its_guard() {
     server.sql(&format!("SELECT pg_terminate_backend({id}, 5000)"));
     let failed = transaction.commit().await;
     assert!(matches!(failed, Err(CommitError::Commit(_))), "{failed:?}");
-    assert!(cache.lookup(&11).await.unwrap().is_none());
+    assert!(cache.get_if_present(&11).await.unwrap().is_none());
     cache.get(&11).await.unwrap();
-    assert!(cache.lookup(&11).await.unwrap().is_none(), "the guard stands");
+    assert!(cache.get_if_present(&11).await.unwrap().is_none(), "the guard stands");
     tokio::time::sleep(Duration::from_millis(350)).await;
     cache.get(&11).await.unwrap();
-    assert!(cache.lookup(&11).await.unwrap().is_some(), "and ends by itself");
+    assert!(cache.get_if_present(&11).await.unwrap().is_some(), "and ends by itself");
 }

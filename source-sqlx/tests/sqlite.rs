@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use larder::{BatchSource, Cache, Source, Strategy};
-use larder_quick::Quick;
+use larder::source::BatchSource;
+use larder::{Cache, Quick, Source, Strategy};
 use larder_sqlx::{QuerySource, SourceError};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 

@@ -54,7 +54,7 @@ impl World {
         self.other.get(&id).await.unwrap().unwrap().0
     }
     async fn is_cached(&self, id: i64) -> bool {
-        self.other.lookup(&id).await.unwrap().is_some()
+        self.other.get_if_present(&id).await.unwrap().is_some()
     }
     async fn begin(&self) -> WriteTransaction<sqlx::Sqlite> {
         WriteTransaction::begin(&self.pool).await.unwrap()

@@ -8,12 +8,14 @@ use std::hint::black_box;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use larder::{
-    Announce, Begun, Cache, CacheBackend, Direct, Entry, Fence, Filled, Guard, IntoBackend, Origin, Recency,
-    Result, Stamp, Strategy, Tag, Tiered, Timestamp, Watcher,
+use larder::backend::{
+    BeginOutcome, Direct, Entry, Fence, FillOutcome, IntoBackend, LoadIntent, Recency, Watcher, WriteIntent,
 };
+use larder::cache::Origin;
+use larder::clock::Timestamp;
+use larder::tag::Stamp;
+use larder::{Cache, CacheBackend, Quick, Result, Strategy, Tag, Tiered};
 use larder_moka::Moka;
-use larder_quick::Quick;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::runtime::Runtime;
 
@@ -81,7 +83,7 @@ impl CacheBackend<u64, Value> for Elsewhere {
         tokio::spawn(async move {
             while let Some(watcher) = watcher.upgrade() {
                 watcher.proven(watcher.now());
-                tokio::time::sleep(watcher.bound() / 3).await;
+                tokio::time::sleep(watcher.max_staleness() / 3).await;
             }
         });
         true
@@ -92,11 +94,11 @@ impl CacheBackend<u64, Value> for Elsewhere {
     async fn get_many(&self, keys: &[u64], _: Timestamp) -> Result<Vec<Option<Entry<Value>>>> {
         Ok(vec![None; keys.len()])
     }
-    async fn begin(&self, _: &u64, _: Announce, _: Timestamp) -> Result<Begun<Value>> {
-        Ok(Begun::Granted(Fence::created(1)))
+    async fn begin(&self, _: &u64, _: LoadIntent, _: Timestamp) -> Result<BeginOutcome<Value>> {
+        Ok(BeginOutcome::Granted(Fence::created(1)))
     }
-    async fn fill(&self, _: &u64, _: Fence, _: Entry<Value>, _: Timestamp) -> Result<Filled> {
-        Ok(Filled::Stored)
+    async fn fill(&self, _: &u64, _: Fence, _: Entry<Value>, _: Timestamp) -> Result<FillOutcome> {
+        Ok(FillOutcome::Stored)
     }
     async fn renew(&self, _: &u64, _: Fence, _: Duration, _: Timestamp) -> Result<bool> {
         Ok(true)
@@ -122,10 +124,10 @@ impl CacheBackend<u64, Value> for Elsewhere {
     async fn prune_tags(&self, _: u64) -> Result<usize> {
         Ok(0)
     }
-    async fn guard(&self, _: &u64, _: Guard, _: Timestamp) -> Result<()> {
+    async fn guard(&self, _: &u64, _: WriteIntent, _: Timestamp) -> Result<()> {
         Ok(())
     }
-    async fn unguard(&self, _: &u64, _: Guard, _: Timestamp) -> Result<()> {
+    async fn unguard(&self, _: &u64, _: WriteIntent, _: Timestamp) -> Result<()> {
         Ok(())
     }
 }
@@ -155,7 +157,7 @@ where
             load(key).await;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(cache.fetch(&0).await.expect("it is there").origin, Origin::Near);
+        assert_eq!(cache.get_entry(&0).await.expect("it is there").origin, Origin::Near);
     });
     cache
 }

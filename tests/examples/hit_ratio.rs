@@ -10,9 +10,9 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use larder::{Cache, IntoBackend, Strategy, source_fn};
+use larder::backend::IntoBackend;
+use larder::{Cache, Quick, Strategy, source_fn};
 use larder_moka::Moka;
-use larder_quick::Quick;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 const RUNS: usize = 5;

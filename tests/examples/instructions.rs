@@ -13,9 +13,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Cache, IntoBackend, Origin, Strategy, Tiered, codec::Postcard, source_fn};
+use larder::backend::IntoBackend;
+use larder::cache::Origin;
+use larder::codec::Postcard;
+use larder::{Cache, Quick, Strategy, Tiered, source_fn};
 use larder_memory::MemoryServer;
-use larder_quick::Quick;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::runtime::Runtime;
 
@@ -72,7 +74,7 @@ fn value(key: u64) -> Value {
     [key as u8; 200]
 }
 
-fn build<K: larder::Key>(backend: impl IntoBackend<K, Value> + Send + 'static) -> Cache<K, Value> {
+fn build<K: larder::cache::Key>(backend: impl IntoBackend<K, Value> + Send + 'static) -> Cache<K, Value> {
     let strategy = Strategy::aside(Duration::from_secs(3_600));
     let source = source_fn(|_: K| async { Ok::<_, std::convert::Infallible>(Some([7; 200])) });
     Cache::builder()
@@ -91,7 +93,7 @@ fn bare_hits() -> u64 {
     keys.len() as u64
 }
 
-fn hits<K: larder::Key>(named: fn(u64) -> K) -> u64 {
+fn hits<K: larder::cache::Key>(named: fn(u64) -> K) -> u64 {
     let (cache, keys) = (build(Quick::new(2 * KEYS)), drawn());
     runtime().block_on(async {
         for key in 0..KEYS {
@@ -101,7 +103,7 @@ fn hits<K: larder::Key>(named: fn(u64) -> K) -> u64 {
     get_all(&runtime(), &cache, &keys.into_iter().map(named).collect::<Vec<K>>())
 }
 
-fn get_all<K: larder::Key>(runtime: &Runtime, cache: &Cache<K, Value>, keys: &[K]) -> u64 {
+fn get_all<K: larder::cache::Key>(runtime: &Runtime, cache: &Cache<K, Value>, keys: &[K]) -> u64 {
     measured(|| {
         runtime.block_on(async {
             for key in keys {
@@ -117,7 +119,7 @@ fn get_all<K: larder::Key>(runtime: &Runtime, cache: &Cache<K, Value>, keys: &[K
 fn near_hits() -> u64 {
     let runtime = runtime();
     let far = MemoryServer::new().connect("one").encoded(Postcard);
-    let tiers = Tiered::new(Quick::new(2 * KEYS), far).bound(Duration::from_secs(600));
+    let tiers = Tiered::new(Quick::new(2 * KEYS), far).max_staleness(Duration::from_secs(600));
     let strategy = Strategy::aside(Duration::from_secs(3_600));
     let source = source_fn(|key: u64| async move { Ok::<_, std::convert::Infallible>(Some(key)) });
     let built = Cache::builder().namespace("near").backend(tiers).source(source).strategy(strategy).build();
@@ -128,7 +130,7 @@ fn near_hits() -> u64 {
             cache.insert(&key, key).await.expect("the server is here");
         }
         // what is placed before the first proof is not served for long: read until it is near
-        while cache.fetch(&0).await.expect("it is there").origin != Origin::Near {
+        while cache.get_entry(&0).await.expect("it is there").origin != Origin::Near {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         for key in 0..KEYS {

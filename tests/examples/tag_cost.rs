@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use larder::{Cache, IntoBackend, Strategy, Tag, codec::Postcard};
+use larder::backend::IntoBackend;
+use larder::codec::Postcard;
+use larder::{Cache, Quick, Strategy, Tag};
 use larder_memory::MemoryServer;
-use larder_quick::Quick;
 
 const ROUNDS: usize = 1_001;
 
@@ -20,7 +21,7 @@ async fn measure<B: IntoBackend<u64, u64> + Send + 'static>(name: &str, make: im
             cache.insert(&key, key).await.expect("there is room");
         }
         let last = entries - 1;
-        let is_there = async || cache.lookup(&last).await.expect("it answers").is_some();
+        let is_there = async || cache.get_if_present(&last).await.expect("it answers").is_some();
         assert!(is_there().await);
         let tag = Tag::new("all", 1);
         let mut took = Vec::with_capacity(ROUNDS);

@@ -4,8 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
+use larder::LockProvider;
+use larder::backend::Encoded;
+use larder::clock::Timestamp;
 use larder::codec::Json;
-use larder::{Encoded, LockProvider, TagLedger as _, Timestamp};
+use larder::tag::TagLedger as _;
 use larder_memory::{Fault, FaultId, Memory, MemoryServer, Operation, Snapshot};
 use larder_testkit::sim::{Setup, Store, Trouble};
 
@@ -27,7 +30,7 @@ struct Kept {
 #[derive(Debug)]
 struct ServerClock(tokio::time::Instant);
 
-impl larder::Clock for ServerClock {
+impl larder::clock::Clock for ServerClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_nanos(86_400_000_000_000).saturating_add(self.0.elapsed())
     }

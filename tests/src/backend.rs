@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Announce, Begun, CacheBackend, Entry, Fence, Filled, Guard, Tag, Timestamp};
+use larder::backend::{BeginOutcome, Entry, Fence, FillOutcome, LoadIntent, WriteIntent};
+use larder::clock::Timestamp;
+use larder::{CacheBackend, Tag};
 
 use crate::{Fixture, Time};
 
@@ -29,27 +31,27 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
         Entry::new(Some(Arc::new(value.to_owned())), self.now(), ttl)
     }
 
-    pub(crate) async fn begin(&self, key: &str, announce: Announce) -> Begun<String> {
+    pub(crate) async fn begin(&self, key: &str, announce: LoadIntent) -> BeginOutcome<String> {
         self.backend.begin(&key.to_owned(), announce, self.now()).await.expect("begin answers")
     }
 
     /// The fence of an announcement that must be granted.
     pub(crate) async fn fence(&self, key: &str) -> Fence {
-        self.granted(key, Announce::shared(self.time.lease())).await
+        self.granted(key, LoadIntent::shared(self.time.lease())).await
     }
 
-    pub(crate) async fn granted(&self, key: &str, announce: Announce) -> Fence {
+    pub(crate) async fn granted(&self, key: &str, announce: LoadIntent) -> Fence {
         match self.begin(key, announce).await {
-            Begun::Granted(fence) => fence,
+            BeginOutcome::Granted(fence) => fence,
             other => panic!("begin of {key:?} must grant a fence, and answered {other:?}"),
         }
     }
 
-    pub(crate) async fn fill(&self, key: &str, fence: Fence, value: &str) -> Filled {
+    pub(crate) async fn fill(&self, key: &str, fence: Fence, value: &str) -> FillOutcome {
         self.fill_entry(key, fence, self.entry(value, MINUTE)).await
     }
 
-    pub(crate) async fn fill_entry(&self, key: &str, fence: Fence, entry: Entry<String>) -> Filled {
+    pub(crate) async fn fill_entry(&self, key: &str, fence: Fence, entry: Entry<String>) -> FillOutcome {
         self.backend.fill(&key.to_owned(), fence, entry, self.now()).await.expect("fill answers")
     }
 
@@ -88,25 +90,25 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
         assert_eq!(many[0].is_some(), found, "{key:?}: get_many and get agree");
         assert!(found || !peeked, "{key:?}: a peek finds what a get does not");
         if !found {
-            let begun = self.begin(key, Announce::shared(self.time.lease())).await;
-            assert!(!matches!(begun, Begun::Hit(_)), "{key:?}: begin finds what a get does not");
+            let begun = self.begin(key, LoadIntent::shared(self.time.lease())).await;
+            assert!(!matches!(begun, BeginOutcome::Hit(_)), "{key:?}: begin finds what a get does not");
         }
         found
     }
 
-    pub(crate) async fn guard(&self, key: &str, guard: Guard) {
+    pub(crate) async fn guard(&self, key: &str, guard: WriteIntent) {
         self.backend.guard(&key.to_owned(), guard, self.now()).await.expect("guard answers");
     }
 
-    pub(crate) async fn unguard(&self, key: &str, guard: Guard) {
+    pub(crate) async fn unguard(&self, key: &str, guard: WriteIntent) {
         self.backend.unguard(&key.to_owned(), guard, self.now()).await.expect("unguard answers");
     }
 
     async fn load(&self, key: &str, value: &str) {
-        let fence = self.granted(key, Announce::shared(self.time.lease()).despite_hit()).await;
+        let fence = self.granted(key, LoadIntent::shared(self.time.lease()).despite_hit()).await;
         assert_eq!(
             self.fill(key, fence, value).await,
-            Filled::Stored,
+            FillOutcome::Stored,
             "a fill with a standing fence is stored"
         );
     }
@@ -148,8 +150,11 @@ pub async fn an_entry_lives_exactly_its_ttl<F: Fixture>(fixture: F) {
             bench.backend.peek(&key.to_owned(), fixture.time().now()).is_none(),
             "{ttl:?}: dead to a peek"
         );
-        let begun = bench.begin(key, Announce::shared(lease)).await;
-        assert!(matches!(begun, Begun::Granted(_)), "{ttl:?}: dead to a begin, which answered {begun:?}");
+        let begun = bench.begin(key, LoadIntent::shared(lease)).await;
+        assert!(
+            matches!(begun, BeginOutcome::Granted(_)),
+            "{ttl:?}: dead to a begin, which answered {begun:?}"
+        );
     }
 }
 
@@ -178,9 +183,9 @@ pub async fn a_negative_entry_is_kept<F: Fixture>(fixture: F) {
     let lease = fixture.time().lease();
     let fence = bench.fence("a").await;
     let absent = Entry::new(None, fixture.time().now(), MINUTE);
-    assert_eq!(bench.fill_entry("a", fence, absent).await, Filled::Stored);
+    assert_eq!(bench.fill_entry("a", fence, absent).await, FillOutcome::Stored);
     assert!(bench.get("a").await.expect("kept").value().is_none());
-    assert!(matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Hit(_)));
+    assert!(matches!(bench.begin("a", LoadIntent::shared(lease)).await, BeginOutcome::Hit(_)));
 }
 
 /// An overwrite leaves nothing of the entry that was there: value, life, absence, cost.
@@ -233,21 +238,21 @@ pub async fn get_many_is_aligned<F: Fixture>(fixture: F) {
 /// A fill without an announcement, or with somebody else's, is refused.
 pub async fn a_fill_needs_its_own_fence<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
-    assert_eq!(bench.fill("a", Fence::created(12_345), "forged").await, Filled::Refused);
+    assert_eq!(bench.fill("a", Fence::created(12_345), "forged").await, FillOutcome::Refused);
     let of_b = bench.fence("b").await;
-    assert_eq!(bench.fill("a", of_b, "of another key").await, Filled::Refused);
+    assert_eq!(bench.fill("a", of_b, "of another key").await, FillOutcome::Refused);
     let of_a = bench.fence("a").await;
-    assert_eq!(bench.fill("a", Fence::created(of_a.nonce() ^ 1), "forged").await, Filled::Refused);
+    assert_eq!(bench.fill("a", Fence::created(of_a.nonce() ^ 1), "forged").await, FillOutcome::Refused);
     assert!(bench.get("a").await.is_none());
-    assert_eq!(bench.fill("a", of_a, "bread").await, Filled::Stored);
+    assert_eq!(bench.fill("a", of_a, "bread").await, FillOutcome::Stored);
 }
 
 /// A fill ends its fence: it is good once.
 pub async fn a_fence_is_good_for_one_fill<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let fence = bench.fence("a").await;
-    assert_eq!(bench.fill("a", fence, "first").await, Filled::Stored);
-    assert_eq!(bench.fill("a", fence, "second").await, Filled::Refused);
+    assert_eq!(bench.fill("a", fence, "first").await, FillOutcome::Stored);
+    assert_eq!(bench.fill("a", fence, "second").await, FillOutcome::Refused);
     assert_eq!(bench.value("a").await.as_deref(), Some("first"));
 }
 
@@ -267,7 +272,7 @@ pub async fn a_removal_defeats_loads_announced_before<F: Fixture>(fixture: F) {
             "put" => bench.put("a", bench.entry("written", MINUTE)).await,
             _ => bench.backend.release(&key, fence, fixture.time().now()).await.expect("release answers"),
         }
-        assert_eq!(bench.fill("a", fence, "old").await, Filled::Refused, "after {way}");
+        assert_eq!(bench.fill("a", fence, "old").await, FillOutcome::Refused, "after {way}");
         assert_ne!(bench.value("a").await.as_deref(), Some("old"), "after {way}");
     }
 }
@@ -279,8 +284,8 @@ pub async fn a_lost_fence_never_stands_again<F: Fixture>(fixture: F) {
     bench.remove("a").await;
     let standing = bench.fence("a").await;
     assert_ne!(lost.nonce(), standing.nonce(), "a nonce is never reused");
-    assert_eq!(bench.fill("a", lost, "old").await, Filled::Refused);
-    assert_eq!(bench.fill("a", standing, "young").await, Filled::Stored);
+    assert_eq!(bench.fill("a", lost, "old").await, FillOutcome::Refused);
+    assert_eq!(bench.fill("a", standing, "young").await, FillOutcome::Stored);
     assert_eq!(bench.value("a").await.as_deref(), Some("young"));
 }
 
@@ -290,9 +295,9 @@ pub async fn a_fence_ends_with_its_lease<F: Fixture>(fixture: F) {
     let lease = fixture.time().lease();
     let (early, late) = (bench.fence("a").await, bench.fence("b").await);
     fixture.time().advance(lease - fixture.time().slack()).await;
-    assert_eq!(bench.fill("a", early, "in time").await, Filled::Stored);
+    assert_eq!(bench.fill("a", early, "in time").await, FillOutcome::Stored);
     fixture.time().advance(fixture.time().slack()).await;
-    assert_eq!(bench.fill("b", late, "too late").await, Filled::Refused);
+    assert_eq!(bench.fill("b", late, "too late").await, FillOutcome::Refused);
     let now = fixture.time().now();
     let renewed = bench.backend.renew(&"b".to_owned(), late, lease, now).await.expect("renew answers");
     assert!(!renewed, "a lost fence cannot be renewed");
@@ -308,7 +313,7 @@ pub async fn a_renewed_fence_stands_longer<F: Fixture>(fixture: F) {
         let now = fixture.time().now();
         assert!(bench.backend.renew(&"a".to_owned(), fence, lease, now).await.expect("renew answers"));
     }
-    assert_eq!(bench.fill("a", fence, "bread").await, Filled::Stored);
+    assert_eq!(bench.fill("a", fence, "bread").await, FillOutcome::Stored);
 }
 
 /// Shared announcements of one key hold one fence; the first fill is stored, the others are refused.
@@ -317,31 +322,37 @@ pub async fn shared_announcements_join_one_fence<F: Fixture>(fixture: F) {
     let (first, second) = (bench.fence("a").await, bench.fence("a").await);
     assert_eq!(first.nonce(), second.nonce());
     assert!(!first.is_joined() && second.is_joined(), "the second joined what the first created");
-    assert_eq!(bench.fill("a", second, "second").await, Filled::Stored);
-    assert_eq!(bench.fill("a", first, "first").await, Filled::Refused);
+    assert_eq!(bench.fill("a", second, "second").await, FillOutcome::Stored);
+    assert_eq!(bench.fill("a", first, "first").await, FillOutcome::Refused);
 }
 
 /// An exclusive announcement keeps the others out, for a bounded time, until it ends.
 pub async fn an_exclusive_announcement_keeps_others_out<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
-    let holder = bench.granted("a", Announce::exclusive(lease)).await;
-    for announce in [Announce::exclusive(lease), Announce::shared(lease)] {
+    let holder = bench.granted("a", LoadIntent::exclusive(lease)).await;
+    for announce in [LoadIntent::exclusive(lease), LoadIntent::shared(lease)] {
         match bench.begin("a", announce).await {
-            Begun::Busy(left) => assert!(left <= lease && !left.is_zero(), "busy for {left:?} of {lease:?}"),
+            BeginOutcome::Busy(left) => {
+                assert!(left <= lease && !left.is_zero(), "busy for {left:?} of {lease:?}");
+            }
             other => panic!("held exclusively, and begin answered {other:?}"),
         }
     }
-    bench.granted("b", Announce::exclusive(lease)).await;
+    bench.granted("b", LoadIntent::exclusive(lease)).await;
     let now = fixture.time().now();
     bench.backend.release(&"a".to_owned(), holder, now).await.expect("release answers");
-    let next = bench.granted("a", Announce::exclusive(lease)).await;
+    let next = bench.granted("a", LoadIntent::exclusive(lease)).await;
     bench.backend.release(&"a".to_owned(), holder, now).await.expect("a stranger's release is no error");
-    assert_eq!(bench.fill("a", next, "bread").await, Filled::Stored, "and does not end the holder's fence");
+    assert_eq!(
+        bench.fill("a", next, "bread").await,
+        FillOutcome::Stored,
+        "and does not end the holder's fence"
+    );
     bench.remove("a").await;
-    bench.granted("a", Announce::exclusive(lease)).await;
+    bench.granted("a", LoadIntent::exclusive(lease)).await;
     fixture.time().advance(lease).await;
-    bench.granted("a", Announce::exclusive(lease)).await;
+    bench.granted("a", LoadIntent::exclusive(lease)).await;
 }
 
 /// An announcement looks once more, unless it is told not to.
@@ -349,13 +360,13 @@ pub async fn begin_finds_what_was_filled_meanwhile<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
     bench.load("a", "bread").await;
-    match bench.begin("a", Announce::shared(lease)).await {
-        Begun::Hit(entry) => assert_eq!(entry.value().map(|value| value.as_str()), Some("bread")),
+    match bench.begin("a", LoadIntent::shared(lease)).await {
+        BeginOutcome::Hit(entry) => assert_eq!(entry.value().map(|value| value.as_str()), Some("bread")),
         other => panic!("there is a value, and begin answered {other:?}"),
     }
-    let fence = bench.granted("a", Announce::shared(lease).despite_hit()).await;
+    let fence = bench.granted("a", LoadIntent::shared(lease).despite_hit()).await;
     assert_eq!(bench.value("a").await.as_deref(), Some("bread"), "a refresh leaves the value until it fills");
-    assert_eq!(bench.fill("a", fence, "cake").await, Filled::Stored);
+    assert_eq!(bench.fill("a", fence, "cake").await, FillOutcome::Stored);
     assert_eq!(bench.value("a").await.as_deref(), Some("cake"));
 }
 
@@ -490,7 +501,7 @@ pub async fn no_interleaving_revives_what_was_removed<F: Fixture>(fixture: F) {
         let key = ["a", "b", "c"][which];
         match draw(10) {
             0..4 => {
-                let fence = bench.granted(key, Announce::shared(lease).despite_hit()).await;
+                let fence = bench.granted(key, LoadIntent::shared(lease).despite_hit()).await;
                 standing.push((which, fence, step));
             }
             4..8 if !standing.is_empty() => {
@@ -522,7 +533,7 @@ pub async fn a_stale_entry_is_kept<F: Fixture>(fixture: F) {
     let entry = bench.entry("bread", fresh).with_stale(2 * fresh);
     bench.put("put", entry.clone()).await;
     let fence = bench.fence("filled").await;
-    assert_eq!(bench.fill_entry("filled", fence, entry).await, Filled::Stored);
+    assert_eq!(bench.fill_entry("filled", fence, entry).await, FillOutcome::Stored);
     let now = fixture.time().now();
     for key in ["put", "filled"] {
         let entry = bench.get(key).await.expect("fresh");
@@ -563,7 +574,7 @@ pub async fn an_invalidated_tag_ends_its_entries<F: Fixture>(fixture: F) {
     bench.put("blue", bench.tagged("3", &["blue"])).await;
     bench.put("none", bench.entry("4", MINUTE)).await;
     let fence = bench.fence("filled").await;
-    assert_eq!(bench.fill_entry("filled", fence, bench.tagged("5", &["red"])).await, Filled::Stored);
+    assert_eq!(bench.fill_entry("filled", fence, bench.tagged("5", &["red"])).await, FillOutcome::Stored);
     for key in ["red", "both", "blue", "none", "filled"] {
         assert!(bench.is_there(key).await, "{key}");
     }
@@ -587,12 +598,12 @@ pub async fn a_tag_invalidation_defeats_loads_announced_before<F: Fixture>(fixtu
     bench!(bench, fixture);
     let (old, other) = (bench.fence("a").await, bench.fence("b").await);
     bench.invalidate_tags(&["red"]).await;
-    assert_eq!(bench.fill_entry("a", old, bench.tagged("old", &["red"])).await, Filled::Refused);
+    assert_eq!(bench.fill_entry("a", old, bench.tagged("old", &["red"])).await, FillOutcome::Refused);
     assert!(!bench.is_there("a").await);
-    assert_eq!(bench.fill_entry("b", other, bench.tagged("other", &["blue"])).await, Filled::Stored);
+    assert_eq!(bench.fill_entry("b", other, bench.tagged("other", &["blue"])).await, FillOutcome::Stored);
     assert!(bench.is_there("b").await);
-    let young = bench.granted("a", Announce::shared(fixture.time().lease()).despite_hit()).await;
-    assert_eq!(bench.fill_entry("a", young, bench.tagged("young", &["red"])).await, Filled::Stored);
+    let young = bench.granted("a", LoadIntent::shared(fixture.time().lease()).despite_hit()).await;
+    assert_eq!(bench.fill_entry("a", young, bench.tagged("young", &["red"])).await, FillOutcome::Stored);
     assert_eq!(bench.value("a").await.as_deref(), Some("young"));
 }
 
@@ -614,23 +625,23 @@ pub async fn pruning_tags_revives_nothing<F: Fixture>(fixture: F) {
 pub async fn a_guard_keeps_a_key_out<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
-    let [one, two] = [Guard::new(1, 10 * MINUTE), Guard::new(2, 10 * MINUTE)];
+    let [one, two] = [WriteIntent::new(1, 10 * MINUTE), WriteIntent::new(2, 10 * MINUTE)];
     bench.put("a", bench.entry("old", MINUTE)).await;
-    let announced = bench.granted("a", Announce::shared(lease).despite_hit()).await;
+    let announced = bench.granted("a", LoadIntent::shared(lease).despite_hit()).await;
     bench.guard("a", one).await;
     assert!(!bench.is_there("a").await, "gone when the write begins");
     assert_eq!(
         bench.fill("a", announced, "old").await,
-        Filled::Refused,
+        FillOutcome::Refused,
         "a load announced before stores nothing"
     );
-    assert!(matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Guarded));
+    assert!(matches!(bench.begin("a", LoadIntent::shared(lease)).await, BeginOutcome::Guarded));
     bench.put("a", bench.entry("put", MINUTE)).await;
     assert!(!bench.is_there("a").await, "a put stores nothing");
     bench.guard("a", two).await;
     bench.unguard("a", one).await;
     assert!(
-        matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Guarded),
+        matches!(bench.begin("a", LoadIntent::shared(lease)).await, BeginOutcome::Guarded),
         "the other write goes on"
     );
     bench.put("b", bench.entry("bread", MINUTE)).await;
@@ -639,7 +650,7 @@ pub async fn a_guard_keeps_a_key_out<F: Fixture>(fixture: F) {
     bench.unguard("a", one).await;
     bench.unguard("a", one).await;
     assert!(
-        matches!(bench.begin("a", Announce::shared(lease)).await, Begun::Guarded),
+        matches!(bench.begin("a", LoadIntent::shared(lease)).await, BeginOutcome::Guarded),
         "whichever ends first"
     );
     bench.unguard("a", two).await;
@@ -651,15 +662,15 @@ pub async fn a_guard_keeps_a_key_out<F: Fixture>(fixture: F) {
 pub async fn a_guard_ends_with_its_life<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let life = fixture.time().lease();
-    bench.guard("a", Guard::new(1, life)).await;
-    assert!(matches!(bench.begin("a", Announce::shared(life)).await, Begun::Guarded));
+    bench.guard("a", WriteIntent::new(1, life)).await;
+    assert!(matches!(bench.begin("a", LoadIntent::shared(life)).await, BeginOutcome::Guarded));
     fixture.time().advance(life + MILLI).await;
     bench.load("a", "bread").await;
     assert!(bench.is_there("a").await);
     // a writer that took longer than it said: what was stored meanwhile may be older than its commit
-    let late = bench.granted("b", Announce::shared(life)).await;
-    bench.unguard("a", Guard::new(1, life)).await;
-    bench.unguard("b", Guard::new(2, life)).await;
+    let late = bench.granted("b", LoadIntent::shared(life)).await;
+    bench.unguard("a", WriteIntent::new(1, life)).await;
+    bench.unguard("b", WriteIntent::new(2, life)).await;
     assert!(!bench.is_there("a").await, "the end of a write is an invalidation");
-    assert_eq!(bench.fill("b", late, "old").await, Filled::Refused);
+    assert_eq!(bench.fill("b", late, "old").await, FillOutcome::Refused);
 }

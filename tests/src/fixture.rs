@@ -5,9 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use larder::{
-    CacheBackend, CacheBuilder, Clock, Erased, Locking, ManualClock, StoreKey, SystemClock, Timestamp,
-};
+use larder::backend::Erased;
+use larder::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use larder::key::StoreKey;
+use larder::lock::Locking;
+use larder::{CacheBackend, CacheBuilder};
 
 /// The process's time in a test: a clock that stands still until it is moved, or the machine's for a store that cannot be
 /// told the time.
@@ -113,7 +115,8 @@ pub trait Fixture {
 ///
 /// # Examples
 /// ```
-/// use larder::{IntoBackend, Scope, codec::Json};
+/// use larder::backend::{BackendContext, IntoBackend};
+/// use larder::codec::Json;
 /// use larder_memory::MemoryServer;
 /// use larder_testkit::{SharedFixture, Time};
 ///
@@ -121,11 +124,11 @@ pub trait Fixture {
 /// struct Memory(Time);
 ///
 /// impl SharedFixture for Memory {
-///     type Backend = larder::EncodedBackend<larder_memory::MemoryBackend, Json, String>;
+///     type Backend = larder::backend::EncodedBackend<larder_memory::MemoryBackend, Json, String>;
 ///
 ///     async fn open_two(&self) -> [Self::Backend; 2] {
 ///         let server = MemoryServer::with_clock(self.0.clone());
-///         let scope = Scope::new("suite").expect("a plain name");
+///         let scope = BackendContext::new("suite").expect("a plain name");
 ///         ["one", "two"].map(|name| {
 ///             let store = server.connect(name).encoded(Json);
 ///             IntoBackend::<String, String>::into_backend(store, &scope).expect("it opens")
@@ -258,7 +261,8 @@ impl Clock for Skewed {
 ///
 /// # Examples
 /// ```
-/// use larder::{Cache, codec::Json};
+/// use larder::codec::Json;
+/// use larder::Cache;
 /// use larder_memory::MemoryServer;
 /// use larder_testkit::{CacheFixture, Process, Time};
 ///

@@ -1,6 +1,7 @@
 //! Properties of a tag ledger.
 
-use larder::{Tag, TagLedger};
+use larder::Tag;
+use larder::tag::TagLedger;
 
 fn tags() -> [Tag; 3] {
     [Tag::new("kind", "bread"), Tag::new("kind", "cake"), Tag::new("shop", 7)]

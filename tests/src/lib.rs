@@ -9,9 +9,9 @@
 //! | [`backend`] | what one process sees of a [`larder::CacheBackend`] | [`backend_suite!`] |
 //! | [`shared`] | what two processes on one store see | [`shared_suite!`] |
 //! | [`lock`] | a [`larder::LockProvider`] | [`lock_suite!`] |
-//! | [`ledger`] | a [`larder::TagLedger`] | [`ledger_suite!`] |
+//! | [`ledger`] | a [`larder::tag::TagLedger`] | [`ledger_suite!`] |
 //! | [`strategy`] | the strategies of a [`larder::Cache`] over a backend | [`strategy_suite!`] |
-//! | [`source`] | a [`larder::BatchSource`] | (call the functions) |
+//! | [`source`] | a [`larder::source::BatchSource`] | (call the functions) |
 //! | [`sim`] | every promise of a cache over a shared store, while everything goes wrong | (call [`sim::simulate`]) |
 //! | [`check`] | a history that you recorded, of whatever system | (call [`check::check`]) |
 //! | [`servers`] | (starts the servers that tests need) | |
@@ -19,17 +19,18 @@
 //! # Examples
 //! The whole test file of a backend (`tokio` with `macros` and `rt` among the dev-dependencies):
 //! ```
-//! use larder::{Direct, Erased, IntoBackend, Scope};
+//! use larder::backend::{BackendContext, IntoBackend};
+//! use larder::Quick;
 //! use larder_testkit::{Fixture, Time};
 //!
 //! #[derive(Default)]
 //! struct MyStore(Time);
 //!
 //! impl Fixture for MyStore {
-//!     type Backend = <larder::doc::Store as IntoBackend<String, String>>::Backend;
+//!     type Backend = <Quick as IntoBackend<String, String>>::Backend;
 //!
 //!     async fn open(&self) -> Self::Backend {
-//!         larder::doc::Store.into_backend(&Scope::unnamed()).expect("nothing is wrong with it")
+//!         Quick::new(10_000).into_backend(&BackendContext::unnamed()).expect("nothing is wrong with it")
 //!     }
 //!     fn time(&self) -> &Time {
 //!         &self.0

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use larder::{Acquired, LockProvider, LockToken};
+use larder::LockProvider;
+use larder::lock::{Acquired, LockToken};
 
 use crate::Time;
 

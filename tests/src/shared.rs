@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use larder::{Announce, Begun, CacheBackend, Filled, Guard};
+use larder::CacheBackend;
+use larder::backend::{BeginOutcome, FillOutcome, LoadIntent, WriteIntent};
 
 use crate::SharedFixture;
 use crate::backend::Bench;
@@ -35,9 +36,9 @@ pub async fn a_removal_defeats_the_other_processs_load<F: SharedFixture>(fixture
     two.remove("a").await;
     let young = two.fence("a").await;
     assert_ne!(old.nonce(), young.nonce(), "a nonce is never reused");
-    assert_eq!(one.fill("a", old, "old").await, Filled::Refused);
+    assert_eq!(one.fill("a", old, "old").await, FillOutcome::Refused);
     assert!(one.get("a").await.is_none());
-    assert_eq!(two.fill("a", young, "young").await, Filled::Stored);
+    assert_eq!(two.fill("a", young, "young").await, FillOutcome::Stored);
     assert_eq!(one.value("a").await.as_deref(), Some("young"));
 }
 
@@ -47,18 +48,21 @@ pub async fn processes_share_a_fence<F: SharedFixture>(fixture: F) {
     let (first, second) = (one.fence("a").await, two.fence("a").await);
     assert_eq!(first.nonce(), second.nonce());
     assert!(second.is_joined());
-    assert_eq!(two.fill("a", second, "second").await, Filled::Stored);
-    assert_eq!(one.fill("a", first, "first").await, Filled::Refused);
-    assert!(matches!(one.begin("a", Announce::shared(fixture.time().lease())).await, Begun::Hit(_)));
+    assert_eq!(two.fill("a", second, "second").await, FillOutcome::Stored);
+    assert_eq!(one.fill("a", first, "first").await, FillOutcome::Refused);
+    assert!(matches!(one.begin("a", LoadIntent::shared(fixture.time().lease())).await, BeginOutcome::Hit(_)));
 }
 
 /// An exclusive announcement of one process keeps the other out.
 pub async fn an_exclusive_announcement_holds_across_processes<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
-    one.granted("a", Announce::exclusive(fixture.time().lease())).await;
-    assert!(matches!(two.begin("a", Announce::exclusive(fixture.time().lease())).await, Begun::Busy(_)));
+    one.granted("a", LoadIntent::exclusive(fixture.time().lease())).await;
+    assert!(matches!(
+        two.begin("a", LoadIntent::exclusive(fixture.time().lease())).await,
+        BeginOutcome::Busy(_)
+    ));
     fixture.time().advance(fixture.time().lease()).await;
-    two.granted("a", Announce::exclusive(fixture.time().lease())).await;
+    two.granted("a", LoadIntent::exclusive(fixture.time().lease())).await;
 }
 
 /// An entry ends for both at its hard TTL.
@@ -78,22 +82,25 @@ pub async fn a_tag_invalidation_reaches_the_other_process<F: SharedFixture>(fixt
     let (announced, other) = (one.fence("b").await, one.fence("c").await);
     two.invalidate_tags(&["red"]).await;
     assert!(one.get("a").await.is_none() && two.get("a").await.is_none());
-    assert_eq!(one.fill_entry("b", announced, one.tagged("old", &["red"])).await, Filled::Refused);
-    assert_eq!(one.fill_entry("c", other, one.tagged("good", &["blue"])).await, Filled::Stored);
+    assert_eq!(one.fill_entry("b", announced, one.tagged("old", &["red"])).await, FillOutcome::Refused);
+    assert_eq!(one.fill_entry("c", other, one.tagged("good", &["blue"])).await, FillOutcome::Stored);
     assert!(two.get("b").await.is_none() && two.get("c").await.is_some());
 }
 
 /// While one process writes, the other stores nothing; several may write at once.
 pub async fn a_guard_holds_across_processes<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
-    let [first, second] = [Guard::new(1, 10 * MINUTE), Guard::new(2, 10 * MINUTE)];
+    let [first, second] = [WriteIntent::new(1, 10 * MINUTE), WriteIntent::new(2, 10 * MINUTE)];
     let announced = two.fence("a").await;
     one.guard("a", first).await;
-    assert_eq!(two.fill("a", announced, "old").await, Filled::Refused);
+    assert_eq!(two.fill("a", announced, "old").await, FillOutcome::Refused);
     two.guard("a", second).await;
     one.unguard("a", first).await;
-    assert!(matches!(one.begin("a", Announce::shared(fixture.time().lease())).await, Begun::Guarded));
+    assert!(matches!(
+        one.begin("a", LoadIntent::shared(fixture.time().lease())).await,
+        BeginOutcome::Guarded
+    ));
     two.unguard("a", second).await;
     let fence = one.fence("a").await;
-    assert_eq!(one.fill("a", fence, "new").await, Filled::Stored);
+    assert_eq!(one.fill("a", fence, "new").await, FillOutcome::Stored);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use larder::BatchSource;
+use larder::source::BatchSource;
 
 /// `load_many` answers each key as `load` does, at its own place; no keys are no error.
 pub async fn load_many_agrees_with_load<K, S>(source: &S, keys: &[K])

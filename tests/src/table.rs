@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use larder::{BatchSource, ConditionalSource, Known, Loaded, Source};
+use larder::source::{BatchSource, ConditionalSource, KnownValue};
+use larder::{Loaded, Source};
 use tokio::sync::Semaphore;
 
 /// A table of numbers that counts its loads. A load reads first, and then waits if loads are held: what it returns is what
@@ -147,7 +148,7 @@ impl ConditionalSource<u64> for Table {
     async fn load_if_modified(
         &self,
         key: &u64,
-        known: Option<Known<'_, u64>>,
+        known: Option<KnownValue<'_, u64>>,
     ) -> Result<Loaded<u64>, std::io::Error> {
         let row = self.query(&[*key]).await?.remove(0);
         let version = row.map(|row| row.to_string());

@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use common::{Table, local};
 use larder::codec::Json;
-use larder::{Cache, Strategy, Tag, Tiered};
+use larder::strategy::EarlyRefresh;
+use larder::{Cache, Quick, Strategy, Tag, Tiered};
 use larder_moka::Moka;
-use larder_quick::Quick;
 
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -37,8 +37,8 @@ fn a_hit_through_quick_cache_allocates_nothing() {
     let strategy = Strategy::aside(common::MINUTE).jitter(0.1).negative_ttl(common::MINUTE);
     let cache = filled(Cache::builder().backend(Quick::new(100)).strategy(strategy).build().unwrap());
     assert_eq!(allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())), 0);
-    assert_eq!(allocations(|| assert!(now(cache.fetch(&1)).unwrap().value.is_some())), 0);
-    assert_eq!(allocations(|| assert!(now(cache.lookup(&1)).unwrap().is_some())), 0);
+    assert_eq!(allocations(|| assert!(now(cache.get_entry(&1)).unwrap().value.is_some())), 0);
+    assert_eq!(allocations(|| assert!(now(cache.get_if_present(&1)).unwrap().is_some())), 0);
     let load = || async { Ok::<_, std::io::Error>("another".to_owned()) };
     assert_eq!(allocations(|| assert!(now(cache.get_or_load(&1, load)).unwrap().is_some())), 0);
 }
@@ -53,8 +53,10 @@ fn no_strategy_costs_an_allocation_on_a_fresh_hit() {
             .stale_if_error(common::MINUTE)
             .tagged(|value: &u64| [Tag::new("value", *value), Tag::new("parity", value % 2)])
             .locked(locks)
-            .limit_loads(10, 10)
-            .gather(std::time::Duration::from_millis(1), 10)
+            .max_concurrent_loads(10)
+            .max_queued_loads(10)
+            .batch_window(std::time::Duration::from_millis(1))
+            .max_batch(10)
             .soft_timeout(common::MINUTE)
             .hard_timeout(common::MINUTE);
         let cache: Cache<u64, u64> = Cache::builder()
@@ -74,11 +76,11 @@ fn no_strategy_costs_an_allocation_on_a_fresh_hit() {
     };
     for cache in [
         all(|strategy| strategy),
-        all(|strategy| strategy.early_refresh(1.0)),
-        all(|strategy| strategy.eager_refresh(0.9)),
+        all(|strategy| strategy.early_refresh(EarlyRefresh::probabilistic(1.0))),
+        all(|strategy| strategy.early_refresh(EarlyRefresh::after(0.9))),
     ] {
         assert_eq!(allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())), 0);
-        assert_eq!(allocations(|| assert!(now(cache.fetch(&1)).unwrap().value.is_some())), 0);
+        assert_eq!(allocations(|| assert!(now(cache.get_entry(&1)).unwrap().value.is_some())), 0);
     }
 }
 
@@ -86,9 +88,9 @@ fn no_strategy_costs_an_allocation_on_a_fresh_hit() {
 #[tokio::test(start_paused = true)]
 async fn a_near_hit_that_is_proven_allocates_nothing() {
     let bound = std::time::Duration::from_secs(1);
-    let clock = larder::ManualClock::new();
+    let clock = larder::clock::ManualClock::new();
     let server = larder_memory::MemoryServer::with_clock(clock.clone());
-    let tiers = Tiered::new(Quick::new(100), server.connect("one").encoded(Json)).bound(bound);
+    let tiers = Tiered::new(Quick::new(100), server.connect("one").encoded(Json)).max_staleness(bound);
     let strategy = Strategy::aside(common::MINUTE).tagged(|value: &u64| [Tag::new("value", *value)]);
     let cache =
         common::over(&Table::with([(1, 10)]), &clock).backend(tiers).strategy(strategy).build().unwrap();
@@ -103,7 +105,7 @@ async fn a_near_hit_that_is_proven_allocates_nothing() {
         if let Some(other) = other {
             cache.invalidate_tag(&other).await.unwrap();
         }
-        assert_eq!(now(cache.fetch(&1)).unwrap().origin, larder::Origin::Near);
+        assert_eq!(now(cache.get_entry(&1)).unwrap().origin, larder::cache::Origin::Near);
         assert_eq!(allocations(|| assert!(now(cache.get(&1)).unwrap().is_some())), 0);
     }
 }
@@ -127,7 +129,7 @@ fn futures_are_small() {
     let cache = local(&Table::default());
     let load = || async { Ok::<_, std::io::Error>(1u64) };
     assert!(size_of_val(&cache.get(&1)) <= 40, "{}", size_of_val(&cache.get(&1)));
-    assert!(size_of_val(&cache.fetch(&1)) <= 40, "{}", size_of_val(&cache.fetch(&1)));
+    assert!(size_of_val(&cache.get_entry(&1)) <= 40, "{}", size_of_val(&cache.get_entry(&1)));
     assert!(size_of_val(&cache.get_or_load(&1, load)) <= 48, "{}", size_of_val(&cache.get_or_load(&1, load)));
     assert!(size_of_val(&cache.invalidate(&1)) <= 48, "{}", size_of_val(&cache.invalidate(&1)));
     assert!(size_of_val(&cache.get_many(&[1])) <= 48, "{}", size_of_val(&cache.get_many(&[1])));

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::{MINUTE, Table, over, settle};
-use larder::{Cache, CacheBuilder, ManualClock, MissCause, Strategy, source_fn};
+use larder::clock::ManualClock;
+use larder::observe::MissCause;
+use larder::{Cache, CacheBuilder, Quick, Strategy, source_fn};
 use larder_memory::{Fault, MemoryServer, OperationKind as Kind};
-use larder_quick::Quick;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MANY: u64 = 60_000;
@@ -97,7 +98,10 @@ async fn a_warming_waits_for_its_loads_whatever_readers_do() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_as_wide_as_the_limit_on_loads() {
     let (builder, most) = counting();
-    let cache = builder.strategy(Strategy::aside(MINUTE).limit_loads(4, 8)).build().unwrap();
+    let cache = builder
+        .strategy(Strategy::aside(MINUTE).max_concurrent_loads(4).max_queued_loads(8))
+        .build()
+        .unwrap();
     let keys: Vec<u64> = (0..32).collect();
     assert!(cache.get_each(&keys).await.unwrap().iter().all(Result::is_ok));
     assert_eq!(cache.warm(100..200).concurrency(1).run().await.ready, 100);

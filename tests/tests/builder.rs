@@ -7,12 +7,11 @@ use std::future::Future as _;
 use std::time::Duration;
 
 use common::Table;
+use larder::backend::{Breaker, Encoded, Prefix, Timeout};
+use larder::clock::ManualClock;
 use larder::codec::Json;
-use larder::{
-    Breaker, Cache, CacheBuilder, Encoded, ErrorKind, ManualClock, Prefix, Strategy, Tiered, Timeout,
-};
+use larder::{Cache, CacheBuilder, ErrorKind, Quick, Strategy, Tiered};
 use larder_memory::MemoryServer;
-use larder_quick::Quick;
 use proptest::prelude::*;
 use proptest::strategy::Strategy as _;
 
@@ -26,7 +25,7 @@ async fn behaviour(calls: Vec<fn(Builder, &World) -> Builder>) -> Vec<String> {
     let mut told = vec![format!("{:?}", cache.get(&1).await), format!("{:?}", cache.get(&9).await)];
     for step in [4, 2, 300] {
         world.clock.advance(Duration::from_secs(step));
-        let (one, nine) = (cache.lookup(&1).await.unwrap(), cache.lookup(&9).await.unwrap());
+        let (one, nine) = (cache.get_if_present(&1).await.unwrap(), cache.get_if_present(&9).await.unwrap());
         told.push(format!("{one:?} {nine:?}"));
     }
     told.push(format!("{} loads, keys {:?}", world.table.loads(), world.server.keys()));

@@ -8,10 +8,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use common::Table;
+use larder::clock::{Clock as _, ManualClock, Timestamp};
 use larder::codec::Json;
-use larder::{Cache, CacheBuilder, Clock as _, ErrorKind, ManualClock, Strategy, Tag, Tiered, Timestamp};
+use larder::strategy::EarlyRefresh;
+use larder::{Cache, CacheBuilder, ErrorKind, Quick, Strategy, Tag, Tiered};
 use larder_memory::MemoryServer;
-use larder_quick::Quick;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
@@ -102,13 +103,15 @@ impl World {
                 strategy = match feature {
                     F::StaleWhileRevalidate => strategy.stale_while_revalidate(REVALIDATE),
                     F::StaleIfError => strategy.stale_if_error(ON_ERROR),
-                    F::Backoff => strategy.backoff(Duration::from_secs(2), Duration::from_secs(5)),
-                    F::EarlyRefresh => strategy.early_refresh(1.0),
-                    F::EagerRefresh => strategy.eager_refresh(0.5),
+                    F::Backoff => {
+                        strategy.min_backoff(Duration::from_secs(2)).max_backoff(Duration::from_secs(5))
+                    }
+                    F::EarlyRefresh => strategy.early_refresh(EarlyRefresh::probabilistic(1.0)),
+                    F::EagerRefresh => strategy.early_refresh(EarlyRefresh::after(0.5)),
                     F::Tagged => strategy.tagged(|value| [tag(value)]),
                     F::Locked => strategy.locked(memory.locks()),
-                    F::LimitLoads => strategy.limit_loads(2, 100),
-                    F::Gather => strategy.gather(Duration::from_millis(2), 2),
+                    F::LimitLoads => strategy.max_concurrent_loads(2).max_queued_loads(100),
+                    F::Gather => strategy.batch_window(Duration::from_millis(2)).max_batch(2),
                     F::HardTimeout => strategy.hard_timeout(Duration::from_secs(5)),
                     F::NegativeTtl => strategy.negative_ttl(TTL),
                     F::Jitter => strategy.jitter(0.2),
@@ -194,7 +197,7 @@ impl World {
         let cache = self.caches[process].clone();
         match random.random_range(0..100) {
             0..40 => {
-                let answer = cache.fetch(&key).await;
+                let answer = cache.get_entry(&key).await;
                 self.note(format_args!("{process} get {key}: {answer:?}"));
                 match answer {
                     Ok(fetched) => self.check(key, fetched.value.as_deref().copied()),
@@ -382,6 +385,6 @@ async fn everything_at_once_behaves_alike_in_any_order() {
 #[test]
 fn what_excludes_each_other_is_refused_or_replaced() {
     let builder = Cache::builder().backend(Quick::new(10)).conditional_source(Table::default());
-    let refused = builder.strategy(Strategy::aside(TTL).gather(NEAR, 10)).build();
+    let refused = builder.strategy(Strategy::aside(TTL).batch_window(NEAR).max_batch(10)).build();
     assert!(refused.unwrap_err().to_string().contains(".batch_source(..)"));
 }

@@ -1,11 +1,13 @@
 //! Every backend of the workspace, alone, erased, tiered and decorated, under the whole suite.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use larder::backend::{
+    BackendContext, Breaker, EncodedBackend, IntoBackend, Local, Prefix, QuickStore, Timeout,
+};
 use larder::codec::{Json, Postcard};
-use larder::{Breaker, CacheBackend, EncodedBackend, IntoBackend, Local, Prefix, Scope, Tiered, Timeout};
+use larder::{CacheBackend, Quick, Tiered};
 use larder_memory::{MemoryBackend, MemoryLocks, MemoryServer};
 use larder_moka::Moka;
-use larder_quick::Quick;
 use larder_testkit::{Fixture, SharedFixture, Through, Time};
 
 /// A fixture of whatever a function makes, with the time that its store keeps.
@@ -19,7 +21,7 @@ where
     type Backend = S::Backend;
 
     async fn open(&self) -> Self::Backend {
-        let scope = Scope::new("suite").unwrap();
+        let scope = BackendContext::new("suite").unwrap();
         (self.0)(&self.1).into_backend(&scope).unwrap()
     }
 
@@ -47,7 +49,7 @@ where
     type Backend = S::Backend;
 
     async fn open_two(&self) -> [Self::Backend; 2] {
-        let (server, scope) = (server(&self.1), Scope::new("suite").unwrap());
+        let (server, scope) = (server(&self.1), BackendContext::new("suite").unwrap());
         ["one", "two"].map(|name| (self.0)(&server, name).into_backend(&scope).unwrap())
     }
 
@@ -66,7 +68,6 @@ macro_rules! suites {
 }
 
 suites! {
-    doc_store: |_| larder::doc::Store;
     quick: |_| Quick::new(10_000);
     moka: |_| Moka::new(10_000);
     memory_json: |time| server(time).connect("one").encoded(Json);
@@ -121,7 +122,10 @@ mod ledgers {
 mod broken {
     use std::time::Duration;
 
-    use larder::{Announce, Begun, Entry, Fence, Filled, Guard, Recency, Result, Stamp, Tag, Timestamp};
+    use larder::backend::{BeginOutcome, Entry, Fence, FillOutcome, LoadIntent, Recency, WriteIntent};
+    use larder::clock::Timestamp;
+    use larder::tag::Stamp;
+    use larder::{Result, Tag};
     use larder_testkit::backend as properties;
 
     use super::*;
@@ -138,7 +142,7 @@ mod broken {
         IgnoresGuards,
     }
 
-    type Inner = Local<String, larder::doc::Map<String, String>>;
+    type Inner = Local<String, QuickStore<String, String>>;
 
     #[derive(Debug)]
     struct Broken(Inner, Fault);
@@ -163,7 +167,7 @@ mod broken {
         fn shared_name(&self, _key: &String) -> Option<String> {
             None
         }
-        fn watch(&self, _watcher: std::sync::Weak<dyn larder::Watcher>) -> bool {
+        fn watch(&self, _watcher: std::sync::Weak<dyn larder::backend::Watcher>) -> bool {
             false
         }
         fn is_bounded(&self) -> bool {
@@ -179,9 +183,14 @@ mod broken {
             }
             Ok(found)
         }
-        async fn begin(&self, key: &String, announce: Announce, now: Timestamp) -> Result<Begun<String>> {
+        async fn begin(
+            &self,
+            key: &String,
+            announce: LoadIntent,
+            now: Timestamp,
+        ) -> Result<BeginOutcome<String>> {
             Ok(match self.0.begin(key, announce, now).await? {
-                Begun::Granted(fence) => Begun::Granted(self.shown(fence)),
+                BeginOutcome::Granted(fence) => BeginOutcome::Granted(self.shown(fence)),
                 begun => begun,
             })
         }
@@ -191,11 +200,11 @@ mod broken {
             fence: Fence,
             entry: Entry<String>,
             now: Timestamp,
-        ) -> Result<Filled> {
+        ) -> Result<FillOutcome> {
             match self.1 {
                 Fault::KeepsFences | Fault::OneNonce => {
                     self.0.put(key, entry, now).await?;
-                    Ok(Filled::Stored)
+                    Ok(FillOutcome::Stored)
                 }
                 Fault::IgnoresLeases => self.0.fill(key, fence, entry, Timestamp::ORIGIN).await,
                 _ => self.0.fill(key, fence, entry, now).await,
@@ -226,13 +235,13 @@ mod broken {
         async fn prune_tags(&self, count: u64) -> Result<usize> {
             CacheBackend::<String, String>::prune_tags(&self.0, count).await
         }
-        async fn guard(&self, key: &String, guard: Guard, now: Timestamp) -> Result<()> {
+        async fn guard(&self, key: &String, guard: WriteIntent, now: Timestamp) -> Result<()> {
             match self.1 {
                 Fault::IgnoresGuards => self.0.remove(key).await,
                 _ => self.0.guard(key, guard, now).await,
             }
         }
-        async fn unguard(&self, key: &String, guard: Guard, now: Timestamp) -> Result<()> {
+        async fn unguard(&self, key: &String, guard: WriteIntent, now: Timestamp) -> Result<()> {
             self.0.unguard(key, guard, now).await
         }
     }
@@ -244,7 +253,8 @@ mod broken {
 
         async fn open(&self) -> Broken {
             let inner =
-                IntoBackend::<String, String>::into_backend(larder::doc::Store, &Scope::unnamed()).unwrap();
+                IntoBackend::<String, String>::into_backend(Quick::new(10_000), &BackendContext::unnamed())
+                    .unwrap();
             Broken(inner, self.0)
         }
         fn time(&self) -> &Time {

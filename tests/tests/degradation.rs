@@ -6,13 +6,16 @@ mod common;
 use std::time::Duration;
 
 use common::{MINUTE, Table, over, settle};
-use larder::codec::Json;
-use larder::{
-    Breaker, BreakerState, Cache, CacheBackend, Direct, ErrorKind, Frame, IntoBackend, Local, LocalStore,
-    ManualClock, Origin, Payload, Scope, StoreKey, Strategy, Tag, Tiered, Timeout,
+use larder::backend::{
+    BackendContext, Breaker, Direct, Frame, IntoBackend, Local, LocalStore, Payload, QuickStore, Timeout,
 };
+use larder::cache::Origin;
+use larder::clock::ManualClock;
+use larder::codec::Json;
+use larder::key::StoreKey;
+use larder::observe::BreakerState;
+use larder::{Cache, CacheBackend, ErrorKind, Quick, Strategy, Tag, Tiered};
 use larder_memory::{Fault, Gate, MemoryServer, OperationKind as Kind};
-use larder_quick::{Quick, QuickStore};
 
 const KINDS: [Kind; 6] = [Kind::Get, Kind::GetMany, Kind::Begin, Kind::Fill, Kind::Release, Kind::Renew];
 
@@ -78,7 +81,7 @@ async fn a_failure_is_counted_and_traced_not_returned() {
         "the get failed; nobody waits for the same store twice"
     );
     assert_eq!(
-        cache.lookup(&1).await.unwrap_err().kind(),
+        cache.get_if_present(&1).await.unwrap_err().kind(),
         ErrorKind::Backend,
         "a lookup has nobody else to ask"
     );
@@ -88,13 +91,13 @@ async fn a_failure_is_counted_and_traced_not_returned() {
 async fn garbage_is_a_counted_miss_and_is_overwritten() {
     let key = StoreKey::new(&1u64);
     let frame = |payload: &'static str, schema| Frame {
-        payload: Some(Payload::new(larder::CodecId::JSON, payload)),
+        payload: Some(Payload::new(larder::codec::CodecId::JSON, payload)),
         schema,
         cost_us: 0,
         created_ms: 0,
         soft_ms: u64::MAX,
         expires_ms: u64::MAX,
-        stamp: larder::Stamp::default(),
+        stamp: larder::tag::Stamp::default(),
         tags: vec![],
         validator: None,
     };
@@ -110,7 +113,7 @@ async fn garbage_is_a_counted_miss_and_is_overwritten() {
         ("undecodable", frame("\"no number\"", 0).encode(&key).to_vec()),
         ("another codec's", {
             let mut frame = frame("99", 0);
-            frame.payload = Some(Payload::new(larder::CodecId::POSTCARD, "99"));
+            frame.payload = Some(Payload::new(larder::codec::CodecId::POSTCARD, "99"));
             frame.encode(&key).to_vec()
         }),
     ];
@@ -120,7 +123,7 @@ async fn garbage_is_a_counted_miss_and_is_overwritten() {
         world.server.poke("numbers", &key, bytes, Duration::from_secs(60));
         assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10), "{what}");
         assert!(cache.stats().undecodable > 0, "{what} is counted");
-        assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Far, "{what} was overwritten");
+        assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Far, "{what} was overwritten");
         assert_eq!(world.table.loads(), 1, "{what}");
     }
 }
@@ -156,14 +159,14 @@ async fn an_invalidation_that_failed_is_reported_blocks_the_key_and_is_delivered
             Some(&11),
             "{fault:?}: not served from the cache"
         );
-        assert_eq!(cache.fetch(&2).await.unwrap().origin, Origin::Far, "{fault:?}: another key is");
+        assert_eq!(cache.get_entry(&2).await.unwrap().origin, Origin::Far, "{fault:?}: another key is");
         world.server.faults().remove(id);
         world.server.faults().remove(again);
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(cache.unacknowledged(), 0, "{fault:?}: delivered without anybody asking");
         assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
         assert_eq!(
-            cache.fetch(&1).await.unwrap().origin,
+            cache.get_entry(&1).await.unwrap().origin,
             Origin::Far,
             "{fault:?}: served from the cache again"
         );
@@ -254,12 +257,12 @@ async fn a_tag_whose_invalidation_failed_blocks_its_entries_until_it_is_delivere
                 Some(&11),
                 "{what}: not served from the cache"
             );
-            assert_ne!(cache.fetch(&2).await.unwrap().origin, Origin::Loaded, "{what}: another tag is");
+            assert_ne!(cache.get_entry(&2).await.unwrap().origin, Origin::Loaded, "{what}: another tag is");
             world.server.faults().remove(id);
             tokio::time::sleep(Duration::from_secs(20)).await;
             assert_eq!(cache.unacknowledged(), 0, "{what}: delivered without anybody asking");
             assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11), "{what}");
-            let again = cache.fetch(&1).await.unwrap().origin;
+            let again = cache.get_entry(&1).await.unwrap().origin;
             assert!(
                 matches!(again, Origin::Near | Origin::Far),
                 "{what}: {again:?}, served from the cache again"
@@ -381,12 +384,12 @@ async fn a_breaker_stops_asking_and_tries_again() {
     world.clock.advance(Duration::from_secs(5));
     cache.get(&1).await.unwrap();
     assert_eq!(cache.stats().breaker, BreakerState::Closed);
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Far);
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Far);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_load_keeps_its_fence_by_renewing_it() {
-    let clock = larder::TokioClock::new();
+    let clock = larder::clock::TokioClock::new();
     let server = MemoryServer::with_clock(clock.clone());
     let cache: Cache<u64, u64> = Cache::builder()
         .namespace("numbers")
@@ -418,11 +421,16 @@ async fn no_fence_is_left_when_loads_fail_or_store_nothing() {
     settle().await;
     assert_eq!(world.server.fences(), 0);
 
-    let store: Local<u64, QuickStore<u64, u64>> = Quick::new(10).into_backend(&Scope::unnamed()).unwrap();
+    let store: Local<u64, QuickStore<u64, u64>> =
+        Quick::new(10).into_backend(&BackendContext::unnamed()).unwrap();
     let store = std::sync::Arc::new(store);
     assert_eq!(store.fences(), 0);
-    _ = store.store().insert(1, larder::Entry::new(None, larder::Timestamp::ORIGIN, MINUTE), MINUTE);
-    assert!(store.store().get(&1, larder::Recency::Keep).is_some());
+    _ = store.store().insert(
+        1,
+        larder::backend::Entry::new(None, larder::clock::Timestamp::ORIGIN, MINUTE),
+        MINUTE,
+    );
+    assert!(store.store().get(&1, larder::backend::Recency::Keep).is_some());
 }
 
 #[tokio::test]
@@ -493,7 +501,7 @@ async fn an_oversized_overwrite_does_not_leave_the_old_value() {
     ] {
         cache.insert(&1, 5).await.unwrap();
         cache.insert(&1, 1_000_000).await.unwrap();
-        let found = cache.lookup(&1).await.unwrap().and_then(|found| found.value);
+        let found = cache.get_if_present(&1).await.unwrap().and_then(|found| found.value);
         assert_ne!(found.as_deref(), Some(&5));
     }
 }
@@ -503,8 +511,8 @@ async fn clients_whose_clocks_are_hours_apart_agree_on_lives() {
     let server_clock = ManualClock::new();
     let server = MemoryServer::with_clock(server_clock.clone());
     let table = Table::with([(1, 10)]);
-    let clocks =
-        [1, 10_000_000].map(|secs| ManualClock::at(larder::Timestamp::from_nanos(secs * 1_000_000_000)));
+    let clocks = [1, 10_000_000]
+        .map(|secs| ManualClock::at(larder::clock::Timestamp::from_nanos(secs * 1_000_000_000)));
     let [one, two] = [("one", &clocks[0]), ("two", &clocks[1])].map(|(name, clock)| {
         over(&table, clock).backend(server.connect(name).encoded(Json)).build().unwrap()
     });
@@ -514,10 +522,12 @@ async fn clients_whose_clocks_are_hours_apart_agree_on_lives() {
         clocks.iter().for_each(|clock| clock.advance(by));
     };
     pass(MINUTE - Duration::from_millis(1));
-    assert_eq!(two.fetch(&1).await.unwrap().origin, Origin::Far);
-    assert!(two.fetch(&1).await.unwrap().age >= MINUTE - Duration::from_millis(2));
+    assert_eq!(two.get_entry(&1).await.unwrap().origin, Origin::Far);
+    assert!(two.get_entry(&1).await.unwrap().age >= MINUTE - Duration::from_millis(2));
     pass(Duration::from_millis(1));
-    assert!(one.lookup(&1).await.unwrap().is_none() && two.lookup(&1).await.unwrap().is_none());
+    assert!(
+        one.get_if_present(&1).await.unwrap().is_none() && two.get_if_present(&1).await.unwrap().is_none()
+    );
 }
 
 #[tokio::test]
@@ -531,13 +541,13 @@ async fn schema_versions_and_prefixes_do_not_see_each_other() {
     };
     let (old, new) = (build(1).unwrap(), build(2).unwrap());
     old.get(&1).await.unwrap();
-    assert!(new.lookup(&1).await.unwrap().is_none());
+    assert!(new.get_if_present(&1).await.unwrap().is_none());
     new.get(&1).await.unwrap();
     old.clear().await.unwrap();
-    assert!(new.lookup(&1).await.unwrap().is_some(), "a clear ends with its own version");
-    let staging = larder::Prefix::new("staging", world.server.connect("one").encoded(Json));
+    assert!(new.get_if_present(&1).await.unwrap().is_some(), "a clear ends with its own version");
+    let staging = larder::backend::Prefix::new("staging", world.server.connect("one").encoded(Json));
     let staging = over(&world.table, &world.clock).schema(2).backend(staging).build().unwrap();
-    assert!(staging.lookup(&1).await.unwrap().is_none());
+    assert!(staging.get_if_present(&1).await.unwrap().is_none());
     staging.get(&1).await.unwrap();
     let names: Vec<_> = world.server.keys().into_iter().map(|(namespace, _)| namespace).collect();
     assert_eq!(names, ["numbers@2", "staging:numbers@2"]);
@@ -545,10 +555,11 @@ async fn schema_versions_and_prefixes_do_not_see_each_other() {
 
 #[tokio::test]
 async fn an_erased_backend_is_a_backend() {
-    let store: Local<u64, QuickStore<u64, u64>> = Quick::new(10).into_backend(&Scope::unnamed()).unwrap();
-    let erased = larder::Erased::new(store);
+    let store: Local<u64, QuickStore<u64, u64>> =
+        Quick::new(10).into_backend(&BackendContext::unnamed()).unwrap();
+    let erased = larder::backend::Erased::new(store);
     let clock = ManualClock::new();
     let cache = over(&Table::with([(1, 10)]), &clock).backend(Direct(erased.clone())).build().unwrap();
     cache.get(&1).await.unwrap();
-    assert!(erased.peek(&1, larder::Clock::now(&clock)).is_some());
+    assert!(erased.peek(&1, larder::clock::Clock::now(&clock)).is_some());
 }

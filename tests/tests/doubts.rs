@@ -6,10 +6,11 @@ mod common;
 use std::time::Duration;
 
 use common::{Table, over, settle};
+use larder::cache::Origin;
+use larder::clock::{ManualClock, TokioClock};
 use larder::codec::Json;
-use larder::{Cache, ManualClock, Origin, Tag, Tiered, TokioClock};
+use larder::{Cache, Quick, Tag, Tiered};
 use larder_memory::{Fault, Gate, MemoryServer, OperationKind as Kind};
-use larder_quick::Quick;
 
 fn tag() -> Tag {
     Tag::new("kind", "number")
@@ -107,7 +108,7 @@ async fn a_server_with_old_data_counts_tags_anew() {
     server.restart_from(&old);
     tokio::time::sleep(Duration::from_secs(1)).await;
     cache.get(&1).await.unwrap();
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Near);
     table.set(1, 11);
     cache.invalidate_tag(&tag()).await.unwrap();
     assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));

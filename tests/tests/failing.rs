@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{MINUTE, Table, over, settle};
-use larder::{Cache, ManualClock, Origin, Strategy, TokioClock, source_fn};
-use larder_quick::Quick;
+use larder::cache::Origin;
+use larder::clock::{ManualClock, TokioClock};
+use larder::{Cache, Quick, Strategy, source_fn};
 use tokio::time::Instant;
 
 /// 200 readers, ten keys, a minute, ten rounds a second: everybody is served, and each key is asked for when its back-off
@@ -33,7 +34,7 @@ async fn a_source_that_is_down_for_a_minute_is_left_alone_and_every_reader_is_se
         let mut served = 0;
         for _round in 0..600 {
             for reader in 0..200 {
-                let fetched = cache.fetch(&(reader % KEYS)).await.unwrap();
+                let fetched = cache.get_entry(&(reader % KEYS)).await.unwrap();
                 assert_eq!(
                     (fetched.value.as_deref(), fetched.origin),
                     (Some(&(reader % KEYS)), Origin::Stale)
@@ -53,7 +54,7 @@ async fn a_source_that_is_down_for_a_minute_is_left_alone_and_every_reader_is_se
             settle().await;
         }
         assert!(
-            cache.fetch(&1).await.is_ok_and(|fetched| fetched.origin == Origin::Near),
+            cache.get_entry(&1).await.is_ok_and(|fetched| fetched.origin == Origin::Near),
             "it has recovered"
         );
     }
@@ -75,7 +76,7 @@ async fn recovery(limit: Option<(usize, usize)>) -> Option<Duration> {
     let running = Arc::new(AtomicUsize::new(0));
     let strategy = Strategy::aside(60 * MINUTE).load_timeout(Duration::from_secs(1));
     let strategy = match limit {
-        Some((at_once, waiting)) => strategy.limit_loads(at_once, waiting),
+        Some((at_once, waiting)) => strategy.max_concurrent_loads(at_once).max_queued_loads(waiting),
         None => strategy,
     };
     let cache: Cache<u64, u64> = Cache::builder()

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{MINUTE, Table, local, over, settle};
-use larder::{Cache, ErrorKind, ManualClock, Origin, Strategy, Tag, source_fn};
-use larder_quick::Quick;
+use larder::cache::Origin;
+use larder::clock::ManualClock;
+use larder::{Cache, ErrorKind, Quick, Strategy, Tag, source_fn};
 
 async fn waiters(
     cache: &Cache<u64, u64>,
@@ -78,7 +79,7 @@ async fn when_all_callers_are_gone_the_value_is_still_stored() {
     hold.release();
     settle().await;
     assert_eq!(cache.in_flight(), 0);
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Near);
     assert_eq!(table.loads(), 1);
 }
 
@@ -373,7 +374,7 @@ impl Drop for Uses {
     fn drop(&mut self) {
         let Some(cache) = self.0.get() else { return };
         for key in 0..16 {
-            _ = cache.peek(&key);
+            _ = cache.get_local(&key);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let key = self.1;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{MINUTE, Table, local, over, settle};
-use larder::{
-    Announce, Begun, Cache, CacheBackend, Entry, Filled, IntoBackend, Local, ManualClock, Origin, Scope,
-    Strategy, Tag, Timestamp,
+use larder::backend::{
+    BackendContext, BeginOutcome, Entry, FillOutcome, IntoBackend, LoadIntent, Local, QuickStore,
 };
-use larder::{Tiered, codec::Json};
+use larder::cache::Origin;
+use larder::clock::{ManualClock, Timestamp};
+use larder::codec::Json;
+use larder::{Cache, CacheBackend, Quick, Strategy, Tag, Tiered};
 use larder_memory::{Fault, Gate, MemoryServer, Operation, OperationKind};
-use larder_quick::{Quick, QuickStore};
 use tokio::task::JoinHandle;
 
 fn get(cache: &Cache<u64, u64>) -> JoinHandle<Option<Arc<u64>>> {
@@ -35,7 +36,7 @@ async fn an_invalidation_in_a_load_returns_the_old_value_to_its_caller_and_never
     cache.invalidate(&1).await.unwrap();
     hold.release();
     assert_eq!(value(early).await, 10, "it overlapped the invalidation");
-    assert!(cache.lookup(&1).await.unwrap().is_none(), "and is not stored");
+    assert!(cache.get_if_present(&1).await.unwrap().is_none(), "and is not stored");
     assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
     assert_eq!(cache.stats().refused_fills, 1);
 }
@@ -52,7 +53,7 @@ async fn a_clear_in_a_load_is_an_invalidation_too() {
     settle().await;
     hold.release();
     assert_eq!((value(early).await, value(late).await), (10, 11));
-    assert_eq!(cache.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
+    assert_eq!(cache.get_if_present(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
 }
 
 #[tokio::test]
@@ -85,12 +86,12 @@ async fn of_two_loads_with_an_invalidation_between_only_the_younger_is_stored() 
     assert_eq!(value(first).await, 10);
     settle().await;
     assert!(
-        cache.lookup(&1).await.unwrap().is_none(),
+        cache.get_if_present(&1).await.unwrap().is_none(),
         "the old load must not use the young one's announcement"
     );
     young.release();
     assert_eq!(value(second).await, 11);
-    assert_eq!(cache.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
+    assert_eq!(cache.get_if_present(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
 }
 
 #[tokio::test]
@@ -154,7 +155,7 @@ async fn a_caller_after_another_processs_invalidation_never_gets_the_older_load_
     assert_eq!(value(late).await, 11, "it started after the invalidation was acknowledged");
     let stats = one.stats();
     assert_eq!((stats.reads(), stats.misses), (2, 2), "one read counts once, however often it looks");
-    assert_eq!(one.lookup(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
+    assert_eq!(one.get_if_present(&1).await.unwrap().unwrap().value.as_deref(), Some(&11));
 }
 
 #[tokio::test]
@@ -193,7 +194,7 @@ async fn a_batch_load_is_fenced_like_a_single_one() {
     assert_eq!(early.await.unwrap().into_iter().map(|value| *value.unwrap()).collect::<Vec<_>>(), [10, 20]);
     assert_eq!(value(late).await, 11);
     assert_eq!(
-        one.lookup(&2).await.unwrap().unwrap().value.as_deref(),
+        one.get_if_present(&2).await.unwrap().unwrap().value.as_deref(),
         Some(&20),
         "the other key was stored"
     );
@@ -205,9 +206,9 @@ async fn invalidate_many_covers_every_key() {
     let cache = local(&table);
     cache.get_many(&[1, 2, 3]).await.unwrap();
     cache.invalidate_many(&[1, 3]).await.unwrap();
-    assert!(cache.lookup(&1).await.unwrap().is_none());
-    assert!(cache.lookup(&2).await.unwrap().is_some());
-    assert!(cache.lookup(&3).await.unwrap().is_none());
+    assert!(cache.get_if_present(&1).await.unwrap().is_none());
+    assert!(cache.get_if_present(&2).await.unwrap().is_some());
+    assert!(cache.get_if_present(&3).await.unwrap().is_none());
     assert_eq!(cache.stats().invalidations, 2);
 }
 
@@ -218,7 +219,7 @@ async fn refresh_loads_after_its_call_and_replaces_what_is_cached() {
     cache.get(&1).await.unwrap();
     table.set(1, 11);
     assert_eq!(cache.refresh(&1).await.unwrap().as_deref(), Some(&11));
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near);
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Near);
     assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
 }
 
@@ -264,11 +265,12 @@ async fn two_tiers_an_invalidation_between_the_far_reply_and_the_near_fill_is_no
 
 #[tokio::test]
 async fn a_lost_fence_never_stands_again() {
-    let backend: Local<u64, QuickStore<u64, u64>> = Quick::new(100).into_backend(&Scope::unnamed()).unwrap();
+    let backend: Local<u64, QuickStore<u64, u64>> =
+        Quick::new(100).into_backend(&BackendContext::unnamed()).unwrap();
     let (backend, now) = (&backend, Timestamp::from_nanos(1));
-    let announce = Announce::shared(MINUTE);
+    let announce = LoadIntent::shared(MINUTE);
     let begin = async || match CacheBackend::<u64, u64>::begin(backend, &1, announce, now).await.unwrap() {
-        Begun::Granted(fence) => fence,
+        BeginOutcome::Granted(fence) => fence,
         other => panic!("{other:?}"),
     };
     let mut lost = Vec::new();
@@ -279,9 +281,9 @@ async fn a_lost_fence_never_stands_again() {
     let standing = begin().await;
     let entry = || Entry::new(Some(Arc::new(1u64)), now, MINUTE);
     for fence in lost {
-        assert_eq!(backend.fill(&1, fence, entry(), now).await.unwrap(), Filled::Refused);
+        assert_eq!(backend.fill(&1, fence, entry(), now).await.unwrap(), FillOutcome::Refused);
     }
-    assert_eq!(backend.fill(&1, standing, entry(), now).await.unwrap(), Filled::Stored);
+    assert_eq!(backend.fill(&1, standing, entry(), now).await.unwrap(), FillOutcome::Stored);
 }
 
 #[tokio::test]
@@ -294,7 +296,7 @@ async fn a_near_entry_outlives_the_invalidation_of_other_tags_and_the_loss_of_th
         over(&table, &clock).backend(tiers).strategy(strategy).build().unwrap()
     };
     let (cache, other) = (near("one"), near("two"));
-    let origin = async |key: u64| cache.fetch(&key).await.unwrap().origin;
+    let origin = async |key: u64| cache.get_entry(&key).await.unwrap().origin;
     // a near entry that was filled, and one that was read
     other.get(&2).await.unwrap();
     cache.get_many(&[1, 2]).await.unwrap();
@@ -367,15 +369,16 @@ async fn an_announcement_that_arrives_again_makes_no_ended_fence_valid() {
 async fn an_exclusive_announcement_recognizes_its_own_fence() {
     let server = MemoryServer::new();
     let store = server.connect("one").encoded(Json);
-    let store = IntoBackend::<u64, u64>::into_backend(store, &Scope::new("own").unwrap()).unwrap();
+    let store = IntoBackend::<u64, u64>::into_backend(store, &BackendContext::new("own").unwrap()).unwrap();
     let (now, lease) = (Timestamp::ORIGIN, MINUTE);
     server.faults().times(1, |_| true, Fault::Resent(Duration::ZERO));
-    let Begun::Granted(fence) = store.begin(&1, Announce::exclusive(lease), now).await.unwrap() else {
+    let BeginOutcome::Granted(fence) = store.begin(&1, LoadIntent::exclusive(lease), now).await.unwrap()
+    else {
         panic!("it must not wait for itself")
     };
     assert!(!fence.is_joined());
-    let other = store.begin(&1, Announce::exclusive(lease), now).await.unwrap();
-    assert!(matches!(other, Begun::Busy(_)), "another one does: {other:?}");
+    let other = store.begin(&1, LoadIntent::exclusive(lease), now).await.unwrap();
+    assert!(matches!(other, BeginOutcome::Busy(_)), "another one does: {other:?}");
     let entry = Entry::new(Some(Arc::new(10)), now, MINUTE);
-    assert_eq!(store.fill(&1, fence, entry, now).await.unwrap(), Filled::Stored);
+    assert_eq!(store.fill(&1, fence, entry, now).await.unwrap(), FillOutcome::Stored);
 }

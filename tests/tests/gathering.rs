@@ -10,8 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use common::{MINUTE, Table, over};
-use larder::{BatchSource, Cache, ErrorKind, ManualClock, Source, Strategy};
-use larder_quick::Quick;
+use larder::clock::ManualClock;
+use larder::source::BatchSource;
+use larder::{Cache, ErrorKind, Quick, Source, Strategy};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -22,7 +23,7 @@ fn gathering() -> Cache<u64, u64> {
     let table = Table::with((0..100).map(|key| (key, 10 * key)));
     over(&table, &ManualClock::new())
         .backend(Quick::new(100))
-        .strategy(Strategy::aside(MINUTE).gather(WINDOW, 100))
+        .strategy(Strategy::aside(MINUTE).batch_window(WINDOW).max_batch(100))
         .build()
         .unwrap()
 }
@@ -98,7 +99,7 @@ fn windows_that_fill_up_and_windows_that_end_answer_all() {
     let table = Table::with((0..1_000).map(|key| (key, 10 * key)));
     let cache = over(&table, &ManualClock::new())
         .backend(Quick::new(2_000))
-        .strategy(Strategy::aside(MINUTE).gather(WINDOW / 50, 7))
+        .strategy(Strategy::aside(MINUTE).batch_window(WINDOW / 50).max_batch(7))
         .build()
         .unwrap();
     runtime().block_on(async {
@@ -143,7 +144,7 @@ async fn asks(gathers: bool, which: fn(&[u64]) -> u64) -> ErrorKind {
     let cache: Cache<u64, u64> = Cache::builder()
         .backend(Quick::new(100))
         .batch_source(Asks { cache: Arc::clone(&cell), which })
-        .strategy(if gathers { strategy.gather(WINDOW, 100) } else { strategy })
+        .strategy(if gathers { strategy.batch_window(WINDOW).max_batch(100) } else { strategy })
         .build()
         .unwrap();
     cell.set(cache.clone()).unwrap();

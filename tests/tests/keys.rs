@@ -1,7 +1,8 @@
 //! Keys are injective, whatever they hold.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use larder::{StoreKey, Tag};
+use larder::Tag;
+use larder::key::StoreKey;
 use proptest::prelude::*;
 
 /// Text that is likely to collide: few characters, all of them special somewhere.

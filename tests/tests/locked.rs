@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{MINUTE, Table, over, settle};
+use larder::cache::Origin;
+use larder::clock::ManualClock;
 use larder::codec::Json;
-use larder::{
-    Acquired, Cache, Error, ErrorKind, LockProvider, LockToken, Locking, ManualClock, Origin, Result,
-    Strategy,
-};
+use larder::lock::{Acquired, LockTimeout, LockToken, Locking};
+use larder::{Cache, Error, ErrorKind, LockProvider, Result, Strategy};
 use larder_memory::{Fault, MemoryServer, OperationKind as Kind};
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ impl World {
 
     fn process_with(&self, name: &str, set: impl FnOnce(Locking) -> Locking) -> Cache<u64, u64> {
         let memory = self.server.connect(name);
-        self.locked_by(name, set(Locking::by(memory.locks())))
+        self.locked_by(name, set(Locking::new(memory.locks())))
     }
 
     fn locked_by(&self, name: &str, locking: Locking) -> Cache<u64, u64> {
@@ -52,7 +52,7 @@ impl World {
 fn get(cache: &Cache<u64, u64>, key: u64) -> tokio::task::JoinHandle<Result<(Option<u64>, Origin)>> {
     let cache = cache.clone();
     tokio::spawn(async move {
-        let fetched = cache.fetch(&key).await?;
+        let fetched = cache.get_entry(&key).await?;
         Ok((fetched.value.as_deref().copied(), fetched.origin))
     })
 }
@@ -96,7 +96,7 @@ async fn a_holder_that_fails_lets_the_next_one_load_at_once() {
     assert_eq!(first.await.unwrap().unwrap_err().kind(), ErrorKind::Source);
     assert_eq!(second.await.unwrap().unwrap(), (Some(10), Origin::Loaded));
     assert!(released.elapsed() < WOKEN, "{:?} after the failure", released.elapsed());
-    assert_eq!(two.fetch(&1).await.unwrap().origin, Origin::Far);
+    assert_eq!(two.get_entry(&1).await.unwrap().origin, Origin::Far);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,8 +124,8 @@ async fn waiting_in_vain_ends_by_the_named_policy() {
         let world = World::new();
         let one = world.process("one");
         let two = world.process_with("two", |locking| {
-            let locking = locking.wait(wait);
-            if fails { locking.or_fail() } else { locking.or_load() }
+            let locking = locking.max_wait(wait);
+            if fails { locking.on_timeout(LockTimeout::Fail) } else { locking.on_timeout(LockTimeout::Load) }
         });
         let hold = world.table.hold();
         let first = get(&one, 1);
@@ -148,7 +148,7 @@ async fn waiting_in_vain_ends_by_the_named_policy() {
         assert_eq!(two.stats().fills, 0, "who was not elected stores nothing");
         hold.release();
         first.await.unwrap().unwrap();
-        assert_eq!(two.fetch(&1).await.unwrap().origin, Origin::Far, "the elected one did");
+        assert_eq!(two.get_entry(&1).await.unwrap().origin, Origin::Far, "the elected one did");
     }
 }
 
@@ -157,7 +157,7 @@ async fn waiting_in_vain_ends_by_the_named_policy() {
 #[tokio::test(start_paused = true)]
 async fn who_has_waited_until_the_stale_value_ended_loads() {
     let world = World::new();
-    let locking = Locking::by(world.server.connect("two").locks()).wait(Duration::from_secs(2));
+    let locking = Locking::new(world.server.connect("two").locks()).max_wait(Duration::from_secs(2));
     let two = over(&world.table, &world.clock)
         .backend(world.server.connect("two").encoded(Json))
         .strategy(Strategy::aside(MINUTE).stale_if_error(MINUTE).locked(locking))
@@ -181,7 +181,7 @@ async fn who_has_waited_until_the_stale_value_ended_loads() {
 async fn who_must_not_wait_loads_at_once() {
     let world = World::new();
     let (one, two) =
-        (world.process("one"), world.process_with("two", |locking| locking.wait(Duration::ZERO)));
+        (world.process("one"), world.process_with("two", |locking| locking.max_wait(Duration::ZERO)));
     let hold = world.table.hold();
     let first = get(&one, 1);
     hold.arrived().await;
@@ -277,11 +277,11 @@ async fn a_provider_of_the_users_own_may_fail_or_hang() {
 
     for hangs in [false, true] {
         let world = World::new();
-        let cache = world.locked_by("one", Locking::by(Bad { hangs }).or_fail());
+        let cache = world.locked_by("one", Locking::new(Bad { hangs }).on_timeout(LockTimeout::Fail));
         let began = Instant::now();
         assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10));
         assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
-        assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Far, "stored, since the fence stood");
+        assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Far, "stored, since the fence stood");
         assert!(cache.stats().backend_errors > 0);
     }
 }

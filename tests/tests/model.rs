@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use common::{Table, over, settle};
+use larder::clock::ManualClock;
 use larder::codec::Json;
-use larder::{Cache, ManualClock, Strategy as Caching, Tag, Tiered};
+use larder::{Cache, Quick, Strategy as Caching, Tag, Tiered};
 use larder_memory::MemoryServer;
-use larder_quick::Quick;
 use proptest::prelude::*;
 
 const KEYS: u64 = 5;
@@ -196,7 +196,7 @@ impl Real {
                 )];
             }
             Act::Lookup(key) => {
-                let found = cache.lookup(key).await.unwrap();
+                let found = cache.get_if_present(key).await.unwrap();
                 return found.into_iter().map(|found| Ok(found.value.as_deref().copied())).collect();
             }
             Act::Refresh(key) => return vec![answer(cache.refresh(key).await)],

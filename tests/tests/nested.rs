@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::MINUTE;
-use larder::{Cache, ErrorKind, Result, SourceLimit, Strategy, source_fn};
-use larder_quick::Quick;
+use larder::source::SourceLimit;
+use larder::{Cache, ErrorKind, Quick, Result, Strategy, source_fn};
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -68,7 +68,9 @@ fn deeper(key: u64) -> Option<u64> {
 #[tokio::test(start_paused = true)]
 async fn parents_hold_no_permit_that_their_children_wait_for() {
     let strategy = || Strategy::aside(MINUTE).load_timeout(MINUTE);
-    for (strategy, limit) in [(strategy().limit_loads(4, 100), None), (strategy(), Some(4))] {
+    for (strategy, limit) in
+        [(strategy().max_concurrent_loads(4).max_queued_loads(100), None), (strategy(), Some(4))]
+    {
         let cache = own(deeper, strategy, limit);
         let began = Instant::now();
         assert!(all_of(&cache, 0..30).await.iter().all(Result::is_ok));
@@ -80,7 +82,9 @@ async fn parents_hold_no_permit_that_their_children_wait_for() {
 #[tokio::test(start_paused = true)]
 async fn parents_that_join_loads_which_wait_for_their_permits() {
     let strategy = || Strategy::aside(MINUTE).load_timeout(MINUTE);
-    for (strategy, limit) in [(strategy().limit_loads(4, 200), None), (strategy(), Some(4))] {
+    for (strategy, limit) in
+        [(strategy().max_concurrent_loads(4).max_queued_loads(200), None), (strategy(), Some(4))]
+    {
         let cache = own(deeper, strategy, limit);
         let began = Instant::now();
         let (parents, children) = tokio::join!(all_of(&cache, 0..30), all_of(&cache, 1_000..1_030));
@@ -92,7 +96,8 @@ async fn parents_that_join_loads_which_wait_for_their_permits() {
 #[tokio::test(start_paused = true)]
 async fn two_caches_that_ask_each_other_under_limits() {
     let (one, two) = (Cell::default(), Cell::default());
-    let strategy = || Strategy::aside(MINUTE).load_timeout(MINUTE).limit_loads(4, 100);
+    let strategy =
+        || Strategy::aside(MINUTE).load_timeout(MINUTE).max_concurrent_loads(4).max_queued_loads(100);
     one.set(asking(&two, deeper, strategy(), None)).unwrap();
     two.set(asking(&one, deeper, strategy(), None)).unwrap();
     let began = Instant::now();
@@ -103,7 +108,7 @@ async fn two_caches_that_ask_each_other_under_limits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_holds_for_loads_that_no_other_waits_for() {
-    let cache = own(|_| None, Strategy::aside(MINUTE).limit_loads(4, 2), None);
+    let cache = own(|_| None, Strategy::aside(MINUTE).max_concurrent_loads(4).max_queued_loads(2), None);
     let answers = all_of(&cache, 0..10).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 4);
     assert_eq!(cache.stats().overloaded, 4);

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{MINUTE, Table, over};
+use larder::cache::Origin;
+use larder::clock::ManualClock;
 use larder::codec::Json;
-use larder::{Cache, CacheBuilder, ManualClock, MissCause, Origin, Tag};
+use larder::observe::MissCause;
+use larder::{Cache, CacheBuilder, Quick, Tag};
 use larder_memory::{Memory, MemoryServer};
-use larder_quick::Quick;
 
-fn causes<K: larder::Key, V: larder::Value>(cache: &Cache<K, V>) -> [u64; 5] {
+fn causes<K: larder::cache::Key, V: larder::cache::Value>(cache: &Cache<K, V>) -> [u64; 5] {
     MissCause::ALL.map(|cause| cache.stats().misses_by(cause))
 }
 
@@ -68,7 +70,7 @@ async fn what_an_invalidation_overlapped_is_not_kept_and_says_so() {
             Ok::<_, std::io::Error>(10)
         }
     };
-    let (found, ()) = tokio::join!(cache.fetch_or_load(&1, loader), async {
+    let (found, ()) = tokio::join!(cache.get_entry_or_load(&1, loader), async {
         began.notified().await;
         cache.invalidate(&1).await.unwrap();
         go_on.notify_one();
@@ -79,9 +81,9 @@ async fn what_an_invalidation_overlapped_is_not_kept_and_says_so() {
     assert_eq!(cache.stats().refused_fills, 1);
 
     let load = || async { Ok::<_, std::io::Error>(11) };
-    let again = cache.fetch_or_load(&1, load).await.unwrap();
+    let again = cache.get_entry_or_load(&1, load).await.unwrap();
     assert_eq!((again.kept, again.expires_in), (true, MINUTE));
-    let hit = cache.fetch_or_load(&1, load).await.unwrap();
+    let hit = cache.get_entry_or_load(&1, load).await.unwrap();
     assert_eq!((hit.kept, hit.missed, hit.origin), (true, None, Origin::Near));
 }
 
@@ -133,13 +135,13 @@ async fn entries_that_had_expired_are_no_evictions() {
 async fn a_look_without_waiting_counts_only_what_it_finds() {
     let clock = ManualClock::new();
     let cache = over(&Table::with([(1, 10)]), &clock).backend(Quick::new(10)).build().unwrap();
-    assert_eq!(cache.peek(&1), None);
+    assert_eq!(cache.get_local(&1), None);
     assert_eq!(cache.stats().reads(), 0);
     cache.get(&1).await.unwrap();
-    assert_eq!(cache.peek(&1).flatten().as_deref(), Some(&10));
+    assert_eq!(cache.get_local(&1).flatten().as_deref(), Some(&10));
     assert_eq!(cache.stats().near_hits, 1);
     clock.advance(MINUTE);
-    assert_eq!(cache.peek(&1), None);
+    assert_eq!(cache.get_local(&1), None);
 }
 
 #[tokio::test]

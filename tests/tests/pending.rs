@@ -6,8 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::{MINUTE, Table, over};
+use larder::clock::ManualClock;
 use larder::codec::Json;
-use larder::{Cache, ManualClock, Strategy, Tag};
+use larder::{Cache, Strategy, Tag};
 use larder_memory::{Fault, MemoryServer, Operation, OperationKind as Kind};
 use tokio::time::{sleep, timeout};
 

@@ -6,8 +6,10 @@ mod common;
 use std::time::Duration;
 
 use common::{Table, settle};
+use larder::clock::ManualClock;
 use larder::codec::Json;
-use larder::{Cache, ManualClock, Strategy};
+use larder::strategy::EarlyRefresh;
+use larder::{Cache, Strategy};
 use larder_memory::{Fault, MemoryServer, OperationKind as Kind};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -67,8 +69,8 @@ const LOADS_IN_TEN_SECONDS: std::ops::RangeInclusive<usize> = 3..=10;
 
 fn strategies() -> [Strategy<u64>; 3] {
     [
-        Strategy::aside(60 * SECOND).eager_refresh(0.1),
-        Strategy::aside(60 * SECOND).early_refresh(1e9),
+        Strategy::aside(60 * SECOND).early_refresh(EarlyRefresh::after(0.1)),
+        Strategy::aside(60 * SECOND).early_refresh(EarlyRefresh::probabilistic(1e9)),
         Strategy::aside(SECOND).stale_while_revalidate(60 * SECOND),
     ]
 }

@@ -8,10 +8,12 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use common::{MINUTE, settle};
-use larder::{Cache, ConditionalSource, Event, Known, Loaded, ManualClock, Observer, Origin};
-use larder::{Source, Strategy, Tag, source_fn};
+use larder::cache::Origin;
+use larder::clock::ManualClock;
+use larder::observe::{Event, Observer};
+use larder::source::{ConditionalSource, KnownValue};
+use larder::{Cache, Loaded, Quick, Source, Strategy, Tag, source_fn};
 use larder_moka::Moka;
-use larder_quick::Quick;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,7 @@ impl ConditionalSource<u64> for Unmodified {
     async fn load_if_modified(
         &self,
         _: &u64,
-        known: Option<Known<'_, usize>>,
+        known: Option<KnownValue<'_, usize>>,
     ) -> Result<Loaded<usize>, std::io::Error> {
         if known.is_some() {
             return Ok(Loaded::not_modified());
@@ -80,7 +82,7 @@ async fn a_cleared_or_removed_entry_does_not_stand_in_for_an_error() {
     cache.get_many(&[1, 2]).await.unwrap();
     clock.advance(2 * SECOND);
     down.store(true, SeqCst);
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Stale);
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Stale);
     cache.invalidate(&2).await.unwrap();
     assert!(cache.get(&2).await.is_err());
     cache.clear().await.unwrap();
@@ -123,7 +125,7 @@ impl Observer for Looks {
     fn on_event(&self, event: &Event<'_>) {
         let Some(cache) = self.cache.get().filter(|_| matches!(event, Event::Evicted { .. })) else { return };
         for key in 0..8 {
-            _ = cache.peek(&key);
+            _ = cache.get_local(&key);
         }
         self.evictions.fetch_add(1, SeqCst);
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use common::{MINUTE, Table};
 use larder::codec::Json;
-use larder::{Cache, Event, Observer, Strategy, source_fn};
+use larder::observe::{Event, Observer};
+use larder::{Cache, Quick, Strategy, source_fn};
 use larder_memory::{Fault, MemoryServer, Operation, OperationKind as Kind};
-use larder_quick::Quick;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 

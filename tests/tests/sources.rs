@@ -7,11 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use larder::{
-    BatchSource, BothFailed, Cache, Each, ErrorKind, Fallback, Retry, Source, SourceLimit, SourceTimeout,
-    SourceTimeoutError, Strategy,
+use larder::source::{
+    BatchResults, BatchSource, BothFailed, Fallback, Retry, SourceLimit, SourceTimeout, SourceTimeoutError,
 };
-use larder_quick::Quick;
+use larder::{Cache, ErrorKind, Quick, Source, Strategy};
 use tokio::time::Instant;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +54,7 @@ impl Scripted {
         self.0.calls.lock().unwrap().clone()
     }
 
-    async fn call(&self, keys: &[u64]) -> Result<Each<u64, Broken>, Broken> {
+    async fn call(&self, keys: &[u64]) -> Result<BatchResults<u64, Broken>, Broken> {
         self.0.calls.lock().unwrap().push(keys.to_vec());
         let now = self.0.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most_at_once.fetch_max(now, Ordering::SeqCst);
@@ -89,7 +88,7 @@ impl BatchSource<u64> for Scripted {
     async fn load_many(&self, keys: &[u64]) -> Result<Vec<Option<u64>>, Broken> {
         self.call(keys).await?.into_iter().collect()
     }
-    async fn load_each(&self, keys: &[u64]) -> Result<Each<u64, Broken>, Broken> {
+    async fn load_each(&self, keys: &[u64]) -> Result<BatchResults<u64, Broken>, Broken> {
         self.call(keys).await
     }
 }
@@ -121,7 +120,9 @@ async fn a_retry_gives_up_with_the_last_error_and_after_its_attempts() {
 async fn pauses_stop_growing() {
     let source = Scripted::default().failing(9);
     let began = Instant::now();
-    let retry = Retry::new(source, 10).pauses(Duration::from_millis(100), Duration::from_millis(200));
+    let retry = Retry::new(source, 10)
+        .min_backoff(Duration::from_millis(100))
+        .max_backoff(Duration::from_millis(200));
     assert_eq!(retry.load(&7).await, Ok(Some(7)));
     assert!(began.elapsed() <= Duration::from_millis(100 + 8 * 200 + 10), "{:?}", began.elapsed());
 }

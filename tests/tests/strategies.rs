@@ -1,11 +1,12 @@
 //! Every strategy over every backend that lives in this process.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use larder::backend::{Breaker, IntoBackend, Prefix, Timeout};
 use larder::codec::{Json, Postcard};
-use larder::{Breaker, Cache, IntoBackend, Prefix, StoreKey, Tiered, Timeout};
+use larder::key::StoreKey;
+use larder::{Cache, Quick, Tiered};
 use larder_memory::{Memory, MemoryServer};
 use larder_moka::Moka;
-use larder_quick::Quick;
 use larder_testkit::{CacheFixture, Process, Time};
 
 /// One process with a store of its own.
@@ -75,7 +76,6 @@ const TOGETHER: [i64; 2] = [0, 0];
 const APART: [i64; 2] = [600, -600];
 
 suites! {
-    doc_store: Alone(|| larder::doc::Store, Time::default());
     quick: Alone(|| Quick::new(10_000), Time::default());
     moka: Alone(|| Moka::new(10_000), Time::default());
     memory_json: Two(|memory: &Memory| memory.encoded(Json), Time::default(), TOGETHER);

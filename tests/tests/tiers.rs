@@ -6,10 +6,12 @@ mod common;
 use std::time::Duration;
 
 use common::{MINUTE, Table, over, settle};
+use larder::backend::Placement;
+use larder::cache::Origin;
+use larder::clock::{CLOCK_LAG, ManualClock};
 use larder::codec::Json;
-use larder::{CLOCK_LAG, Cache, ManualClock, Origin, Place, Strategy, Tag, Tiered};
+use larder::{Cache, Quick, Strategy, Tag, Tiered};
 use larder_memory::{Fault, Gate, Memory, MemoryServer, OperationKind};
-use larder_quick::Quick;
 
 const BOUND: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,7 @@ impl World {
         let server = MemoryServer::with_clock(clock.clone());
         let (one, two) = (server.connect("one"), server.connect("two"));
         let strategy = || Strategy::aside(10 * MINUTE).tagged(tens);
-        let tiers = tiers(Tiered::new(Quick::new(100), one.encoded(Json)).bound(BOUND));
+        let tiers = tiers(Tiered::new(Quick::new(100), one.encoded(Json)).max_staleness(BOUND));
         let cache = over(&table, &clock).backend(tiers).strategy(strategy()).build().unwrap();
         let other = over(&table, &clock).backend(two.encoded(Json)).strategy(strategy()).build().unwrap();
         let world = Self { clock, table, server, one, cache, other };
@@ -58,7 +60,7 @@ impl World {
     }
 
     async fn read(&self, key: u64) -> (u64, Origin) {
-        let fetched = self.cache.fetch(&key).await.unwrap();
+        let fetched = self.cache.get_entry(&key).await.unwrap();
         (*fetched.value.unwrap(), fetched.origin)
     }
 
@@ -77,7 +79,7 @@ impl World {
     }
 }
 
-type Far = larder::Encoded<Memory, Json>;
+type Far = larder::backend::Encoded<Memory, Json>;
 
 #[tokio::test(start_paused = true)]
 async fn what_another_process_invalidates_is_told() {
@@ -138,8 +140,8 @@ async fn while_nothing_is_proven_a_near_entry_lives_for_a_bound() {
     world.beat().await;
     world.clock.advance(BOUND / 2);
     assert_eq!(world.read(1).await, (10, Origin::Near), "proven again: it lives on");
-    let blind = world.cache.stats().blind;
-    assert!(blind >= BOUND * 2 && blind <= BOUND * 3, "{blind:?}");
+    let unverified = world.cache.stats().unverified;
+    assert!(unverified >= BOUND * 2 && unverified <= BOUND * 3, "{unverified:?}");
 }
 
 /// The far reply is held until after the push: the near tier must not take it.
@@ -305,7 +307,7 @@ async fn over_a_store_that_tells_nothing_a_near_entry_lives_for_a_bound() {
         over(&table, &clock).backend(tiers.clone()).build().unwrap(),
         over(&table, &clock).backend(three()).build().unwrap(),
     ] {
-        let origin = async || cache.fetch(&1).await.unwrap().origin;
+        let origin = async || cache.get_entry(&1).await.unwrap().origin;
         assert_eq!(origin().await, Origin::Loaded);
         clock.advance(BOUND - Duration::from_nanos(1));
         assert_eq!(origin().await, Origin::Near);
@@ -319,10 +321,10 @@ async fn a_rule_says_which_tier_has_a_key() {
     let (table, clock) = (Table::with((1..=30).map(|key| (key, key))), ManualClock::new());
     let server = MemoryServer::with_clock(clock.clone());
     let tiers =
-        Tiered::new(Quick::new(100), server.connect("one").encoded(Json)).rule(|key: &u64| match key {
-            1..=9 => Place::NearOnly,
-            10..=19 => Place::FarOnly,
-            _ => Place::Both,
+        Tiered::new(Quick::new(100), server.connect("one").encoded(Json)).placement(|key: &u64| match key {
+            1..=9 => Placement::NearOnly,
+            10..=19 => Placement::FarOnly,
+            _ => Placement::Both,
         });
     let strategy = Strategy::aside(MINUTE).tagged(tens);
     let cache = over(&table, &clock).backend(tiers).strategy(strategy).build().unwrap();
@@ -332,7 +334,7 @@ async fn a_rule_says_which_tier_has_a_key() {
     cache.get_many(&keys).await.unwrap();
     assert_eq!(server.len(), 21, "those that are only near are not far");
     settle().await;
-    let origin = async |key: u64| cache.fetch(&key).await.unwrap().origin;
+    let origin = async |key: u64| cache.get_entry(&key).await.unwrap().origin;
     assert_eq!(
         (origin(1).await, origin(10).await, origin(20).await),
         (Origin::Near, Origin::Far, Origin::Near)

@@ -6,9 +6,11 @@ mod common;
 use std::time::Duration;
 
 use common::{MINUTE, Table, over};
-use larder::{Cache, IntoBackend, Loaded, ManualClock, Origin, Strategy};
+use larder::backend::IntoBackend;
+use larder::cache::Origin;
+use larder::clock::ManualClock;
+use larder::{Cache, Loaded, Quick, Strategy};
 use larder_moka::Moka;
-use larder_quick::Quick;
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -19,11 +21,11 @@ where
     let (clock, table) = (ManualClock::new(), Table::with([(1, 10)]));
     let cache = over(&table, &clock).backend(backend).strategy(Strategy::aside(ttl)).build().unwrap();
     cache.get(&1).await.unwrap();
-    assert_eq!(cache.fetch(&1).await.unwrap().expires_in, ttl);
+    assert_eq!(cache.get_entry(&1).await.unwrap().expires_in, ttl);
     clock.advance(ttl - Duration::from_nanos(1));
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Near, "alive to the end of {ttl:?}");
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Near, "alive to the end of {ttl:?}");
     clock.advance(Duration::from_nanos(1));
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Loaded, "dead after {ttl:?}");
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Loaded, "dead after {ttl:?}");
 }
 
 #[tokio::test]
@@ -47,7 +49,7 @@ async fn the_longest_duration_is_for_ever() {
     ] {
         cache.get(&1).await.unwrap();
         clock.advance(Duration::from_secs(100 * 365 * 86_400));
-        let found = cache.fetch(&1).await.unwrap();
+        let found = cache.get_entry(&1).await.unwrap();
         assert_eq!((found.origin, found.expires_in), (Origin::Near, Duration::MAX));
     }
 }
@@ -67,7 +69,7 @@ async fn the_system_clock_ends_a_life_of_a_millisecond() {
     while std::time::Instant::now() < end {
         std::hint::spin_loop();
     }
-    assert_eq!(cache.fetch(&1).await.unwrap().origin, Origin::Loaded);
+    assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Loaded);
 }
 
 #[tokio::test]
@@ -85,7 +87,7 @@ async fn absence_is_kept_only_with_a_ttl_of_its_own() {
         assert!(cache.get(&1).await.unwrap().is_none());
     }
     assert_eq!(table.loads(), 4);
-    let known = cache.lookup(&1).await.unwrap().expect("known to be absent");
+    let known = cache.get_if_present(&1).await.unwrap().expect("known to be absent");
     assert!(known.value.is_none());
     clock.advance(5 * MILLI);
     table.set(1, 10);
@@ -106,7 +108,7 @@ async fn the_loader_and_the_value_can_decide_the_ttl() {
     cache.get_or_load(&5, load(Loaded::absent().ttl(MILLI))).await.unwrap();
     let mut left = Vec::new();
     for key in 1..=5 {
-        left.push(cache.lookup(&key).await.unwrap().map(|found| found.expires_in));
+        left.push(cache.get_if_present(&key).await.unwrap().map(|found| found.expires_in));
     }
     assert_eq!(left, [Some(MINUTE), Some(3 * MINUTE), Some(MILLI), None, Some(MILLI)]);
 }
@@ -119,7 +121,7 @@ async fn jitter_only_shortens() {
     let mut lives = Vec::new();
     for key in 0..200 {
         cache.get(&key).await.unwrap();
-        lives.push(cache.fetch(&key).await.unwrap().expires_in);
+        lives.push(cache.get_entry(&key).await.unwrap().expires_in);
     }
     assert!(lives.iter().all(|life| *life <= MINUTE && *life >= MINUTE / 2));
     assert!(lives.iter().max().unwrap().saturating_sub(*lives.iter().min().unwrap()) > MINUTE / 4, "spread");
@@ -137,7 +139,7 @@ async fn an_overwrite_leaves_nothing_of_the_previous_life() {
     cache.insert(&1, Loaded::new(1).ttl(Duration::MAX)).await.unwrap();
     cache.insert(&1, Loaded::new(2).ttl(MILLI)).await.unwrap();
     clock.advance(MILLI);
-    assert!(cache.lookup(&1).await.unwrap().is_none());
+    assert!(cache.get_if_present(&1).await.unwrap().is_none());
     cache.insert(&1, Loaded::new(3).no_store()).await.unwrap();
-    assert!(cache.lookup(&1).await.unwrap().is_none());
+    assert!(cache.get_if_present(&1).await.unwrap().is_none());
 }

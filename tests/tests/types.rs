@@ -3,16 +3,24 @@
 
 use std::fmt::Debug;
 
-use larder::codec::Json;
+use larder::backend::{
+    BackendContext, BeginOutcome, Breaker, BreakerBackend, Direct, Encoded, EncodedBackend, Entry,
+    EntryCount, Erased, Fence, FillOutcome, Frame, FrameError, LoadIntent, Local, Payload, Prefix,
+    QuickStore, TieredBackend, Timeout, TimeoutBackend,
+};
+use larder::cache::Origin;
+use larder::clock::{Clock, ManualClock, SystemClock, Timestamp, TokioClock};
+use larder::codec::{CodecId, Json};
+use larder::key::{KeyWriter, StoreKey};
+use larder::lock::LockToken;
+use larder::observe::{Event, Latency, Observer, Tier};
+use larder::source::SourceFn;
+use larder::tag::{LedgerView, Stamp};
 use larder::{
-    Announce, Begun, Breaker, BreakerBackend, Cache, CacheBuilder, Clock, CodecId, Count, Direct, Encoded,
-    EncodedBackend, Entry, Erased, Error, ErrorKind, Event, Fence, Fetched, Filled, Frame, FrameError,
-    KeyWriter, Latency, LedgerView, Loaded, Local, LockProvider, LockToken, ManualClock, Observer, Origin,
-    Payload, Prefix, Scope, SourceFn, Stamp, Stats, StoreKey, Strategy, SystemClock, Tag, Tier, Tiered,
-    TieredBackend, Timeout, TimeoutBackend, Timestamp, TokioClock,
+    Cache, CacheBuilder, CachedEntry, Error, ErrorKind, Loaded, LockProvider, Quick, Stats, Strategy, Tag,
+    Tiered,
 };
 use larder_moka::{Moka, MokaStore};
-use larder_quick::{Quick, QuickStore};
 
 fn shared<T: Send + Sync + Debug>() {}
 fn movable<T: Send>(_: &T) {}
@@ -21,11 +29,11 @@ type Store = QuickStore<u64, String>;
 
 #[test]
 fn every_public_type_is_send_sync_and_debug() {
-    shared::<(Announce, Begun<String>, Fence, Filled, Entry<String>, Erased<u64, String>)>();
-    shared::<(Cache<u64, String>, Fetched<String>, Origin, Strategy<String>, Loaded<String>)>();
+    shared::<(LoadIntent, BeginOutcome<String>, Fence, FillOutcome, Entry<String>, Erased<u64, String>)>();
+    shared::<(Cache<u64, String>, CachedEntry<String>, Origin, Strategy<String>, Loaded<String>)>();
     shared::<(Error, ErrorKind, Event<'_>, Stats, Latency, Tier, Timestamp)>();
-    shared::<(ManualClock, SystemClock, TokioClock, Scope, CodecId, Payload, Frame, FrameError)>();
-    shared::<(StoreKey, KeyWriter, Tag, Stamp, LedgerView, LockToken, Count, Json)>();
+    shared::<(ManualClock, SystemClock, TokioClock, BackendContext, CodecId, Payload, Frame, FrameError)>();
+    shared::<(StoreKey, KeyWriter, Tag, Stamp, LedgerView, LockToken, EntryCount, Json)>();
     shared::<(
         Direct<Store>,
         Local<u64, Store>,
@@ -61,8 +69,8 @@ fn every_future_is_send() {
     movable(&cache.get(&1));
     movable(&cache.get_many(&[1]));
     movable(&cache.get_or_load(&1, || async { Ok::<_, std::io::Error>(None) }));
-    movable(&cache.fetch(&1));
-    movable(&cache.lookup(&1));
+    movable(&cache.get_entry(&1));
+    movable(&cache.get_if_present(&1));
     movable(&cache.insert(&1, String::new()));
     movable(&cache.refresh(&1));
     movable(&cache.invalidate(&1));

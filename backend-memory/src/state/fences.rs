@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::Announce;
+use larder::backend::LoadIntent;
 
 use crate::mutation;
 
@@ -29,7 +29,7 @@ impl State {
     }
 
     /// Grants a fence. `nonce` names a new one, with the client's part in its upper half.
-    pub(crate) fn grant(&mut self, name: &Name, announce: Announce, nonce: u128, now: Millis) -> Grant {
+    pub(crate) fn grant(&mut self, name: &Name, announce: LoadIntent, nonce: u128, now: Millis) -> Grant {
         let until = now.saturating_add(millis_up(announce.lease()));
         let touched = self.tick();
         if let Some(standing) = self.standing(name, now) {

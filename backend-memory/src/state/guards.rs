@@ -1,6 +1,6 @@
 //! Write guards that have not ended.
 
-use larder::Guard;
+use larder::backend::WriteIntent;
 
 use crate::mutation;
 
@@ -21,7 +21,7 @@ impl State {
         self.data.guards.get(name).is_some_and(|guards| guards.iter().any(|guard| guard.until > now))
     }
 
-    pub(crate) fn guard(&mut self, name: &Name, guard: Guard, now: Millis) {
+    pub(crate) fn guard(&mut self, name: &Name, guard: WriteIntent, now: Millis) {
         self.remove(name);
         let guards = self.data.guards.entry(name.clone()).or_default();
         guards.retain(|standing| standing.until > now && !mutation::on("a guard has one slot"));
@@ -29,7 +29,7 @@ impl State {
         guards.push(Guarded { nonce: guard.nonce(), until });
     }
 
-    pub(crate) fn unguard(&mut self, name: &Name, guard: Guard) {
+    pub(crate) fn unguard(&mut self, name: &Name, guard: WriteIntent) {
         self.remove(name);
         if let Some(guards) = self.data.guards.get_mut(name) {
             guards.retain(|standing| standing.nonce != guard.nonce());

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use larder::{Entry, LedgerView, Stamp, Tag};
+use larder::Tag;
+use larder::backend::Entry;
+use larder::tag::{LedgerView, Stamp};
 
 use super::State;
 use crate::mutation;

@@ -1,6 +1,6 @@
 //! The connections of processes, and their pushes.
 
-use larder::Timestamp;
+use larder::clock::Timestamp;
 use tokio::sync::mpsc;
 
 use super::State;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{Acquired, LockToken};
+use larder::lock::{Acquired, LockToken};
 
 use crate::mutation;
 

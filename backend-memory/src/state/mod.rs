@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder::{StoreKey, Timestamp};
+use larder::clock::Timestamp;
+use larder::key::StoreKey;
 
 pub(crate) use fences::Grant;
 use fences::Standing;

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{
-    Announce, Begun, CacheBackend, CodecId, Entry, Fence, IntoBackend, Payload, Scope, StoreKey, Timestamp,
-};
+use larder::CacheBackend;
+use larder::backend::{BackendContext, BeginOutcome, Entry, Fence, IntoBackend, LoadIntent, Payload};
+use larder::clock::Timestamp;
+use larder::codec::CodecId;
+use larder::key::StoreKey;
 use larder_memory::{Memory, MemoryBackend, MemoryServer, OperationKind, Outcome};
 
 pub const MILLI: Duration = Duration::from_millis(1);
@@ -19,7 +21,7 @@ pub fn key(number: u64) -> StoreKey {
 }
 
 pub fn open(memory: &Memory) -> MemoryBackend {
-    memory.clone().into_backend(&Scope::new("a").unwrap()).unwrap()
+    memory.clone().into_backend(&BackendContext::new("a").unwrap()).unwrap()
 }
 
 pub fn entry(text: &'static str, now: Timestamp, ttl: Duration) -> Entry<Payload> {
@@ -35,8 +37,8 @@ pub async fn has(backend: &MemoryBackend, number: u64) -> bool {
 }
 
 pub async fn fence(backend: &MemoryBackend, number: u64) -> Fence {
-    match backend.begin(&key(number), Announce::shared(MINUTE).despite_hit(), NOW).await.unwrap() {
-        Begun::Granted(fence) => fence,
+    match backend.begin(&key(number), LoadIntent::shared(MINUTE).despite_hit(), NOW).await.unwrap() {
+        BeginOutcome::Granted(fence) => fence,
         other => panic!("{other:?}"),
     }
 }

@@ -419,7 +419,7 @@ fn failure(error: FredError) -> Failure {
         _ => said.kind,
     };
     match kind {
-        FailureKind::Lost | FailureKind::Timeout => Failure::new(kind, error.to_string()).because(error),
+        FailureKind::Lost | FailureKind::Timeout => Failure::new(kind, error.to_string()).with_source(error),
         // the error would repeat what the server said
         _ => Failure::new(kind, said.to_string()),
     }

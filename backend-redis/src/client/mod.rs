@@ -225,7 +225,7 @@ impl Failure {
         }
     }
 
-    pub(crate) fn because(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+    pub(crate) fn with_source(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
@@ -241,8 +241,8 @@ impl Failure {
     pub(crate) fn into_error(self, operation: &str) -> Error {
         let message = format!("{operation} failed");
         match self.kind {
-            FailureKind::Timeout => Error::new(ErrorKind::Timeout, message).because(self).transient(),
-            FailureKind::Refused => Error::new(ErrorKind::Backend, message).because(self),
+            FailureKind::Timeout => Error::new(ErrorKind::Timeout, message).with_source(self).transient(),
+            FailureKind::Refused => Error::new(ErrorKind::Backend, message).with_source(self),
             _ => Error::backend(operation, self),
         }
     }

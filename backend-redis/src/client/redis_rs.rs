@@ -333,7 +333,7 @@ fn failure(error: RedisError) -> Failure {
     let kind = if kind == FailureKind::Server { said.kind } else { kind };
     let failure = Failure::new(kind, said.to_string());
     // any other would repeat what the server said
-    if error.is_io_error() && error.detail().is_none() { failure.because(error) } else { failure }
+    if error.is_io_error() && error.detail().is_none() { failure.with_source(error) } else { failure }
 }
 
 /// The failure of making a connection. Its detail may be what a server said to `HELLO` or `AUTH`.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use larder::backend::{BackendContext, BreakerBackend, EncodedBackend, IntoBackend};
 use larder::codec::Json;
-use larder::{
-    Acquired, BreakerBackend, EncodedBackend, IntoBackend, LedgerView, LockProvider, LockToken, Result,
-    Scope, Stamp, Tag, TagLedger,
-};
+use larder::lock::{Acquired, LockToken};
+use larder::tag::{LedgerView, Stamp, TagLedger};
+use larder::{LockProvider, Result, Tag};
 use larder_redis::{RedisBackend, RedisConfig, RedisLedger, RedisLocks, RedisStore};
 use larder_testkit::servers::{RedisCluster, RedisServer, Shared};
 use larder_testkit::{Fixture, SharedFixture, Time};
@@ -101,7 +101,7 @@ impl<S> Reached<S> {
 pub(crate) type Typed = EncodedBackend<BreakerBackend<RedisStore>, Json, String>;
 
 pub(crate) fn typed(redis: &RedisBackend, namespace: &str) -> Typed {
-    let scope = Scope::new(namespace).expect("a plain name");
+    let scope = BackendContext::new(namespace).expect("a plain name");
     IntoBackend::<String, String>::into_backend(redis.encoded(Json), &scope).expect("it opens")
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, Origin, Strategy, Tag, source_fn};
+use larder::{Cache, Strategy, Tag, source_fn};
 use larder_redis::RedisBackend;
 
 const KEYS: u64 = 24;
@@ -55,7 +56,7 @@ impl Shop {
     async fn read(self: &Arc<Self>, cache: &Cache<u64, u64>, key: u64) -> Origin {
         let floor = self.acknowledged[key as usize].load(SeqCst);
         let began = Instant::now();
-        let fetched = cache.fetch(&key).await.expect("a read never fails for the cache's sake");
+        let fetched = cache.get_entry(&key).await.expect("a read never fails for the cache's sake");
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let value = fetched.value.map(|value| *value);
         assert!(

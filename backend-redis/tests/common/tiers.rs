@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use larder::cache::Origin;
 use larder::codec::Json;
-use larder::{Cache, Origin, Stats, Strategy, Tag, Tiered, source_fn};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Stats, Strategy, Tag, Tiered, source_fn};
 use larder_redis::RedisBackend;
 
 const KEYS: u64 = 200;
@@ -66,7 +66,7 @@ impl Truth {
     async fn read(&self, cache: &Cache<u64, u64>, process: usize, key: u64) {
         let began = Instant::now();
         let known = self.acknowledged[key as usize].lock().expect("no panic").clone();
-        let fetched = cache.fetch(&key).await.expect("a read never fails for the cache's sake");
+        let fetched = cache.get_entry(&key).await.expect("a read never fails for the cache's sake");
         let value = fetched.value.map_or(0, |value| *value);
         self.reads.fetch_add(1, SeqCst);
         match fetched.origin {
@@ -145,7 +145,7 @@ pub(crate) struct Report {
     pub(crate) near: u64,
     pub(crate) far: u64,
     pub(crate) stalest: Duration,
-    pub(crate) blind: Duration,
+    pub(crate) unverified: Duration,
     pub(crate) flushes: u64,
     pub(crate) pushes: u64,
     pub(crate) refused: u64,
@@ -160,7 +160,7 @@ impl Report {
             near: self.near - before.near,
             far: self.far - before.far,
             stalest: self.stalest,
-            blind: self.blind - before.blind,
+            unverified: self.unverified - before.unverified,
             flushes: self.flushes - before.flushes,
             pushes: self.pushes - before.pushes,
             refused: self.refused - before.refused,
@@ -174,7 +174,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "{} reads ({:.1} % near, {:.1} % far), {} writes ({} unacknowledged), stalest elsewhere {:.1?}, {} pushes, \
-             {} placements refused, {} flushes, blind for {:.1?} (all processes together)",
+             {} placements refused, {} flushes, unverified for {:.1?} (all processes together)",
             self.reads,
             share(self.near),
             share(self.far),
@@ -184,7 +184,7 @@ impl fmt::Display for Report {
             self.pushes,
             self.refused,
             self.flushes,
-            self.blind
+            self.unverified
         )
     }
 }
@@ -202,7 +202,7 @@ impl Processes {
             let source = Arc::clone(&truth);
             Cache::builder()
                 .namespace(&namespace)
-                .backend(Tiered::new(Quick::new(10_000), redis.encoded(Json)).bound(BOUND))
+                .backend(Tiered::new(Quick::new(10_000), redis.encoded(Json)).max_staleness(BOUND))
                 .source(source_fn(move |key: u64| Arc::clone(&source).load(key)))
                 .strategy(Strategy::aside(Duration::from_secs(600)))
                 .tag_keys(|key| [shelf(*key)])
@@ -242,7 +242,7 @@ impl Processes {
             near: self.truth.near.load(SeqCst),
             far: self.truth.far.load(SeqCst),
             stalest: Duration::from_micros(self.truth.stalest.load(SeqCst)),
-            blind: stats.iter().map(|stats| stats.blind).sum(),
+            unverified: stats.iter().map(|stats| stats.unverified).sum(),
             flushes: sum(|stats| stats.near_flushes),
             pushes: sum(|stats| stats.pushes),
             refused: sum(|stats| stats.near_refused),

@@ -5,9 +5,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Cache, IntoBackend, Strategy, source_fn};
+use larder::Quick;
+use larder::backend::IntoBackend;
+use larder::{Cache, Strategy, source_fn};
 use larder_moka::Moka;
-use larder_quick::Quick;
 
 use crate::load::{Key, Value, value};
 use crate::measure::block_on;
@@ -71,7 +72,7 @@ fn shared(key: impl std::fmt::Display) -> Arc<Value> {
     Arc::new(value(key))
 }
 
-struct Larder<K: larder::Key>(Cache<K, Value>);
+struct Larder<K: larder::cache::Key>(Cache<K, Value>);
 
 fn larder<K: Key, B: IntoBackend<K, Value> + Send + 'static>(backend: B) -> Larder<K> {
     let source = source_fn(|key: K| async move { Ok::<_, Infallible>(Some(value(key))) });

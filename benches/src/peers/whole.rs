@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use larder::backend::IntoBackend;
 use larder::codec::Postcard;
-use larder::{Cache, IntoBackend, Strategy, Tiered};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, Tiered};
 use larder_redis::RedisBackend;
 use redis::AsyncCommands as _;
 
@@ -137,7 +137,7 @@ pub async fn larder_locked(url: &str, source: Source) -> Larder {
 pub async fn larder_limited(url: &str, source: Source) -> Larder {
     let redis = RedisBackend::connect(url).await.expect("an address");
     // as many as the source can take, and a queue: who comes later is told so, and asks again
-    let strategy = Strategy::aside(TTL).limit_loads(8, 256);
+    let strategy = Strategy::aside(TTL).max_concurrent_loads(8).max_queued_loads(256);
     larder(redis.encoded(Postcard), source, strategy)
 }
 

@@ -5,8 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder::{Cache, Strategy, Tag, source_fn};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, Tag, source_fn};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::load::{Draw, Skew};

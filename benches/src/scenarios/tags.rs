@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use larder::backend::IntoBackend;
 use larder::codec::Postcard;
-use larder::{Cache, IntoBackend, Strategy, Tag};
-use larder_quick::Quick;
+use larder::{Cache, Quick, Strategy, Tag};
 use larder_redis::RedisBackend;
 use larder_testkit::servers::RedisServer;
 use redis::AsyncCommands as _;
@@ -130,7 +130,7 @@ fn larder(entries: u64, backend: impl IntoBackend<u64, u64> + Send + 'static) ->
     tokio::runtime::Handle::current().block_on(async {
         let warmed = cache.warm(0..entries).batch(256).concurrency(16).run().await;
         assert!(warmed.failed.is_empty(), "all are loaded");
-        let is_there = async || cache.lookup(&(entries - 1)).await.expect("it answers").is_some();
+        let is_there = async || cache.get_if_present(&(entries - 1)).await.expect("it answers").is_some();
         assert!(is_there().await, "it was filled");
         let mut took = vec![];
         for _ in 0..301 {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use larder::{Cache, CacheKey, KeyWriter, Origin, Strategy, Tag, source_fn};
+use larder::cache::Origin;
+use larder::key::KeyWriter;
+use larder::{Cache, CacheKey, Strategy, Tag, source_fn};
 use larder_config::{Store, StoreConfig};
 use serde::{Deserialize, Serialize};
 
@@ -79,23 +81,23 @@ pub(crate) async fn process(line: &str, namespace: &str) -> Process {
 pub(crate) async fn works(line: &str) -> Origin {
     let process = process(line, &namespace()).await;
     let cache = &process.cache;
-    let first = cache.fetch(&page(1)).await.unwrap();
+    let first = cache.get_entry(&page(1)).await.unwrap();
     assert_eq!((first.origin, first.value.as_deref()), (Origin::Loaded, Some(&text(1))), "{line}");
-    let mut second = cache.fetch(&page(1)).await.unwrap();
+    let mut second = cache.get_entry(&page(1)).await.unwrap();
     // a server tells a process of its own fill too, which costs a near tier one more read
     let began = std::time::Instant::now();
     while line.starts_with("tiered") && second.origin != Origin::Near && began.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        second = cache.fetch(&page(1)).await.unwrap();
+        second = cache.get_entry(&page(1)).await.unwrap();
     }
     assert_eq!(second.value.as_deref(), Some(&text(1)), "{line}: {}", cache.stats());
     cache.invalidate(&page(1)).await.unwrap();
-    assert!(cache.lookup(&page(1)).await.unwrap().is_none(), "{line}");
+    assert!(cache.get_if_present(&page(1)).await.unwrap().is_none(), "{line}");
     let pages: Vec<Page> = (1..=20).map(page).collect();
     assert_eq!(cache.get_many(&pages).await.unwrap().iter().flatten().count(), 20, "{line}");
     cache.invalidate_tag(&Tag::new("title", "page 7")).await.unwrap();
-    assert!(cache.lookup(&page(7)).await.unwrap().is_none(), "{line}");
-    assert!(cache.lookup(&page(8)).await.unwrap().is_some(), "{line}");
+    assert!(cache.get_if_present(&page(7)).await.unwrap().is_none(), "{line}");
+    assert!(cache.get_if_present(&page(8)).await.unwrap().is_some(), "{line}");
     assert_eq!(process.loads.load(Ordering::Relaxed), 21, "{line}");
     let stats = cache.stats();
     assert_eq!((stats.backend_errors, stats.undecodable), (0, 0), "{line}: {stats}");
@@ -112,7 +114,7 @@ pub(crate) async fn is_shared(line: &str) {
     assert_eq!(two.loads.load(Ordering::Relaxed), 0, "{line}: the other process has it");
     one.cache.invalidate(&page(1)).await.unwrap();
     let began = std::time::Instant::now();
-    while two.cache.lookup(&page(1)).await.unwrap().is_some() {
+    while two.cache.get_if_present(&page(1)).await.unwrap().is_some() {
         assert!(began.elapsed() < PATIENCE, "{line}: never told");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -3,13 +3,16 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
-use crate::entry::Entry;
+use super::{
+    BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, Recency,
+    WriteIntent,
+};
+use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::observe::{BreakerState, Event};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Result};
 
 /// Stops asking a store that keeps failing, and tries it again after a pause.
@@ -23,7 +26,7 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// # Examples
 /// ```no_run
-/// # use larder::{Breaker, IntoBackend};
+/// # use larder::backend::{Breaker, IntoBackend};
 /// # fn with<S: IntoBackend<u64, String>>(redis: S) {
 /// let patient = Breaker::new(redis).failures(10).pause(std::time::Duration::from_secs(2));
 /// # let _ = patient;
@@ -42,8 +45,9 @@ impl<S> Breaker<S> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let guarded = Breaker::new(Redis);
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::backend::Breaker;
+    /// let guarded = Breaker::new(redis);
     /// # let _ = guarded;
     /// ```
     pub fn new(inner: S) -> Self {
@@ -55,8 +59,9 @@ impl<S> Breaker<S> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let patient = Breaker::new(Redis).failures(20);
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::backend::Breaker;
+    /// let patient = Breaker::new(redis).failures(20);
     /// # let _ = patient;
     /// ```
     #[must_use]
@@ -70,8 +75,9 @@ impl<S> Breaker<S> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let patient = Breaker::new(Redis).pause(Duration::from_secs(5));
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::backend::Breaker;
+    /// let patient = Breaker::new(redis).pause(Duration::from_secs(5));
     /// # let _ = patient;
     /// ```
     #[must_use]
@@ -88,7 +94,7 @@ where
 {
     type Backend = BreakerBackend<S::Backend>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         if self.failures == 0 || self.pause.is_zero() {
             return Err(Error::config("a breaker needs at least 1 failure and a pause of at least 1 ms"));
         }
@@ -128,7 +134,7 @@ pub struct BreakerBackend<B> {
     state: Mutex<State>,
     /// Whether the state is "closed, without failures": the one look that a call takes when all is well.
     is_calm: AtomicBool,
-    scope: Scope,
+    scope: BackendContext,
 }
 
 impl<B> BreakerBackend<B> {
@@ -244,11 +250,11 @@ where
         self.admit(now)?;
         self.noted(now, self.inner.get_many(keys, now).await)
     }
-    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+    async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
         self.admit(now)?;
         self.noted(now, self.inner.begin(key, announce, now).await)
     }
-    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         self.admit(now)?;
         self.noted(now, self.inner.fill(key, fence, entry, now).await)
     }
@@ -279,10 +285,10 @@ where
     async fn prune_tags(&self, count: u64) -> Result<usize> {
         self.removed(self.inner.prune_tags(count).await)
     }
-    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.removed(self.inner.guard(key, guard, now).await)
     }
-    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.removed(self.inner.unguard(key, guard, now).await)
     }
 }

@@ -14,7 +14,7 @@ fn breaker(failures: u32) -> Arc<BreakerBackend<()>> {
         pause: Duration::from_secs(1),
         state: Mutex::new(State::Closed { failures: 0 }),
         is_calm: AtomicBool::new(true),
-        scope: Scope::unnamed(),
+        scope: BackendContext::unnamed(),
     })
 }
 

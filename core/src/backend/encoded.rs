@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
+use super::{
+    BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, Recency,
+    WriteIntent,
+};
+use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::codec::{Codec, CodecId};
-use crate::entry::Entry;
 use crate::key::{CacheKey, StoreKey};
 use crate::observe::Event;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Result};
 
 /// The largest encoded value, unless [`Encoded::max_bytes`] says otherwise: 16 MiB.
@@ -23,7 +26,8 @@ const MAX_BYTES: usize = 16 << 20;
 ///
 /// # Examples
 /// ```
-/// use larder::{CodecId, Payload};
+/// use larder::backend::Payload;
+/// use larder::codec::CodecId;
 /// let payload = Payload::new(CodecId::JSON, "{}");
 /// assert_eq!(&payload.bytes()[..], b"{}");
 /// ```
@@ -38,7 +42,8 @@ impl Payload {
     ///
     /// # Examples
     /// ```
-    /// use larder::{CodecId, Payload};
+    /// use larder::backend::Payload;
+    /// use larder::codec::CodecId;
     /// let payload = Payload::new(CodecId::JSON, "{}");
     /// # let _ = payload;
     /// ```
@@ -50,7 +55,8 @@ impl Payload {
     ///
     /// # Examples
     /// ```
-    /// use larder::{CodecId, Payload};
+    /// use larder::backend::Payload;
+    /// use larder::codec::CodecId;
     /// let payload = Payload::new(CodecId::JSON, "{}");
     /// assert_eq!(payload.codec(), CodecId::JSON);
     /// ```
@@ -63,7 +69,8 @@ impl Payload {
     ///
     /// # Examples
     /// ```
-    /// use larder::{CodecId, Payload};
+    /// use larder::backend::Payload;
+    /// use larder::codec::CodecId;
     /// let payload = Payload::new(CodecId::JSON, "{}");
     /// assert_eq!(payload.bytes().len(), 2);
     /// ```
@@ -80,8 +87,9 @@ impl Payload {
 /// # Examples
 /// ```no_run
 /// # #[cfg(feature = "json")]
-/// # fn with<S: larder::IntoBackend<larder::StoreKey, larder::Payload>>(store: S) {
-/// use larder::{Encoded, codec::Json};
+/// # fn with<S: larder::backend::IntoBackend<larder::key::StoreKey, larder::backend::Payload>>(store: S) {
+/// use larder::backend::Encoded;
+/// use larder::codec::Json;
 /// let typed = Encoded::new(store, Json).max_bytes(1 << 20);
 /// # let _ = typed;
 /// # }
@@ -99,8 +107,10 @@ impl<S, C> Encoded<S, C> {
     /// # Examples
     /// ```
     /// # #[cfg(feature = "json")] {
-    /// # use larder::{doc::Store, codec::Json, Encoded};
-    /// let typed = Encoded::new(Store, Json);
+    /// # use larder::backend::Encoded;
+    /// # use larder::codec::Json;
+    /// # use larder::Quick;
+    /// let typed = Encoded::new(Quick::new(10_000), Json);
     /// # let _ = typed; }
     /// ```
     pub fn new(store: S, codec: C) -> Self {
@@ -113,8 +123,10 @@ impl<S, C> Encoded<S, C> {
     /// # Examples
     /// ```
     /// # #[cfg(feature = "json")] {
-    /// # use larder::{doc::Store, codec::Json, Encoded};
-    /// let small_values_only = Encoded::new(Store, Json).max_bytes(64 << 10);
+    /// # use larder::backend::Encoded;
+    /// # use larder::codec::Json;
+    /// # use larder::Quick;
+    /// let small_values_only = Encoded::new(Quick::new(10_000), Json).max_bytes(64 << 10);
     /// # let _ = small_values_only; }
     /// ```
     #[must_use]
@@ -133,7 +145,7 @@ where
 {
     type Backend = EncodedBackend<S::Backend, C, V>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         let Self { store, codec, max_bytes } = self;
         if max_bytes == 0 {
             return Err(Error::config("`max_bytes(0)` would keep nothing: give the largest value to store"));
@@ -148,7 +160,7 @@ pub struct EncodedBackend<B, C, V> {
     store: B,
     codec: C,
     max_bytes: usize,
-    scope: Scope,
+    scope: BackendContext,
     value: PhantomData<fn() -> V>,
 }
 
@@ -242,27 +254,27 @@ where
         Ok(found.into_iter().map(|entry| entry.and_then(|entry| self.decode(entry))).collect())
     }
 
-    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+    async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
         let key = StoreKey::new(key);
         let begun = match self.store.begin(&key, announce, now).await? {
-            Begun::Hit(entry) => match self.decode(entry) {
-                Some(entry) => return Ok(Begun::Hit(entry)),
+            BeginOutcome::Hit(entry) => match self.decode(entry) {
+                Some(entry) => return Ok(BeginOutcome::Hit(entry)),
                 None => self.store.begin(&key, announce.despite_hit(), now).await?,
             },
             begun => begun,
         };
         match begun {
-            Begun::Granted(fence) => Ok(Begun::Granted(fence)),
-            Begun::Busy(lease) => Ok(Begun::Busy(lease)),
-            Begun::Guarded => Ok(Begun::Guarded),
+            BeginOutcome::Granted(fence) => Ok(BeginOutcome::Granted(fence)),
+            BeginOutcome::Busy(lease) => Ok(BeginOutcome::Busy(lease)),
+            BeginOutcome::Guarded => Ok(BeginOutcome::Guarded),
             // only a store that breaks its contract answers so; loading unfenced is safe
-            Begun::Hit(_) => {
+            BeginOutcome::Hit(_) => {
                 Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it"))
             }
         }
     }
 
-    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         self.store.fill(&StoreKey::new(key), fence, self.encode(entry)?, now).await
     }
 
@@ -299,11 +311,11 @@ where
         self.store.prune_tags(count).await
     }
 
-    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.store.guard(&StoreKey::new(key), guard, now).await
     }
 
-    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.store.unguard(&StoreKey::new(key), guard, now).await
     }
 }

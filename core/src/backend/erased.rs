@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
+use super::{
+    BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, Recency,
+    WriteIntent,
+};
 use crate::Result;
-use crate::entry::{Entry, Hit};
+use crate::backend::entry::{Entry, Hit};
+use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 
 /// A backend whose type has been erased, to choose one at run time or to keep types short. Cheap to clone.
 ///
 /// # Examples
 /// ```
-/// use larder::{CacheBackend, Erased};
+/// use larder::backend::Erased;
+/// use larder::CacheBackend;
 ///
 /// fn choose<A, B>(quick: bool, one: A, other: B) -> Erased<u64, String>
 /// where
@@ -82,8 +86,8 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool;
     async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>>;
     async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>>;
-    async fn begin_dyn(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>>;
-    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled>;
+    async fn begin_dyn(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>>;
+    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome>;
     async fn renew_dyn(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool>;
     async fn release_dyn(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()>;
     async fn put_dyn(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()>;
@@ -92,8 +96,8 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     async fn clear_dyn(&self) -> Result<()>;
     async fn invalidate_tags_dyn(&self, tags: &[Tag]) -> Result<Stamp>;
     async fn prune_tags_dyn(&self, count: u64) -> Result<usize>;
-    async fn guard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()>;
-    async fn unguard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()>;
+    async fn guard_dyn(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()>;
+    async fn unguard_dyn(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()>;
 }
 
 #[async_trait]
@@ -129,10 +133,10 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
         self.get_many(keys, now).await
     }
-    async fn begin_dyn(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+    async fn begin_dyn(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
         self.begin(key, announce, now).await
     }
-    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         self.fill(key, fence, entry, now).await
     }
     async fn renew_dyn(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
@@ -159,10 +163,10 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     async fn prune_tags_dyn(&self, count: u64) -> Result<usize> {
         self.prune_tags(count).await
     }
-    async fn guard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard_dyn(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.guard(key, guard, now).await
     }
-    async fn unguard_dyn(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn unguard_dyn(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.unguard(key, guard, now).await
     }
 }
@@ -194,10 +198,10 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
     async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
         self.0.get_many_dyn(keys, now).await
     }
-    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+    async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
         self.0.begin_dyn(key, announce, now).await
     }
-    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         self.0.fill_dyn(key, fence, entry, now).await
     }
     async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
@@ -224,10 +228,10 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
     async fn prune_tags(&self, count: u64) -> Result<usize> {
         self.0.prune_tags_dyn(count).await
     }
-    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.0.guard_dyn(key, guard, now).await
     }
-    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.0.unguard_dyn(key, guard, now).await
     }
 }
@@ -235,19 +239,19 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
 impl<K: Sync + 'static, V: Send + Sync + 'static> IntoBackend<K, V> for Erased<K, V> {
     type Backend = Self;
 
-    fn into_backend(self, _scope: &Scope) -> Result<Self> {
+    fn into_backend(self, _scope: &BackendContext) -> Result<Self> {
         Ok(self)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "quick"))]
 mod tests {
     use super::*;
-    use crate::doc::Store;
+    use crate::Quick;
 
     #[test]
     fn what_is_erased_twice_is_erased_once() -> Result<()> {
-        let backend = IntoBackend::<u64, u64>::into_backend(Store, &Scope::unnamed())?;
+        let backend = IntoBackend::<u64, u64>::into_backend(Quick::new(10), &BackendContext::unnamed())?;
         let once = Erased::new(backend);
         let twice = Erased::new(once.clone());
         assert!(Arc::ptr_eq(&once.0, &twice.0));

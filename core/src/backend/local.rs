@@ -5,15 +5,16 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Scope};
-use crate::Result;
-use crate::entry::Entry;
-use crate::ledger::Ledger;
-use crate::mutation;
+use super::{
+    BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, WriteIntent,
+};
+use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::shards::{Shard, Shards, is_sweep_due};
 use crate::sync::MutexGuard;
+use crate::tag::ledger::Ledger;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
+use crate::{Result, mutation};
 
 /// A map in this process that keeps typed entries, bounds itself, and knows nothing of loads: moka, quick_cache, one's
 /// own. [`Local`] makes a [`CacheBackend`] of it.
@@ -21,7 +22,7 @@ use crate::time::Timestamp;
 /// # Examples
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::Duration};
-/// use larder::{Displaced, Entry, Local, LocalStore, Recency};
+/// use larder::backend::{Displaced, Entry, Local, LocalStore, Recency};
 ///
 /// #[derive(Debug, Default)]
 /// struct Unbounded(Mutex<HashMap<u64, Entry<String>>>);
@@ -82,7 +83,7 @@ pub struct Displaced<'a, V> {
     replaced: Option<Entry<V>>,
     others: Vec<Entry<V>>,
     evicted: Vec<Entry<V>>,
-    scope: Option<&'a Scope>,
+    scope: Option<&'a BackendContext>,
 }
 
 impl<'a, V> Displaced<'a, V> {
@@ -92,7 +93,7 @@ impl<'a, V> Displaced<'a, V> {
     }
 
     /// Entries that were evicted to make room, of which `scope` is told.
-    pub const fn evicted(evicted: Vec<Entry<V>>, scope: &'a Scope) -> Self {
+    pub const fn evicted(evicted: Vec<Entry<V>>, scope: &'a BackendContext) -> Self {
         Self { replaced: None, others: vec![], evicted, scope: Some(scope) }
     }
 }
@@ -189,7 +190,13 @@ impl<K: Hash + Eq + Clone> Fences<K> {
         self.standing.of(key)
     }
 
-    fn grant(&self, fences: &mut Shard<K, Standing>, key: &K, announce: Announce, now: Timestamp) -> Granted {
+    fn grant(
+        &self,
+        fences: &mut Shard<K, Standing>,
+        key: &K,
+        announce: LoadIntent,
+        now: Timestamp,
+    ) -> Granted {
         let until = now.saturating_add(announce.lease());
         if let Some(standing) = fences.get_mut(key).filter(|standing| standing.until > now) {
             if announce.is_exclusive() || standing.exclusive {
@@ -212,7 +219,7 @@ impl<K: Hash + Eq + Clone> Fences<K> {
 struct Guards<K> {
     /// How many keys have guards.
     count: AtomicUsize,
-    standing: Shards<K, Vec<(Guard, Timestamp)>>,
+    standing: Shards<K, Vec<(WriteIntent, Timestamp)>>,
 }
 
 impl<K> Default for Guards<K> {
@@ -234,7 +241,7 @@ impl<K: Hash + Eq + Clone> Guards<K> {
             })
     }
 
-    fn add(&self, key: &K, guard: Guard, now: Timestamp) {
+    fn add(&self, key: &K, guard: WriteIntent, now: Timestamp) {
         let until = now.saturating_add(guard.life());
         self.change(key, |standing| {
             let before = standing.len();
@@ -250,7 +257,7 @@ impl<K: Hash + Eq + Clone> Guards<K> {
         });
     }
 
-    fn end(&self, key: &K, ended: Guard) {
+    fn end(&self, key: &K, ended: WriteIntent) {
         self.change(key, |standing| {
             if let Some(guards) = standing.get_mut(key) {
                 guards.retain(|(guard, _)| guard.nonce() != ended.nonce());
@@ -262,7 +269,11 @@ impl<K: Hash + Eq + Clone> Guards<K> {
     }
 
     /// Changes the guards that `key` has a lock with, and counts their keys.
-    fn change<T>(&self, key: &K, change: impl FnOnce(&mut Shard<K, Vec<(Guard, Timestamp)>>) -> T) -> T {
+    fn change<T>(
+        &self,
+        key: &K,
+        change: impl FnOnce(&mut Shard<K, Vec<(WriteIntent, Timestamp)>>) -> T,
+    ) -> T {
         let mut standing = self.standing.of(key);
         let before = standing.len();
         let changed = change(&mut standing);
@@ -272,7 +283,7 @@ impl<K: Hash + Eq + Clone> Guards<K> {
     }
 }
 
-fn stand(guards: &[(Guard, Timestamp)], now: Timestamp) -> bool {
+fn stand(guards: &[(WriteIntent, Timestamp)], now: Timestamp) -> bool {
     guards.iter().any(|(_, until)| *until > now)
 }
 
@@ -343,38 +354,38 @@ where
         Ok(keys.iter().map(|key| self.peek(key, now)).collect())
     }
 
-    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+    async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
         let mut fences = self.fences.of(key);
         if !announce.ignores_hit()
             && let Some(entry) = self.peek(key, now)
         {
-            return Ok(Begun::Hit(entry));
+            return Ok(BeginOutcome::Hit(entry));
         }
         if self.guards.hold(key, now) {
-            return Ok(Begun::Guarded);
+            return Ok(BeginOutcome::Guarded);
         }
         Ok(match self.fences.grant(&mut fences, key, announce, now) {
-            Granted::Fence(fence) => Begun::Granted(fence.stamped(self.ledger.stamp())),
-            Granted::Busy(lease) => Begun::Busy(lease),
+            Granted::Fence(fence) => BeginOutcome::Granted(fence.stamped(self.ledger.stamp())),
+            Granted::Busy(lease) => BeginOutcome::Busy(lease),
         })
     }
 
-    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         let entry = entry.stamped(fence.stamp());
         let (remaining, allowed) = (entry.remaining(now), self.ledger.allows(&entry));
         let mut fences = self.fences.of(key);
         if !holds(&fences, key, fence, now) {
-            return Ok(Filled::Refused);
+            return Ok(FillOutcome::Refused);
         }
         fences.remove(key);
         if !allowed {
-            return Ok(Filled::Refused);
+            return Ok(FillOutcome::Refused);
         }
         // under the lock: a removal after this sees the entry, one before it took the fence
         let displaced = self.store.insert(key.clone(), entry, remaining);
         drop(fences);
         drop(displaced);
-        Ok(Filled::Stored)
+        Ok(FillOutcome::Stored)
     }
 
     async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
@@ -435,12 +446,12 @@ where
         Ok(self.ledger.prune(count))
     }
 
-    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.forget(key, |guards| guards.add(key, guard, now));
         Ok(())
     }
 
-    async fn unguard(&self, key: &K, guard: Guard, _now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &K, guard: WriteIntent, _now: Timestamp) -> Result<()> {
         self.forget(key, |guards| guards.end(key, guard));
         Ok(())
     }
@@ -454,17 +465,17 @@ where
 {
     type Backend = Self;
 
-    fn into_backend(self, _scope: &Scope) -> Result<Self> {
+    fn into_backend(self, _scope: &BackendContext) -> Result<Self> {
         Ok(self)
     }
 }
 
-/// How much of a store's capacity an entry takes: 1 each ([`Count`]), or what a closure says.
+/// How much of a store's capacity an entry takes: 1 each ([`EntryCount`]), or what a closure says.
 ///
 /// # Examples
 /// ```
-/// use larder::{Count, Weigher};
-/// assert_eq!(Count.weigh(&1, &"one"), 1);
+/// use larder::backend::{EntryCount, Weigher};
+/// assert_eq!(EntryCount.weigh(&1, &"one"), 1);
 /// let by_length = |_key: &u64, value: &String| value.len() as u32;
 /// assert_eq!(by_length.weigh(&1, &"bread".to_owned()), 5);
 /// ```
@@ -478,9 +489,9 @@ pub trait Weigher<K, V>: Clone + Send + Sync + 'static {
 /// # Examples
 /// See [`Weigher`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Count;
+pub struct EntryCount;
 
-impl<K, V> Weigher<K, V> for Count {
+impl<K, V> Weigher<K, V> for EntryCount {
     fn weigh(&self, _key: &K, _value: &V) -> u32 {
         1
     }

@@ -1,11 +1,15 @@
 //! The contract between the engine and a place that keeps entries.
 
 mod breaker;
+mod context;
 mod encoded;
+pub(crate) mod entry;
 mod erased;
+mod frame;
 mod local;
 mod prefix;
-mod scope;
+#[cfg(feature = "quick")]
+mod quick;
 mod tiered;
 mod timeout;
 mod watch;
@@ -16,20 +20,23 @@ use std::sync::Weak;
 use std::time::Duration;
 
 pub use breaker::{Breaker, BreakerBackend};
+pub use context::BackendContext;
 pub use encoded::{Encoded, EncodedBackend, Payload};
+pub use entry::Entry;
 pub use erased::Erased;
 pub(crate) use erased::Seen;
-pub use local::{Count, Displaced, Local, LocalStore, Recency, Weigher};
+pub use frame::{Frame, FrameError};
+pub use local::{Displaced, EntryCount, Local, LocalStore, Recency, Weigher};
 pub use prefix::Prefix;
-pub use scope::Scope;
-pub use tiered::{BothTiers, Place, PlaceRule, Tiered, TieredBackend};
+#[cfg(feature = "quick")]
+pub use quick::{Quick, QuickStore};
+pub use tiered::{BothTiers, Placement, PlacementPolicy, Tiered, TieredBackend};
 pub use timeout::{Timeout, TimeoutBackend};
 pub use watch::Watcher;
 
 use crate::Result;
-use crate::entry::Entry;
+use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 
 /// A place that keeps entries: a process's memory, Redis, two tiers of them.
 ///
@@ -58,11 +65,13 @@ use crate::time::Timestamp;
 /// A typed, in-process store is easier written as a [`LocalStore`]. A whole backend is shown by `larder-memory`; here is
 /// a user of one:
 /// ```
-/// use larder::{Announce, Begun, CacheBackend, Entry, Result, Timestamp};
+/// use larder::backend::{BeginOutcome, Entry, LoadIntent};
+/// use larder::clock::Timestamp;
+/// use larder::{CacheBackend, Result};
 /// use std::{sync::Arc, time::Duration};
 ///
 /// async fn load_through<B: CacheBackend<u64, String>>(backend: &B, now: Timestamp) -> Result<()> {
-///     if let Begun::Granted(fence) = backend.begin(&7, Announce::shared(Duration::from_secs(10)), now).await? {
+///     if let BeginOutcome::Granted(fence) = backend.begin(&7, LoadIntent::shared(Duration::from_secs(10)), now).await? {
 ///         let loaded = Entry::new(Some(Arc::new("bread".to_owned())), now, Duration::from_secs(60));
 ///         backend.fill(&7, fence, loaded, now).await?;
 ///     }
@@ -114,9 +123,9 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     fn begin(
         &self,
         key: &K,
-        announce: Announce,
+        announce: LoadIntent,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Begun<V>>> + Send;
+    ) -> impl Future<Output = Result<BeginOutcome<V>>> + Send;
 
     /// Stores what was loaded, if `fence` still stands, and ends the fence.
     fn fill(
@@ -125,7 +134,7 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
         fence: Fence,
         entry: Entry<V>,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Filled>> + Send;
+    ) -> impl Future<Output = Result<FillOutcome>> + Send;
 
     /// Makes `fence` stand for another `lease` from now; `false` when it no longer stands.
     fn renew(
@@ -166,13 +175,14 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
 
     /// Announces a write of `key` to the source: forgets the key, and stores nothing under it while `guard` stands.
     /// Several guards may stand at once.
-    fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
+    fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
 
     /// Ends `guard`: forgets the key, and lets it be stored again if no other guard stands.
-    fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
+    fn unguard(&self, key: &K, guard: WriteIntent, now: Timestamp)
+    -> impl Future<Output = Result<()>> + Send;
 }
 
-/// A configured store that becomes a [`CacheBackend`] once the cache's [`Scope`] is known: what
+/// A configured store that becomes a [`CacheBackend`] once the cache's [`BackendContext`] is known: what
 /// [`CacheBuilder::backend`](crate::CacheBuilder::backend) takes.
 ///
 /// Stores implement it to learn the namespace and to report evictions; decorators such as [`Tiered`] pass the scope on. A
@@ -180,10 +190,11 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
 ///
 /// # Examples
 /// ```
-/// use larder::{CacheBackend, IntoBackend, Result, Scope};
+/// use larder::backend::{BackendContext, IntoBackend};
+/// use larder::{CacheBackend, Result};
 ///
 /// fn open<K, V, B: IntoBackend<K, V>>(store: B) -> Result<impl CacheBackend<K, V>> {
-///     store.into_backend(&Scope::new("product")?)
+///     store.into_backend(&BackendContext::new("product")?)
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
@@ -200,14 +211,15 @@ pub trait IntoBackend<K, V> {
     ///
     /// # Errors
     /// When the configuration cannot work; the message names the mend.
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend>;
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend>;
 }
 
 /// A finished [`CacheBackend`], to be used as it is.
 ///
 /// # Examples
 /// ```
-/// use larder::{Cache, CacheBackend, Direct, Result, Strategy};
+/// use larder::backend::Direct;
+/// use larder::{Cache, CacheBackend, Result, Strategy};
 /// use std::time::Duration;
 ///
 /// fn over<B: CacheBackend<u64, String>>(own: B) -> Result<Cache<u64, String>> {
@@ -220,7 +232,7 @@ pub struct Direct<B>(pub B);
 impl<K, V, B: CacheBackend<K, V>> IntoBackend<K, V> for Direct<B> {
     type Backend = B;
 
-    fn into_backend(self, _scope: &Scope) -> Result<B> {
+    fn into_backend(self, _scope: &BackendContext) -> Result<B> {
         Ok(self.0)
     }
 }
@@ -230,40 +242,40 @@ impl<K, V, B: CacheBackend<K, V>> IntoBackend<K, V> for Direct<B> {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::Announce;
-/// let announce = Announce::exclusive(Duration::from_secs(10)).despite_hit();
+/// use larder::backend::LoadIntent;
+/// let announce = LoadIntent::exclusive(Duration::from_secs(10)).despite_hit();
 /// assert!(announce.is_exclusive() && announce.ignores_hit());
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Announce {
+pub struct LoadIntent {
     lease: Duration,
     exclusive: bool,
     despite_hit: bool,
 }
 
-impl Announce {
+impl LoadIntent {
     /// Several loaders may hold the fence at once; the first accepted fill ends it.
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Announce;
+    /// # use larder::backend::LoadIntent;
     /// let lease = Duration::from_secs(10);
-    /// assert!(!Announce::shared(lease).is_exclusive());
+    /// assert!(!LoadIntent::shared(lease).is_exclusive());
     /// ```
     #[must_use]
     pub const fn shared(lease: Duration) -> Self {
         Self { lease, exclusive: false, despite_hit: false }
     }
 
-    /// One loader at a time; the others are told [`Begun::Busy`].
+    /// One loader at a time; the others are told [`BeginOutcome::Busy`].
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Announce;
+    /// # use larder::backend::LoadIntent;
     /// let lease = Duration::from_secs(10);
-    /// assert!(Announce::exclusive(lease).is_exclusive());
+    /// assert!(LoadIntent::exclusive(lease).is_exclusive());
     /// ```
     #[must_use]
     pub const fn exclusive(lease: Duration) -> Self {
@@ -275,9 +287,9 @@ impl Announce {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Announce;
+    /// # use larder::backend::LoadIntent;
     /// let lease = Duration::from_secs(10);
-    /// assert!(Announce::shared(lease).despite_hit().ignores_hit());
+    /// assert!(LoadIntent::shared(lease).despite_hit().ignores_hit());
     /// ```
     #[must_use]
     pub const fn despite_hit(mut self) -> Self {
@@ -290,9 +302,9 @@ impl Announce {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Announce;
+    /// # use larder::backend::LoadIntent;
     /// let lease = Duration::from_secs(10);
-    /// assert_eq!(Announce::shared(lease).lease(), lease);
+    /// assert_eq!(LoadIntent::shared(lease).lease(), lease);
     /// ```
     #[must_use]
     pub const fn lease(&self) -> Duration {
@@ -304,9 +316,9 @@ impl Announce {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Announce;
+    /// # use larder::backend::LoadIntent;
     /// let lease = Duration::from_secs(10);
-    /// assert!(Announce::exclusive(lease).is_exclusive());
+    /// assert!(LoadIntent::exclusive(lease).is_exclusive());
     /// ```
     #[must_use]
     pub const fn is_exclusive(&self) -> bool {
@@ -318,9 +330,9 @@ impl Announce {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Announce;
+    /// # use larder::backend::LoadIntent;
     /// let lease = Duration::from_secs(10);
-    /// assert!(!Announce::shared(lease).ignores_hit());
+    /// assert!(!LoadIntent::shared(lease).ignores_hit());
     /// ```
     #[must_use]
     pub const fn ignores_hit(&self) -> bool {
@@ -330,7 +342,7 @@ impl Announce {
 
 /// The answer to the announcement of a load.
 #[derive(Debug)]
-pub enum Begun<V> {
+pub enum BeginOutcome<V> {
     /// There is a value after all.
     Hit(Entry<V>),
     /// Load, and fill with this fence.
@@ -346,21 +358,21 @@ pub enum Begun<V> {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::Guard;
-/// let guard = Guard::new(7, Duration::from_secs(30));
+/// use larder::backend::WriteIntent;
+/// let guard = WriteIntent::new(7, Duration::from_secs(30));
 /// assert_eq!((guard.nonce(), guard.life()), (7, Duration::from_secs(30)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Guard {
+pub struct WriteIntent {
     nonce: u128,
     life: Duration,
 }
 
-impl Guard {
+impl WriteIntent {
     /// A guard with a number of its own, never reused, that stands for at most `life`.
     ///
     /// # Examples
-    /// See [`Guard`].
+    /// See [`WriteIntent`].
     #[must_use]
     pub const fn new(nonce: u128, life: Duration) -> Self {
         Self { nonce, life }
@@ -369,7 +381,7 @@ impl Guard {
     /// The number that makes the guard unique.
     ///
     /// # Examples
-    /// See [`Guard`].
+    /// See [`WriteIntent`].
     #[must_use]
     pub const fn nonce(self) -> u128 {
         self.nonce
@@ -378,7 +390,7 @@ impl Guard {
     /// How long it stands unless ended.
     ///
     /// # Examples
-    /// See [`Guard`].
+    /// See [`WriteIntent`].
     #[must_use]
     pub const fn life(self) -> Duration {
         self.life
@@ -397,7 +409,7 @@ impl Guard {
 ///
 /// # Examples
 /// ```
-/// use larder::Fence;
+/// use larder::backend::Fence;
 /// let fence = Fence::created(42);
 /// assert!(!fence.is_joined() && fence.nonce() == 42);
 /// ```
@@ -414,7 +426,7 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// assert!(!larder::Fence::created(7).is_joined());
+    /// assert!(!larder::backend::Fence::created(7).is_joined());
     /// ```
     #[must_use]
     pub const fn created(nonce: u128) -> Self {
@@ -425,7 +437,7 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// assert!(larder::Fence::joined(7).is_joined());
+    /// assert!(larder::backend::Fence::joined(7).is_joined());
     /// ```
     #[must_use]
     pub const fn joined(nonce: u128) -> Self {
@@ -436,7 +448,8 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// use larder::{Fence, Stamp};
+    /// use larder::backend::Fence;
+    /// use larder::tag::Stamp;
     /// assert_eq!(Fence::created(7).stamped(Stamp::new(1, 2)).stamp(), Stamp::new(1, 2));
     /// ```
     #[must_use]
@@ -449,7 +462,7 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// assert!(larder::Fence::created(7).writing().is_writing());
+    /// assert!(larder::backend::Fence::created(7).writing().is_writing());
     /// ```
     #[must_use]
     pub const fn writing(mut self) -> Self {
@@ -461,7 +474,7 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// assert!(!larder::Fence::created(7).is_writing());
+    /// assert!(!larder::backend::Fence::created(7).is_writing());
     /// ```
     #[must_use]
     pub const fn is_writing(self) -> bool {
@@ -472,7 +485,8 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// use larder::{Fence, Stamp};
+    /// use larder::backend::Fence;
+    /// use larder::tag::Stamp;
     /// assert_eq!(Fence::created(7).stamp(), Stamp::default());
     /// ```
     #[must_use]
@@ -484,7 +498,7 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::Fence::joined(7).nonce(), 7);
+    /// assert_eq!(larder::backend::Fence::joined(7).nonce(), 7);
     /// ```
     #[must_use]
     pub const fn nonce(self) -> u128 {
@@ -495,7 +509,7 @@ impl Fence {
     ///
     /// # Examples
     /// ```
-    /// assert_ne!(larder::Fence::created(7).is_joined(), larder::Fence::joined(7).is_joined());
+    /// assert_ne!(larder::backend::Fence::created(7).is_joined(), larder::backend::Fence::joined(7).is_joined());
     /// ```
     #[must_use]
     pub const fn is_joined(self) -> bool {
@@ -507,10 +521,10 @@ impl Fence {
 ///
 /// # Examples
 /// ```
-/// assert_ne!(larder::Filled::Stored, larder::Filled::Refused);
+/// assert_ne!(larder::backend::FillOutcome::Stored, larder::backend::FillOutcome::Refused);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Filled {
+pub enum FillOutcome {
     /// The entry is in the store.
     Stored,
     /// The fence no longer stood: the key was invalidated or written while it was loaded, or the lease ended.

@@ -1,6 +1,6 @@
 //! A namespace below another name.
 
-use super::{IntoBackend, Scope};
+use super::{BackendContext, IntoBackend};
 use crate::Result;
 
 /// Puts a name before a store's namespace: an environment, a tenant, a test run.
@@ -9,7 +9,7 @@ use crate::Result;
 ///
 /// # Examples
 /// ```no_run
-/// # use larder::{Prefix, IntoBackend};
+/// # use larder::backend::{IntoBackend, Prefix};
 /// # fn with<S: IntoBackend<u64, String>>(store: S) {
 /// let staging = Prefix::new("staging", store);
 /// # }
@@ -26,8 +26,9 @@ impl<S> Prefix<S> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let staging = Prefix::new("staging", Redis);
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::backend::Prefix;
+    /// let staging = Prefix::new("staging", redis);
     /// # let _ = staging;
     /// ```
     pub fn new(prefix: impl Into<String>, inner: S) -> Self {
@@ -38,7 +39,7 @@ impl<S> Prefix<S> {
 impl<K, V, S: IntoBackend<K, V>> IntoBackend<K, V> for Prefix<S> {
     type Backend = S::Backend;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         self.inner.into_backend(&scope.prefixed(&self.prefix)?)
     }
 }

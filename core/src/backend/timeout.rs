@@ -3,10 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope};
-use crate::entry::Entry;
+use super::{
+    BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, Recency,
+    WriteIntent,
+};
+use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 use crate::{Error, Result};
 
 /// Bounds each call to a store: one that takes longer is given up and reported as a timeout.
@@ -17,7 +20,7 @@ use crate::{Error, Result};
 ///
 /// # Examples
 /// ```no_run
-/// # use larder::{Timeout, IntoBackend};
+/// # use larder::backend::{IntoBackend, Timeout};
 /// # fn with<S: IntoBackend<u64, String>>(redis: S) {
 /// let impatient = Timeout::new(redis, std::time::Duration::from_millis(50));
 /// # let _ = impatient;
@@ -35,8 +38,9 @@ impl<S> Timeout<S> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let bounded = Timeout::new(Redis, Duration::from_millis(50));
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::backend::Timeout;
+    /// let bounded = Timeout::new(redis, Duration::from_millis(50));
     /// # let _ = bounded;
     /// ```
     pub fn new(inner: S, limit: Duration) -> Self {
@@ -51,7 +55,7 @@ where
 {
     type Backend = TimeoutBackend<S::Backend>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         if self.limit.is_zero() {
             return Err(Error::config("a timeout of zero lets no call succeed: give at least 1 ms"));
         }
@@ -70,7 +74,7 @@ impl<B> TimeoutBackend<B> {
     async fn bounded<T>(&self, operation: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
         if let Err(cause) = tokio::runtime::Handle::try_current() {
             return Err(Error::config("timeouts run on tokio: call the cache from within a tokio runtime")
-                .because(cause));
+                .with_source(cause));
         }
         match tokio::time::timeout(self.limit, call).await {
             Ok(answer) => answer,
@@ -109,10 +113,10 @@ where
     async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
         self.bounded("get_many", self.inner.get_many(keys, now)).await
     }
-    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
+    async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
         self.bounded("begin", self.inner.begin(key, announce, now)).await
     }
-    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         self.bounded("fill", self.inner.fill(key, fence, entry, now)).await
     }
     async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
@@ -139,10 +143,10 @@ where
     async fn prune_tags(&self, count: u64) -> Result<usize> {
         self.bounded("prune_tags", self.inner.prune_tags(count)).await
     }
-    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.bounded("guard", self.inner.guard(key, guard, now)).await
     }
-    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.bounded("unguard", self.inner.unguard(key, guard, now)).await
     }
 }

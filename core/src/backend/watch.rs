@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 
 /// Is told by a far store what changes in it, by whomever: a near tier, which must not serve what changed.
 ///
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// 2. When it may have missed a change (a lost connection, a flush, another server in the old one's place), it says
 ///    [`lost`](Self::lost) before it says [`proven`](Self::proven) again.
 /// 3. It says `proven(since)` only when everything that was acknowledged before `since`, a moment read from
-///    [`now`](Self::now), has been told. It does so several times in each [`bound`](Self::bound), if it can.
+///    [`now`](Self::now), has been told. It does so several times in each [`max_staleness`](Self::max_staleness), if it can.
 ///
 /// So a near tier that serves only while the last proof is younger than the bound is never older than the bound, however
 /// long messages take and whatever becomes of them.
@@ -25,7 +25,10 @@ use crate::time::Timestamp;
 /// # Examples
 /// ```
 /// use std::{sync::{Arc, Weak}, time::Duration};
-/// use larder::{CacheBackend, Stamp, Tag, Timestamp, Watcher};
+/// use larder::backend::Watcher;
+/// use larder::clock::Timestamp;
+/// use larder::tag::Stamp;
+/// use larder::{CacheBackend, Tag};
 ///
 /// #[derive(Debug)]
 /// struct Printing;
@@ -36,7 +39,7 @@ use crate::time::Timestamp;
 ///     fn lost(&self) { println!("anything may have changed") }
 ///     fn now(&self) -> Timestamp { Timestamp::ORIGIN }
 ///     fn proven(&self, _since: Timestamp) {}
-///     fn bound(&self) -> Duration { Duration::from_secs(1) }
+///     fn max_staleness(&self) -> Duration { Duration::from_secs(1) }
 /// }
 ///
 /// fn print_changes<B: CacheBackend<u64, String>>(far: &B, printing: &Arc<Printing>) -> bool {
@@ -61,5 +64,5 @@ pub trait Watcher: Debug + Send + Sync + 'static {
     fn proven(&self, since: Timestamp);
 
     /// How old a proof may become.
-    fn bound(&self) -> Duration;
+    fn max_staleness(&self) -> Duration;
 }

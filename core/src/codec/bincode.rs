@@ -13,7 +13,8 @@ const LIMIT: usize = 64 << 20;
 /// # Examples
 /// ```
 /// # #[cfg(feature = "bincode")] {
-/// use larder::{Codec, codec::Bincode};
+/// use larder::codec::Bincode;
+/// use larder::Codec;
 /// let bytes = Bincode.encode(&(1u8, "a".to_owned()))?;
 /// assert_eq!(&bytes[..], &[1, 1, b'a']);
 /// # }

@@ -8,7 +8,8 @@ use crate::{Error, Result};
 ///
 /// # Examples
 /// ```
-/// use larder::{Codec, codec::Json};
+/// use larder::codec::Json;
+/// use larder::Codec;
 /// let bytes = Json.encode(&vec![1, 2])?;
 /// assert_eq!(&bytes[..], b"[1,2]");
 /// # Ok::<(), larder::Error>(())

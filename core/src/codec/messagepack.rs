@@ -8,7 +8,8 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// # Examples
 /// ```
-/// use larder::{Codec, codec::MessagePack};
+/// use larder::codec::MessagePack;
+/// use larder::Codec;
 /// let bytes = MessagePack.encode(&vec![1u8, 2])?;
 /// assert_eq!(&bytes[..], &[0x92, 1, 2]);
 /// # Ok::<(), larder::Error>(())

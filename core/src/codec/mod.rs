@@ -45,7 +45,8 @@ use crate::Result;
 /// # Examples
 /// ```
 /// use bytes::Bytes;
-/// use larder::{Codec, CodecId, Error, Result};
+/// use larder::codec::CodecId;
+/// use larder::{Codec, Error, Result};
 ///
 /// /// Numbers as eight bytes.
 /// #[derive(Debug, Clone, Copy)]
@@ -92,7 +93,7 @@ pub trait Codec<V>: Debug + Send + Sync + 'static {
 ///
 /// # Examples
 /// ```
-/// use larder::CodecId;
+/// use larder::codec::CodecId;
 /// assert_eq!(CodecId::JSON.get(), 1);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,7 +113,7 @@ impl CodecId {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::CodecId::new(200).get(), 200);
+    /// assert_eq!(larder::codec::CodecId::new(200).get(), 200);
     /// ```
     #[must_use]
     pub const fn new(id: u8) -> Self {
@@ -123,7 +124,7 @@ impl CodecId {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::CodecId::POSTCARD.get(), 2);
+    /// assert_eq!(larder::codec::CodecId::POSTCARD.get(), 2);
     /// ```
     #[must_use]
     pub const fn get(self) -> u8 {

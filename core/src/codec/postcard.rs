@@ -12,7 +12,8 @@ const USUAL: usize = 256;
 ///
 /// # Examples
 /// ```
-/// use larder::{Codec, codec::Postcard};
+/// use larder::codec::Postcard;
+/// use larder::Codec;
 /// let bytes = Postcard.encode(&(1u8, "a".to_owned()))?;
 /// assert_eq!(&bytes[..], &[1, 1, b'a']);
 /// # Ok::<(), larder::Error>(())

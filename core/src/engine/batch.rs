@@ -14,8 +14,7 @@ use super::flight::{Flight, Landing, Outcome, Role};
 use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
 use super::read::{Answer, Arrival, Deadlines, For, Found, Reading, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
-use crate::backend::{CacheBackend, Fence, Recency};
-use crate::entry::Entry;
+use crate::backend::{CacheBackend, Entry, Fence, Recency};
 use crate::observe::{Event, MissCause, Tier};
 use crate::source::Loaded;
 use crate::strategy::Verdict;
@@ -184,12 +183,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         if self.is_batched() {
             return keys.max(1);
         }
-        self.strategy.settings.limit.map_or(LOADS_AT_ONCE, |limit| limit.loads.clamp(1, LOADS_AT_ONCE))
+        self.strategy.settings.limit().map_or(LOADS_AT_ONCE, |limit| limit.loads.clamp(1, LOADS_AT_ONCE))
     }
 
     /// The number of batches that a warming has under way: one, if that is as wide as the limit on loads.
     pub(crate) fn batches_at_once(&self, most: usize) -> usize {
-        let is_limited = self.strategy.settings.limit.is_some() && !self.is_batched();
+        let is_limited = self.strategy.settings.limit().is_some() && !self.is_batched();
         if is_limited { 1 } else { most }
     }
 

@@ -6,9 +6,8 @@ use tokio::time::{Instant, timeout};
 
 use super::load::Approach;
 use super::{Engine, Key, Value};
-use crate::backend::CacheBackend;
-use crate::entry::Entry;
-use crate::lock::{Acquired, LockToken, Locking};
+use crate::backend::{CacheBackend, Entry};
+use crate::lock::{Acquired, LockTimeout, LockToken, Locking};
 use crate::observe::Event;
 use crate::{Error, ErrorKind, Result};
 
@@ -123,7 +122,7 @@ impl<K: Key, V: Value> Engine<K, V> {
 }
 
 fn in_vain<V>(locking: &Locking, has_stale: bool) -> Result<Elected<V>> {
-    if locking.fails || has_stale {
+    if locking.timeout == LockTimeout::Fail || has_stale {
         return Err(Error::new(
             ErrorKind::Timeout,
             format!("another process has been loading the key for {:?}", locking.wait),

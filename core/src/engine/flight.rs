@@ -8,11 +8,10 @@ use tokio::sync::{Notify, SetOnce};
 
 use super::Key;
 use super::chain::Chain;
-use crate::entry::Entry;
-use crate::mutation;
+use crate::backend::Entry;
 use crate::shards::Shards;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, mutation};
 
 /// How a flight ended: the same for all who waited.
 pub(super) struct Outcome<V> {

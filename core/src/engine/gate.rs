@@ -61,6 +61,6 @@ impl Gate {
 }
 
 fn overloaded(why: &str) -> Error {
-    let mend = "raise `limit_loads`, or let stale values be served with `stale_if_error`";
+    let mend = "raise `max_concurrent_loads` or `max_queued_loads`, or let stale values be served with `stale_if_error`";
     Error::new(ErrorKind::Overloaded, format!("{why}: {mend}")).transient()
 }

@@ -9,7 +9,7 @@ use super::flight::Landing;
 use super::load::{Approach, Leading};
 use super::{Engine, Key, Value};
 use crate::Result;
-use crate::entry::Entry;
+use crate::backend::Entry;
 use crate::strategy::Gather;
 
 /// The windows that are open: one for each runtime at most, so that none depends on another runtime's being driven.
@@ -100,7 +100,7 @@ impl<K: Key, V: Value> Drop for Window<K, V> {
 impl<K: Key, V: Value> Engine<K, V> {
     /// Whether, and how, misses of the registered source are gathered.
     pub(super) fn gathers(&self) -> Option<Gather> {
-        self.strategy.settings.gather.filter(|_| self.is_batched())
+        self.strategy.settings.gather().filter(|_| self.is_batched())
     }
 
     /// Lets a load wait for others: until the window of the first has passed, or there are as many as are loaded at

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Key;
+use crate::clock::Timestamp;
 use crate::shards::{Shard, Shards, is_sweep_due};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::time::Timestamp;
 
 /// The most keys of a shard: 65,536 of a cache. Beyond that, half of them are forgotten, which costs a load each.
 const MOST: usize = 1_024;

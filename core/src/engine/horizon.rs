@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::tag::Stamp;
-use crate::time::Timestamp;
 
 /// Which invalidations are older than any entry that can still be alive: their tags can be forgotten, since no entry is
 /// left for them to end.

@@ -15,12 +15,10 @@ use super::chain::Chain;
 use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
 use super::{Engine, Key, Value};
-use crate::backend::{Announce, Begun, CacheBackend, Fence, Filled};
-use crate::entry::Entry;
-use crate::mutation;
+use crate::backend::{BeginOutcome, CacheBackend, Entry, Fence, FillOutcome, LoadIntent};
 use crate::observe::Event;
 use crate::source::Loaded;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, mutation};
 
 pub(crate) type LoadFuture<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>>> + Send>>;
 pub(crate) type Loader<V> = Box<dyn FnOnce() -> LoadFuture<V> + Send>;
@@ -151,7 +149,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Runs a flight on a task of its own, within the caller's tracing span.
     pub(super) fn spawn(flight: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let runtime = Handle::try_current().map_err(|cause| {
-            Error::config("loads run on tokio: call the cache from within a tokio runtime").because(cause)
+            Error::config("loads run on tokio: call the cache from within a tokio runtime").with_source(cause)
         })?;
         drop(runtime.spawn(flight.in_current_span()));
         Ok(())
@@ -257,21 +255,21 @@ impl<K: Key, V: Value> Engine<K, V> {
         if approach == Approach::Alone || self.pending.holds(key) {
             return Announced::Load(None);
         }
-        let shared = Announce::shared(self.strategy.settings.lease);
+        let shared = LoadIntent::shared(self.strategy.settings.lease);
         let announce = if approach == Approach::Refresh { shared.despite_hit() } else { shared };
         let doubts = self.pending.doubts();
         let is_news = |entry: &Entry<V>| self.is_news(key, entry, known) && !doubts.end(entry);
         let now = self.clock.now();
         let mut begun = self.backend.begin(key, announce, now).await;
         // what is there and not good enough is what is to be replaced
-        if matches!(&begun, Ok(Begun::Hit(entry)) if !is_news(entry)) {
+        if matches!(&begun, Ok(BeginOutcome::Hit(entry)) if !is_news(entry)) {
             begun = self.backend.begin(key, announce.despite_hit(), self.clock.now()).await;
         }
         match begun {
-            Ok(Begun::Hit(entry)) if is_news(&entry) => Announced::Hit(entry),
-            Ok(Begun::Granted(fence)) => Announced::Load(Some(fence)),
+            Ok(BeginOutcome::Hit(entry)) if is_news(&entry) => Announced::Hit(entry),
+            Ok(BeginOutcome::Granted(fence)) => Announced::Load(Some(fence)),
             // somebody who locks uses this key too; theirs is the fill
-            Ok(Begun::Hit(_) | Begun::Busy(_) | Begun::Guarded) => Announced::Load(None),
+            Ok(BeginOutcome::Hit(_) | BeginOutcome::Busy(_) | BeginOutcome::Guarded) => Announced::Load(None),
             Err(error) => {
                 self.degraded("begin", &error);
                 Announced::Load(None)
@@ -420,11 +418,11 @@ impl<K: Key, V: Value> Engine<K, V> {
     async fn store(&self, key: &K, fence: Fence, entry: Entry<V>) -> bool {
         self.index(key, &entry);
         match self.backend.fill(key, fence, entry, self.clock.now()).await {
-            Ok(Filled::Stored) => {
+            Ok(FillOutcome::Stored) => {
                 self.recorder.record(&Event::Filled);
                 true
             }
-            Ok(Filled::Refused) => {
+            Ok(FillOutcome::Refused) => {
                 self.recorder.record(&Event::FillRefused);
                 false
             }

@@ -35,20 +35,19 @@ pub(crate) use self::read::{Answer, For};
 use self::sequence::Sequence;
 pub(crate) use self::source::{Batched, Conditional, DynSource, Single};
 pub(crate) use crate::backend::Seen;
+use crate::backend::entry::{Entry, Hit};
 use crate::backend::{CacheBackend, Erased, Recency};
-use crate::entry::{Entry, Hit};
+use crate::clock::{CacheClock, Timestamp};
 use crate::observe::{Event, Recorder, Stats};
 use crate::strategy::Strategy;
-use crate::tag::Tag;
-use crate::tag_index::TagIndex;
-use crate::time::{CacheClock, Timestamp};
+use crate::tag::{Tag, TagIndex};
 use crate::{Error, ErrorKind, Result};
 
 /// What every key of a cache is. Implemented for all types that can be one.
 ///
 /// # Examples
 /// ```
-/// fn takes_a_key<K: larder::Key>(_key: &K) {}
+/// fn takes_a_key<K: larder::cache::Key>(_key: &K) {}
 /// takes_a_key(&("tenant".to_owned(), 7u64));
 /// ```
 #[diagnostic::on_unimplemented(
@@ -63,7 +62,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Key for K {}
 ///
 /// # Examples
 /// ```
-/// fn takes_a_value<V: larder::Value>(_value: &V) {}
+/// fn takes_a_value<V: larder::cache::Value>(_value: &V) {}
 /// takes_a_value(&"bread");
 /// ```
 #[diagnostic::on_unimplemented(
@@ -115,7 +114,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let settings = &strategy.settings;
         let window = settings.stale.window().unwrap_or_default();
-        let (holdoffs, gate) = (Holdoffs::new(settings.stale.backoff), Gate::new(settings.limit));
+        let (holdoffs, gate) = (Holdoffs::new(settings.stale.backoff), Gate::new(settings.limit()));
         let horizon = Horizon::new(settings.ttl.saturating_add(window));
         let born = clock.now();
         Self {

@@ -5,12 +5,12 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::Key;
-use crate::entry::Entry;
+use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::mutation;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::tag::Tag;
-use crate::time::Timestamp;
 
 /// Beyond so many pending tags all tagged answers are in doubt: looking each up would cost a copy of all tags a read.
 const MOST_DOUBTS: usize = 16_384;

@@ -10,14 +10,12 @@ use tokio::time::Instant;
 use super::flight::{Flight, Outcome};
 use super::load::{Approach, Boarded, Load, Plan};
 use super::{DynSource, Engine, Key, Loader, Seen, Value};
-use crate::backend::CacheBackend;
-use crate::entry::Entry;
-use crate::fetched::Origin;
-use crate::mutation;
+use crate::backend::{CacheBackend, Entry};
+use crate::cache::Origin;
+use crate::clock::{CacheClock, Timestamp};
 use crate::observe::{Event, MissCause, Recorder, Tier};
 use crate::strategy::Verdict;
-use crate::time::{CacheClock, Timestamp};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, mutation};
 
 /// How long a reader waits for a refresh that began behind somebody else's back, before it loads by itself: some times what
 /// the last load took, within these bounds.
@@ -395,9 +393,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             return None;
         }
         let settings = &self.strategy.settings;
-        let queue = settings.limit.map_or(Duration::ZERO, |_| settings.load_timeout);
+        let queue = settings.limit().map_or(Duration::ZERO, |_| settings.load_timeout);
         let lock = settings.locking.as_ref().map_or(Duration::ZERO, |locking| locking.wait);
-        let window = settings.gather.map_or(Duration::ZERO, |gather| gather.window);
+        let window = settings.gather().map_or(Duration::ZERO, |gather| gather.window);
         Some(
             [queue, lock, window, STORE_CALLS]
                 .into_iter()
@@ -472,7 +470,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Reads what is cached and fresh, and never loads.
-    pub(crate) async fn lookup(&self, key: &K) -> Result<Option<Answer<V>>> {
+    pub(crate) async fn get_if_present(&self, key: &K) -> Result<Option<Answer<V>>> {
         if let Some(entry) = self.peek(key) {
             return Ok(Some(self.answer(entry, Origin::Near)));
         }

@@ -9,9 +9,9 @@ use shuttle::thread;
 
 use super::flight::{Flights, Outcome, Role};
 use super::pending::{Pending, Scope};
-use crate::entry::Entry;
+use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::time::Timestamp;
 use crate::{Error, ErrorKind};
 
 /// Random schedules, and such as change threads seldom but where it hurts.

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{Key, Value};
-use crate::entry::Entry;
-use crate::source::{BatchSource, ConditionalSource, Known, Loaded, Source};
+use crate::backend::Entry;
+use crate::source::{BatchSource, ConditionalSource, KnownValue, Loaded, Source};
 use crate::{Error, ErrorKind, Result};
 
 #[async_trait]
@@ -57,7 +57,7 @@ impl<K: Key, V: Value, S: ConditionalSource<K, Value = V>> DynSource<K, V> for C
     }
 
     async fn load_dyn(&self, key: &K, known: Option<Entry<V>>) -> Result<Loaded<V>> {
-        let known = known.as_ref().and_then(Known::of);
+        let known = known.as_ref().and_then(KnownValue::of);
         self.0.load_if_modified(key, known).await.map_err(Error::from_source)
     }
 

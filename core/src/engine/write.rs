@@ -10,13 +10,11 @@ use tokio::runtime::Handle;
 use super::load::Made;
 use super::pending::{Epoch, Scope};
 use super::{Engine, Key, Value};
-use crate::backend::{Announce, Begun, CacheBackend, Filled, Guard};
-use crate::entry::Entry;
-use crate::mutation;
+use crate::backend::{BeginOutcome, CacheBackend, Entry, FillOutcome, LoadIntent, WriteIntent};
 use crate::observe::Event;
 use crate::source::Loaded;
 use crate::tag::{Stamp, Tag};
-use crate::{Error, Result};
+use crate::{Error, Result, mutation};
 
 /// The pause before an unacknowledged invalidation is tried again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -91,9 +89,9 @@ impl<K: Key, V: Value> Engine<K, V> {
     ///
     /// Prevents: a request that is executed late, or twice, overwrites what was stored after a later invalidation.
     async fn replace(&self, key: &K, entry: Entry<V>) -> Result<()> {
-        let announce = Announce::shared(self.strategy.settings.lease).despite_hit();
-        if let Begun::Granted(fence) = self.backend.begin(key, announce, self.clock.now()).await?
-            && self.backend.fill(key, fence.writing(), entry, self.clock.now()).await? == Filled::Stored
+        let announce = LoadIntent::shared(self.strategy.settings.lease).despite_hit();
+        if let BeginOutcome::Granted(fence) = self.backend.begin(key, announce, self.clock.now()).await?
+            && self.backend.fill(key, fence.writing(), entry, self.clock.now()).await? == FillOutcome::Stored
         {
             self.recorder.record(&Event::Filled);
             return Ok(());
@@ -149,14 +147,14 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Announces a write of `keys`: they are forgotten, and not stored until the write ends or `life` has passed.
-    pub(crate) async fn guard(self: &Arc<Self>, keys: &[K], guard: Guard) -> Result<()> {
+    pub(crate) async fn guard(self: &Arc<Self>, keys: &[K], guard: WriteIntent) -> Result<()> {
         let now = self.clock.now();
         let guards = join_all(keys.iter().map(|key| self.backend.guard(key, guard, now)));
         self.settle(Scope::Keys(keys.to_vec()), async { guards.await.into_iter().collect() }).await
     }
 
     /// Ends the announcement of a write, which is an invalidation of its keys.
-    pub(crate) async fn unguard(self: &Arc<Self>, keys: &[K], guard: Guard) -> Result<()> {
+    pub(crate) async fn unguard(self: &Arc<Self>, keys: &[K], guard: WriteIntent) -> Result<()> {
         let now = self.clock.now();
         // all are sent: a guard that is left standing keeps its key uncached for its life
         let ends = join_all(keys.iter().map(|key| self.backend.unguard(key, guard, now)));

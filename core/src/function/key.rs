@@ -2,13 +2,15 @@
 
 use std::any::type_name_of_val;
 
-use crate::{Cache, CacheKey, CallKey, Key, Value};
+use crate::cache::{Key, Value};
+use crate::key::CallKey;
+use crate::{Cache, CacheKey};
 
 /// The key type that functions share a cache by.
 #[diagnostic::on_unimplemented(
     message = "a function is cached by `CallKey`s, and the keys of this cache are of type `{Self}`",
     label = "not a cache of calls",
-    note = "make it a `Cache<larder::CallKey, _>`, or say which of its keys is meant with an expression: `key = id`"
+    note = "make it a `Cache<larder::key::CallKey, _>`, or say which of its keys is meant with an expression: `key = id`"
 )]
 pub trait IsCallKey: Key {
     fn of_calls<V>(cache: &Cache<Self, V>) -> &Cache<CallKey, V>

@@ -12,11 +12,12 @@ use std::time::Duration;
 pub use self::key::{IsCallKey, call_key, of_calls, path_key};
 pub use self::own::{Own, own};
 pub use self::returns::{CallError, Failure, NoResult, Returns, mapped, own_error};
+use crate::backend::entry::Hit;
+use crate::cache::{Key, Value};
 use crate::engine::{Load, LoadFuture, Seen};
-use crate::entry::Hit;
 use crate::source::Loaded;
 use crate::tag::Tag;
-use crate::{Cache, Error, Key, Result, Value};
+use crate::{Cache, Error, Result};
 
 /// What the attribute says of the values: how long they live, which tags they carry.
 #[derive(Debug, Default)]

@@ -3,9 +3,10 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
+use crate::cache::Value;
 use crate::error::BoxError;
 use crate::source::Loaded;
-use crate::{Error, ErrorKind, Value};
+use crate::{Error, ErrorKind};
 
 /// A type that a function can return which is cached in a cache of `V`.
 #[diagnostic::on_unimplemented(

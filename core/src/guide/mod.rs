@@ -8,12 +8,12 @@
 //! | [`aside`] | a miss loads, fills and answers | always |
 //! | [`locked`] | one loader among processes | [`Strategy::locked`](crate::Strategy::locked) |
 //! | [`stale`] | an old value at once while a new one is loaded, or because none can be had | [`stale_while_revalidate`](crate::Strategy::stale_while_revalidate), [`stale_if_error`](crate::Strategy::stale_if_error), [`soft_timeout`](crate::Strategy::soft_timeout), [`hard_timeout`](crate::Strategy::hard_timeout) |
-//! | [`early`] | a new value before the old one is stale | [`early_refresh`](crate::Strategy::early_refresh), [`eager_refresh`](crate::Strategy::eager_refresh) |
+//! | [`early`] | a new value before the old one is stale | [`early_refresh`](crate::Strategy::early_refresh) |
 //! | [`tagged`] | many entries ended in one step | [`Strategy::tagged`](crate::Strategy::tagged), [`tag_keys`](crate::CacheBuilder::tag_keys), [`Loaded::tags`](crate::Loaded::tags) |
 //! | [`conditional`] | a source that says "not modified" | [`conditional_source`](crate::CacheBuilder::conditional_source) |
-//! | [`batch`] | many keys in one query | [`batch_source`](crate::CacheBuilder::batch_source), [`Strategy::gather`](crate::Strategy::gather) |
-//! | [`overload`] | a limit on loads | [`Strategy::limit_loads`](crate::Strategy::limit_loads) |
-//! | [`sources`] | sources made of others: fallback, retry, timeout, limit | [`Fallback`](crate::Fallback), [`Retry`](crate::Retry), [`SourceTimeout`](crate::SourceTimeout), [`SourceLimit`](crate::SourceLimit) |
+//! | [`batch`] | many keys in one query | [`batch_source`](crate::CacheBuilder::batch_source), [`batch_window`](crate::Strategy::batch_window) |
+//! | [`overload`] | a limit on loads | [`max_concurrent_loads`](crate::Strategy::max_concurrent_loads) |
+//! | [`sources`] | sources made of others: fallback, retry, timeout, limit | [`Fallback`](crate::source::Fallback), [`Retry`](crate::source::Retry), [`SourceTimeout`](crate::source::SourceTimeout), [`SourceLimit`](crate::source::SourceLimit) |
 //! | [`warm`] | keys loaded before they are asked for | [`Cache::warm`](crate::Cache::warm) |
 //! | [`tiers`] | this process's memory before a shared store | [`Tiered`](crate::Tiered) |
 //! | [`numbers`] | what a cache tells of itself | [`Cache::stats`](crate::Cache::stats), [`CacheBuilder::observer`](crate::CacheBuilder::observer) |

@@ -69,7 +69,7 @@ impl Latency {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let latency = squares.stats().load_latency;
     /// assert_eq!(latency.count(), 0);
     /// # Ok::<(), larder::Error>(())
@@ -83,7 +83,7 @@ impl Latency {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let latency = squares.stats().load_latency;
     /// assert!(latency.mean().is_zero());
     /// # Ok::<(), larder::Error>(())
@@ -97,7 +97,7 @@ impl Latency {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// assert!(squares.stats().load_latency.total().is_zero());
     /// # Ok::<(), larder::Error>(())
     /// ```
@@ -111,7 +111,7 @@ impl Latency {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// for (edge, count) in squares.stats().load_latency.buckets() {
     ///     println!("{count} loads took up to {edge:?}");
     /// }
@@ -127,7 +127,7 @@ impl Latency {
     /// # Examples
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let earlier = squares.stats().load_latency;
     /// squares.get(&2).await?;
     /// assert_eq!(squares.stats().load_latency.since(&earlier).count(), 1);
@@ -146,7 +146,7 @@ impl Latency {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let latency = squares.stats().load_latency;
     /// println!("median {:?}, p99 {:?}", latency.percentile(0.5), latency.percentile(0.99));
     /// # Ok::<(), larder::Error>(())

@@ -23,7 +23,7 @@ use crate::Error;
 /// # Examples
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
-/// use larder::{Event, Observer};
+/// use larder::observe::{Event, Observer};
 ///
 /// #[derive(Debug, Default)]
 /// struct SlowLoads(AtomicU64);
@@ -47,7 +47,7 @@ pub trait Observer: Debug + Send + Sync + 'static {
 ///
 /// # Examples
 /// ```
-/// use larder::{Event, Observer, Traced};
+/// use larder::observe::{Event, Observer, Traced};
 /// #[derive(Debug)]
 /// struct Console;
 /// impl Observer for Console {
@@ -70,7 +70,7 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
 /// # Examples
 /// ```
 /// use std::sync::Arc;
-/// let traced = Arc::new(larder::Traced::new("square"));
+/// let traced = Arc::new(larder::observe::Traced::new("square"));
 /// let builder = larder::Cache::<u64, u64>::builder().observer(Arc::clone(&traced));
 /// # let _ = builder;
 /// ```
@@ -84,7 +84,7 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
 ///
 /// # Examples
 /// ```
-/// use larder::Event;
+/// use larder::observe::Event;
 /// fn is_trouble(event: &Event<'_>) -> bool {
 ///     match event {
 ///         Event::Overloaded | Event::LockLost => true,
@@ -178,7 +178,7 @@ pub enum Event<'a> {
     NearRefused,
     /// Unverified time: no heartbeat confirmed that all change notifications had arrived. Reads went to the far tier.
     #[non_exhaustive]
-    Blind {
+    Unverified {
         /// The unverified time since the last such event.
         elapsed: Duration,
     },
@@ -193,12 +193,12 @@ pub enum Event<'a> {
 impl Event<'_> {
     /// Returns the event of `count` entries that were evicted from a bounded store, for backends to report.
     ///
-    /// If the evicted entries are available, use [`Scope::evicted`](crate::Scope::evicted) instead, which does not
+    /// If the evicted entries are available, use [`BackendContext::evicted`](crate::backend::BackendContext::evicted) instead, which does not
     /// count expired ones.
     ///
     /// # Examples
     /// ```
-    /// larder::Scope::unnamed().record(&larder::Event::evicted(1));
+    /// larder::backend::BackendContext::unnamed().record(&larder::observe::Event::evicted(1));
     /// ```
     #[must_use]
     pub fn evicted(count: u64) -> Self {
@@ -213,7 +213,7 @@ impl<'a> Event<'a> {
     /// # Examples
     /// ```
     /// let error = larder::Error::backend("get_many", "one node of three is down");
-    /// larder::Scope::unnamed().record(&larder::Event::backend_failed("get_many", &error));
+    /// larder::backend::BackendContext::unnamed().record(&larder::observe::Event::backend_failed("get_many", &error));
     /// ```
     #[must_use]
     pub fn backend_failed(operation: &'static str, error: &'a Error) -> Self {
@@ -225,7 +225,7 @@ impl<'a> Event<'a> {
     /// # Examples
     /// ```
     /// let error = larder::Error::codec("decode", "not a value");
-    /// larder::Scope::unnamed().record(&larder::Event::undecodable(&error));
+    /// larder::backend::BackendContext::unnamed().record(&larder::observe::Event::undecodable(&error));
     /// ```
     #[must_use]
     pub fn undecodable(error: &'a Error) -> Self {
@@ -239,11 +239,12 @@ impl<'a> Event<'a> {
 ///
 /// # Examples
 /// ```
-/// # use larder::{doc::squares, MissCause, Result};
+/// # use larder::observe::MissCause;
+/// # use larder::Result;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-/// # let squares = squares()?;
-/// assert_eq!(squares.fetch(&2).await?.missed, Some(MissCause::Absent));
-/// assert_eq!(squares.fetch(&2).await?.missed, None);
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
+/// assert_eq!(squares.get_entry(&2).await?.missed, Some(MissCause::Absent));
+/// assert_eq!(squares.get_entry(&2).await?.missed, None);
 /// assert_eq!(squares.stats().misses_by(MissCause::Absent), 1);
 /// # Ok(()) }
 /// ```
@@ -267,7 +268,7 @@ impl MissCause {
     ///
     /// # Examples
     /// ```
-    /// assert!(larder::MissCause::ALL.contains(&larder::MissCause::Expired));
+    /// assert!(larder::observe::MissCause::ALL.contains(&larder::observe::MissCause::Expired));
     /// ```
     pub const ALL: [Self; 5] =
         [Self::Absent, Self::Expired, Self::Unreachable, Self::Unacknowledged, Self::Abandoned];
@@ -276,7 +277,7 @@ impl MissCause {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::MissCause::Absent.as_str(), "absent");
+    /// assert_eq!(larder::observe::MissCause::Absent.as_str(), "absent");
     /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -294,7 +295,7 @@ impl MissCause {
 ///
 /// # Examples
 /// ```
-/// assert_ne!(larder::Tier::Near, larder::Tier::Far);
+/// assert_ne!(larder::observe::Tier::Near, larder::observe::Tier::Far);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
@@ -308,7 +309,7 @@ pub enum Tier {
 ///
 /// # Examples
 /// ```
-/// assert_eq!(larder::BreakerState::default(), larder::BreakerState::Closed);
+/// assert_eq!(larder::observe::BreakerState::default(), larder::observe::BreakerState::Closed);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BreakerState {
@@ -326,7 +327,7 @@ impl BreakerState {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::BreakerState::HalfOpen.as_str(), "half_open");
+    /// assert_eq!(larder::observe::BreakerState::HalfOpen.as_str(), "half_open");
     /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -33,7 +33,7 @@ pub(crate) struct Recorder {
     pushes: AtomicU64,
     near_flushes: AtomicU64,
     near_refused: AtomicU64,
-    blind_nanos: AtomicU64,
+    unverified_nanos: AtomicU64,
     breaker: AtomicU8,
     misses: Histogram,
     causes: [AtomicU64; MissCause::ALL.len()],
@@ -99,8 +99,8 @@ impl Recorder {
             Event::Pushed { count } => _ = add(&self.pushes, count),
             Event::NearFlushed => _ = add(&self.near_flushes, 1),
             Event::NearRefused => _ = add(&self.near_refused, 1),
-            Event::Blind { elapsed } => {
-                _ = add(&self.blind_nanos, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+            Event::Unverified { elapsed } => {
+                _ = add(&self.unverified_nanos, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
             }
             Event::BreakerTurned { state } => self.breaker.store(state as u8, Ordering::Relaxed),
         }
@@ -132,7 +132,7 @@ impl Recorder {
             pushes: read(&self.pushes),
             near_flushes: read(&self.near_flushes),
             near_refused: read(&self.near_refused),
-            blind: Duration::from_nanos(read(&self.blind_nanos)),
+            unverified: Duration::from_nanos(read(&self.unverified_nanos)),
             breaker: match self.breaker.load(Ordering::Relaxed) {
                 state if state == BreakerState::Open as u8 => BreakerState::Open,
                 state if state == BreakerState::HalfOpen as u8 => BreakerState::HalfOpen,

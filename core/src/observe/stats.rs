@@ -64,7 +64,7 @@ pub struct Stats {
     pub near_refused: u64,
     /// Unverified time: the time in which no heartbeat confirmed that all change notifications had arrived. Reads then
     /// go to the far tier.
-    pub blind: Duration,
+    pub unverified: Duration,
     /// The state of the circuit breaker, if there is one.
     pub breaker: BreakerState,
     /// Latencies of reads that missed, from the start of the read to its result.
@@ -107,9 +107,9 @@ impl Stats {
     ///
     /// # Examples
     /// ```
-    /// use larder::MissCause;
+    /// use larder::observe::MissCause;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.get_many(&[2, 3]).await?;
     /// assert_eq!(squares.stats().misses_by(MissCause::Absent), 2);
     /// assert_eq!(squares.stats().misses_by(MissCause::Unreachable), 0);
@@ -154,7 +154,7 @@ impl Stats {
     /// # Examples
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.get(&2).await?;
     /// let earlier = squares.stats();
     /// squares.get(&2).await?;
@@ -187,7 +187,7 @@ impl Stats {
             pushes,
             near_flushes,
             near_refused,
-            blind,
+            unverified,
             breaker,
             miss_latency,
             load_latency,
@@ -216,7 +216,7 @@ impl Stats {
             pushes: pushes.saturating_sub(earlier.pushes),
             near_flushes: near_flushes.saturating_sub(earlier.near_flushes),
             near_refused: near_refused.saturating_sub(earlier.near_refused),
-            blind: blind.saturating_sub(earlier.blind),
+            unverified: unverified.saturating_sub(earlier.unverified),
             breaker: *breaker,
             miss_latency: miss_latency.since(&earlier.miss_latency),
             load_latency: load_latency.since(&earlier.load_latency),
@@ -282,8 +282,8 @@ impl fmt::Display for Stats {
         if self.pushes + self.near_flushes > 0 {
             writeln!(
                 f,
-                "near tier     {} pushes, {} flushes, {} placements refused, blind for {:.1?}",
-                self.pushes, self.near_flushes, self.near_refused, self.blind
+                "near tier     {} pushes, {} flushes, {} placements refused, unverified for {:.1?}",
+                self.pushes, self.near_flushes, self.near_refused, self.unverified
             )?;
         }
         write!(

@@ -35,7 +35,7 @@ macro_rules! tell {
 /// | `pushed` | trace | `count` |
 /// | `near_flushed` | debug | |
 /// | `near_refused` | trace | |
-/// | `blind` | debug | `elapsed_us` |
+/// | `unverified` | debug | `elapsed_us` |
 /// | `breaker` | warn | `state`: `closed`, `open`, `half_open` |
 ///
 /// Events are emitted in the span of the caller. This includes those of a load, which runs on its own task.
@@ -47,7 +47,7 @@ macro_rules! tell {
 /// # Examples
 /// `RUST_LOG=larder::event=debug` shows misses, loads and trouble:
 /// ```
-/// let builder = larder::Cache::<u64, u64>::builder().observer(larder::Traced::new("square"));
+/// let builder = larder::Cache::<u64, u64>::builder().observer(larder::observe::Traced::new("square"));
 /// # let _ = builder;
 /// ```
 pub struct Traced(String);
@@ -57,7 +57,7 @@ impl Traced {
     ///
     /// # Examples
     /// ```
-    /// let traced = larder::Traced::new("square");
+    /// let traced = larder::observe::Traced::new("square");
     /// # let _ = traced;
     /// ```
     #[must_use]
@@ -104,7 +104,7 @@ impl Observer for Traced {
             Event::Pushed { count } => tell!(TRACE, cache, "pushed", count = count),
             Event::NearFlushed => tell!(DEBUG, cache, "near_flushed"),
             Event::NearRefused => tell!(TRACE, cache, "near_refused"),
-            Event::Blind { elapsed } => tell!(DEBUG, cache, "blind", elapsed_us = micros(elapsed)),
+            Event::Unverified { elapsed } => tell!(DEBUG, cache, "unverified", elapsed_us = micros(elapsed)),
             Event::BreakerTurned { state } => {
                 let state: &BreakerState = state;
                 tell!(WARN, cache, "breaker", state = state.as_str());
@@ -148,7 +148,7 @@ mod tests {
     use tracing::{Level, Metadata, Subscriber, span};
 
     use super::*;
-    use crate::MissCause;
+    use crate::observe::MissCause;
 
     /// An event: its level, and its fields as text.
     type Line = (Level, BTreeMap<&'static str, String>);
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_event_is_told_as_the_table_says() {
-        let error = &Error::backend("get", "down").because(std::io::Error::other("the wire is cut"));
+        let error = &Error::backend("get", "down").with_source(std::io::Error::other("the wire is cut"));
         let elapsed = Duration::from_micros(7);
         let events = [
             Event::Hit { tier: Tier::Far },
@@ -229,7 +229,7 @@ mod tests {
             Event::Pushed { count: 3 },
             Event::NearFlushed,
             Event::NearRefused,
-            Event::Blind { elapsed },
+            Event::Unverified { elapsed },
             Event::BreakerTurned { state: BreakerState::Open },
         ];
         let record = Record::default();

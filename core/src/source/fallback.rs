@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, Source};
 use crate::Result;
 use crate::error::BoxError;
 
@@ -21,7 +21,8 @@ use crate::error::BoxError;
 ///
 /// # Examples
 /// ```
-/// use larder::{Fallback, Source, source_fn};
+/// use larder::source::Fallback;
+/// use larder::{Source, source_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let primary = source_fn(|_id: u64| async { Err::<Option<u64>, _>(std::io::Error::other("down")) });
@@ -37,7 +38,7 @@ pub struct Fallback<F, S> {
 
 impl<F, S> Fallback<F, S> {
     /// Asks `first`, and `second` when that fails. For a first source that hangs, put a
-    /// [`SourceTimeout`](crate::SourceTimeout) around it.
+    /// [`SourceTimeout`](crate::source::SourceTimeout) around it.
     ///
     /// # Examples
     /// See [`Fallback`].
@@ -50,7 +51,8 @@ impl<F, S> Fallback<F, S> {
 ///
 /// # Examples
 /// ```
-/// use larder::{Error, Fallback, Source, source_fn};
+/// use larder::source::Fallback;
+/// use larder::{Error, Source, source_fn};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let primary = source_fn(|_id: u64| async { Err::<Option<u64>, _>(std::io::Error::other("down")) });
 /// let replica = source_fn(|_id: u64| async { Err::<Option<u64>, _>("down too") });
@@ -120,7 +122,7 @@ where
     }
 
     /// Of a batch whose keys failed one by one, the fallback is asked for those.
-    async fn load_each(&self, keys: &[K]) -> Result<Each<F::Value, BoxError>, BoxError> {
+    async fn load_each(&self, keys: &[K]) -> Result<BatchResults<F::Value, BoxError>, BoxError> {
         let each = match self.first.load_each(keys).await {
             Ok(each) => each,
             Err(first) => {
@@ -129,7 +131,7 @@ where
                 return Ok(each.into_iter().map(|answer| answer.map_err(Into::into)).collect());
             }
         };
-        let mut answers: Each<F::Value, BoxError> =
+        let mut answers: BatchResults<F::Value, BoxError> =
             each.into_iter().map(|answer| answer.map_err(Into::into)).collect();
         let failed: Vec<usize> = (0..answers.len()).filter(|&at| answers[at].is_err()).collect();
         let again: Vec<K> = failed.iter().filter_map(|&at| keys.get(at).cloned()).collect();
@@ -161,7 +163,7 @@ where
     async fn load_if_modified(
         &self,
         key: &K,
-        _known: Option<Known<'_, F::Value>>,
+        _known: Option<KnownValue<'_, F::Value>>,
     ) -> Result<Loaded<F::Value>, BoxError> {
         match self.first.load(key).await {
             Ok(value) => Ok(value.into()),

@@ -7,13 +7,13 @@ use futures_util::future::{Either, select};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, Source};
 use crate::engine::Chain;
 use crate::{Error, Result};
 
 /// A source that answers so many calls at once, and lets the others wait their turn. A batch is one call.
 ///
-/// [`Strategy::limit_loads`](crate::Strategy::limit_loads) limits the loads of one cache and refuses what is too much; this
+/// [`Strategy::max_concurrent_loads`](crate::Strategy::max_concurrent_loads) limits the loads of one cache and refuses what is too much; this
 /// is the limit of one database or service that several caches share. Waiting counts against the budget of the load.
 ///
 /// A load that another load waits for does not wait for its turn, since its parent may have the last one. The limit is
@@ -21,7 +21,8 @@ use crate::{Error, Result};
 ///
 /// # Examples
 /// ```
-/// use larder::{SourceLimit, source_fn};
+/// use larder::source::SourceLimit;
+/// use larder::source_fn;
 ///
 /// let users = SourceLimit::new(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(id)) }), 16);
 /// // another source on the same database: 16 calls at once for both together
@@ -87,7 +88,7 @@ impl<K: Sync, S: BatchSource<K>> BatchSource<K> for SourceLimit<S> {
         self.inner.load_many(keys).await
     }
 
-    async fn load_each(&self, keys: &[K]) -> Result<Each<S::Value, S::Error>, S::Error> {
+    async fn load_each(&self, keys: &[K]) -> Result<BatchResults<S::Value, S::Error>, S::Error> {
         let _turn = self.turn().await;
         self.inner.load_each(keys).await
     }
@@ -97,7 +98,7 @@ impl<K: Sync, S: ConditionalSource<K>> ConditionalSource<K> for SourceLimit<S> {
     async fn load_if_modified(
         &self,
         key: &K,
-        known: Option<Known<'_, S::Value>>,
+        known: Option<KnownValue<'_, S::Value>>,
     ) -> Result<Loaded<S::Value>, S::Error> {
         let _turn = self.turn().await;
         self.inner.load_if_modified(key, known).await

@@ -7,7 +7,7 @@ mod timeout;
 
 pub use fallback::{BothFailed, Fallback};
 pub use limit::SourceLimit;
-pub use retry::{Always, Retry, Worth};
+pub use retry::{AlwaysRetry, Retry, RetryPolicy};
 pub use timeout::{SourceTimeout, SourceTimeoutError};
 
 use std::fmt;
@@ -16,7 +16,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::Entry;
+use crate::backend::Entry;
 use crate::error::BoxError;
 use crate::tag::Tag;
 
@@ -74,13 +74,14 @@ pub trait Source<K>: Send + Sync + 'static {
 }
 
 /// The answers of a [`BatchSource`] to many keys, each with an error of its own.
-pub type Each<V, E> = Vec<Result<Option<V>, E>>;
+pub type BatchResults<V, E> = Vec<Result<Option<V>, E>>;
 
 /// A source that can load many keys at once: one query instead of a hundred.
 ///
 /// # Examples
 /// ```
-/// use larder::{BatchSource, Source};
+/// use larder::source::BatchSource;
+/// use larder::Source;
 ///
 /// struct Squares;
 /// # impl Source<u64> for Squares {
@@ -113,7 +114,7 @@ pub trait BatchSource<K>: Source<K> {
     fn load_each(
         &self,
         keys: &[K],
-    ) -> impl Future<Output = Result<Each<Self::Value, Self::Error>, Self::Error>> + Send
+    ) -> impl Future<Output = Result<BatchResults<Self::Value, Self::Error>, Self::Error>> + Send
     where
         K: Sync,
     {
@@ -126,7 +127,8 @@ pub trait BatchSource<K>: Source<K> {
 ///
 /// # Examples
 /// ```
-/// use larder::{ConditionalSource, Known, Loaded, Source};
+/// use larder::source::{ConditionalSource, KnownValue};
+/// use larder::{Loaded, Source};
 ///
 /// struct Pages;
 ///
@@ -139,7 +141,7 @@ pub trait BatchSource<K>: Source<K> {
 /// }
 ///
 /// impl ConditionalSource<String> for Pages {
-///     async fn load_if_modified(&self, path: &String, known: Option<Known<'_, String>>) -> Result<Loaded<String>, Self::Error> {
+///     async fn load_if_modified(&self, path: &String, known: Option<KnownValue<'_, String>>) -> Result<Loaded<String>, Self::Error> {
 ///         let current = "v7"; // the server's answer to `If-None-Match`
 ///         if known.and_then(|known| known.validator) == Some(current) {
 ///             return Ok(Loaded::not_modified());
@@ -157,7 +159,7 @@ pub trait ConditionalSource<K>: Source<K> {
     fn load_if_modified(
         &self,
         key: &K,
-        known: Option<Known<'_, Self::Value>>,
+        known: Option<KnownValue<'_, Self::Value>>,
     ) -> impl Future<Output = Result<Loaded<Self::Value>, Self::Error>> + Send;
 }
 
@@ -167,22 +169,22 @@ pub trait ConditionalSource<K>: Source<K> {
 /// See [`ConditionalSource`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Known<'a, V> {
+pub struct KnownValue<'a, V> {
     /// The value as it was.
     pub value: &'a Arc<V>,
     /// By what the source recognizes that version: what it gave to [`Loaded::validator`].
     pub validator: Option<&'a str>,
 }
 
-impl<V> Clone for Known<'_, V> {
+impl<V> Clone for KnownValue<'_, V> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<V> Copy for Known<'_, V> {}
+impl<V> Copy for KnownValue<'_, V> {}
 
-impl<'a, V> Known<'a, V> {
+impl<'a, V> KnownValue<'a, V> {
     pub(crate) fn of(entry: &'a Entry<V>) -> Option<Self> {
         Some(Self { value: entry.value()?, validator: entry.validator() })
     }

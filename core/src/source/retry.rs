@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, Source};
 use crate::{Error, Result};
 
 /// Unless said otherwise: the pause after the first failure, and the longest.
@@ -20,7 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Examples
 /// ```
-/// use larder::{Retry, Source, source_fn};
+/// use larder::source::Retry;
+/// use larder::{Source, source_fn};
 /// use std::sync::atomic::{AtomicU32, Ordering};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
@@ -36,42 +37,42 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Retry<S, W = Always> {
+pub struct Retry<S, W = AlwaysRetry> {
     inner: S,
     attempts: u32,
-    worth: W,
+    policy: W,
     first: Duration,
     longest: Duration,
 }
 
-/// Which errors are worth another attempt: a closure over the error, or [`Always`].
+/// The policy that decides which errors are retried: a closure over the error, or [`AlwaysRetry`].
 ///
 /// # Examples
 /// ```
-/// use larder::{Always, Worth};
-/// assert!(Always.worth(&"whatever"));
-/// assert!((|error: &&str| error.starts_with("busy")).worth(&"busy now"));
+/// use larder::source::{AlwaysRetry, RetryPolicy};
+/// assert!(AlwaysRetry.should_retry(&"whatever"));
+/// assert!((|error: &&str| error.starts_with("busy")).should_retry(&"busy now"));
 /// ```
-pub trait Worth<E>: Send + Sync + 'static {
-    /// Whether the same call may succeed when it is made again.
-    fn worth(&self, error: &E) -> bool;
+pub trait RetryPolicy<E>: Send + Sync + 'static {
+    /// Returns `true` if the same call may succeed when it is made again.
+    fn should_retry(&self, error: &E) -> bool;
 }
 
-/// Every error is worth another attempt.
+/// Retries after every error.
 ///
 /// # Examples
-/// See [`Worth`].
+/// See [`RetryPolicy`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Always;
+pub struct AlwaysRetry;
 
-impl<E> Worth<E> for Always {
-    fn worth(&self, _error: &E) -> bool {
+impl<E> RetryPolicy<E> for AlwaysRetry {
+    fn should_retry(&self, _error: &E) -> bool {
         true
     }
 }
 
-impl<E, F: Fn(&E) -> bool + Send + Sync + 'static> Worth<E> for F {
-    fn worth(&self, error: &E) -> bool {
+impl<E, F: Fn(&E) -> bool + Send + Sync + 'static> RetryPolicy<E> for F {
+    fn should_retry(&self, error: &E) -> bool {
         self(error)
     }
 }
@@ -82,34 +83,46 @@ impl<S> Retry<S> {
     /// # Examples
     /// See [`Retry`].
     pub fn new(inner: S, attempts: u32) -> Self {
-        Self { inner, attempts, worth: Always, first: FIRST_PAUSE, longest: LONGEST_PAUSE }
+        Self { inner, attempts, policy: AlwaysRetry, first: FIRST_PAUSE, longest: LONGEST_PAUSE }
     }
 }
 
 impl<S, W> Retry<S, W> {
-    /// Only errors for which `worth` says so are followed by another attempt. Default all.
+    /// Retries only after errors for which `policy` returns `true`. Default: after all.
     ///
     /// # Examples
     /// See [`Retry`].
     #[must_use]
-    pub fn when<E, F: Fn(&E) -> bool>(self, worth: F) -> Retry<S, F> {
-        let Self { inner, attempts, worth: _, first, longest } = self;
-        Retry { inner, attempts, worth, first, longest }
+    pub fn when<E, F: Fn(&E) -> bool>(self, policy: F) -> Retry<S, F> {
+        let Self { inner, attempts, policy: _, first, longest } = self;
+        Retry { inner, attempts, policy, first, longest }
     }
 
-    /// The pause after the first failure, doubled after each further one up to `longest`. Default 50 ms and 1 s.
+    /// Sets the pause after the first failure. It doubles with each further one, up to
+    /// [`max_backoff`](Self::max_backoff). Default: 50 ms.
     ///
     /// # Examples
     /// ```
-    /// # use larder::{Retry, source_fn};
+    /// # use larder::source::Retry;
+    /// # use larder::source_fn;
     /// # let source = source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(id)) });
     /// use std::time::Duration;
-    /// let eager = Retry::new(source, 5).pauses(Duration::from_millis(5), Duration::from_millis(100));
+    /// let eager =
+    ///     Retry::new(source, 5).min_backoff(Duration::from_millis(5)).max_backoff(Duration::from_millis(100));
     /// # let _ = eager;
     /// ```
     #[must_use]
-    pub fn pauses(self, first: Duration, longest: Duration) -> Self {
-        Self { first, longest, ..self }
+    pub fn min_backoff(self, pause: Duration) -> Self {
+        Self { first: pause, ..self }
+    }
+
+    /// Sets the maximum pause between two attempts. Default: 1 s.
+    ///
+    /// # Examples
+    /// See [`min_backoff`](Self::min_backoff).
+    #[must_use]
+    pub fn max_backoff(self, pause: Duration) -> Self {
+        Self { longest: pause, ..self }
     }
 
     /// Waits after the failure of attempt `failed` (from 1); `false` when it was the last.
@@ -124,13 +137,13 @@ impl<S, W> Retry<S, W> {
 
     async fn repeat<T, E, Fut>(&self, mut call: impl FnMut() -> Fut) -> Result<T, E>
     where
-        W: Worth<E>,
+        W: RetryPolicy<E>,
         Fut: Future<Output = Result<T, E>>,
     {
         let mut attempt = 1;
         loop {
             match call().await {
-                Err(error) if attempt < self.attempts && self.worth.worth(&error) => {}
+                Err(error) if attempt < self.attempts && self.policy.should_retry(&error) => {}
                 answer => return answer,
             }
             self.pause(attempt).await;
@@ -148,7 +161,7 @@ impl<S: fmt::Debug, W> fmt::Debug for Retry<S, W> {
     }
 }
 
-impl<K: Sync, S: Source<K>, W: Worth<S::Error>> Source<K> for Retry<S, W> {
+impl<K: Sync, S: Source<K>, W: RetryPolicy<S::Error>> Source<K> for Retry<S, W> {
     type Value = S::Value;
     type Error = S::Error;
 
@@ -166,17 +179,18 @@ impl<K: Sync, S: Source<K>, W: Worth<S::Error>> Source<K> for Retry<S, W> {
     }
 }
 
-impl<K: Clone + Send + Sync, S: BatchSource<K>, W: Worth<S::Error>> BatchSource<K> for Retry<S, W> {
+impl<K: Clone + Send + Sync, S: BatchSource<K>, W: RetryPolicy<S::Error>> BatchSource<K> for Retry<S, W> {
     async fn load_many(&self, keys: &[K]) -> Result<Vec<Option<S::Value>>, S::Error> {
         self.repeat(|| self.inner.load_many(keys)).await
     }
 
-    async fn load_each(&self, keys: &[K]) -> Result<Each<S::Value, S::Error>, S::Error> {
+    async fn load_each(&self, keys: &[K]) -> Result<BatchResults<S::Value, S::Error>, S::Error> {
         let mut answers = self.repeat(|| self.inner.load_each(keys)).await?;
         let mut attempt = 1;
         loop {
-            let worth =
-                |answer: &Result<_, _>| answer.as_ref().err().is_some_and(|error| self.worth.worth(error));
+            let worth = |answer: &Result<_, _>| {
+                answer.as_ref().err().is_some_and(|error| self.policy.should_retry(error))
+            };
             let failed: Vec<usize> = (0..answers.len()).filter(|&at| worth(&answers[at])).collect();
             let again: Vec<K> = failed.iter().filter_map(|&at| keys.get(at).cloned()).collect();
             if again.is_empty() || !self.pause(attempt).await {
@@ -191,11 +205,11 @@ impl<K: Clone + Send + Sync, S: BatchSource<K>, W: Worth<S::Error>> BatchSource<
     }
 }
 
-impl<K: Sync, S: ConditionalSource<K>, W: Worth<S::Error>> ConditionalSource<K> for Retry<S, W> {
+impl<K: Sync, S: ConditionalSource<K>, W: RetryPolicy<S::Error>> ConditionalSource<K> for Retry<S, W> {
     async fn load_if_modified(
         &self,
         key: &K,
-        known: Option<Known<'_, S::Value>>,
+        known: Option<KnownValue<'_, S::Value>>,
     ) -> Result<Loaded<S::Value>, S::Error> {
         self.repeat(|| self.inner.load_if_modified(key, known)).await
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use super::{BatchSource, ConditionalSource, Each, Known, Loaded, Source};
+use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, Source};
 use crate::error::BoxError;
 use crate::{Error, Result};
 
@@ -12,13 +12,14 @@ use crate::{Error, Result};
 ///
 /// The cache bounds each load as a whole already
 /// ([`Strategy::load_timeout`](crate::Strategy::load_timeout)); this bounds one call to one source, so that a
-/// [`Retry`](crate::Retry) or a [`Fallback`](crate::Fallback) around it has time left to try something else. What was given
+/// [`Retry`](crate::source::Retry) or a [`Fallback`](crate::source::Fallback) around it has time left to try something else. What was given
 /// up is dropped: a query may go on in the database.
 ///
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::{Source, SourceTimeout, SourceTimeoutError, source_fn};
+/// use larder::source::{SourceTimeout, SourceTimeoutError};
+/// use larder::{Source, source_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let slow = source_fn(|_id: u64| async { std::future::pending::<std::io::Result<Option<u64>>>().await });
@@ -73,7 +74,7 @@ impl<K: Sync, S: BatchSource<K>> BatchSource<K> for SourceTimeout<S> {
         self.bounded(self.inner.load_many(keys)).await
     }
 
-    async fn load_each(&self, keys: &[K]) -> Result<Each<S::Value, Self::Error>, Self::Error> {
+    async fn load_each(&self, keys: &[K]) -> Result<BatchResults<S::Value, Self::Error>, Self::Error> {
         let each = self.bounded(self.inner.load_each(keys)).await?;
         Ok(each.into_iter().map(|answer| answer.map_err(SourceTimeoutError::Source)).collect())
     }
@@ -83,7 +84,7 @@ impl<K: Sync, S: ConditionalSource<K>> ConditionalSource<K> for SourceTimeout<S>
     async fn load_if_modified(
         &self,
         key: &K,
-        known: Option<Known<'_, S::Value>>,
+        known: Option<KnownValue<'_, S::Value>>,
     ) -> Result<Loaded<S::Value>, Self::Error> {
         self.bounded(self.inner.load_if_modified(key, known)).await
     }
@@ -93,7 +94,8 @@ impl<K: Sync, S: ConditionalSource<K>> ConditionalSource<K> for SourceTimeout<S>
 ///
 /// # Examples
 /// ```
-/// use larder::{Error, SourceTimeoutError};
+/// use larder::source::SourceTimeoutError;
+/// use larder::Error;
 /// let inner = std::io::Error::other("down");
 /// let error = Error::from_source(SourceTimeoutError::Source(inner));
 /// assert_eq!(error.source_as::<std::io::Error>().unwrap().to_string(), "down");

@@ -1,12 +1,15 @@
-//! How a cache behaves between a miss and a fill.
+//! The strategies: what a cache does between a miss and a fill.
 
+mod early;
 mod settings;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::settings::{Early, Stale};
+use self::early::Early;
+pub use self::early::EarlyRefresh;
+use self::settings::Stale;
 pub(crate) use self::settings::{Gather, Limit, Settings, Verdict};
 use crate::lock::Locking;
 use crate::tag::Tag;
@@ -61,8 +64,10 @@ impl<V> Strategy<V> {
             early: None,
             soft_timeout: None,
             hard_timeout: None,
-            limit: None,
-            gather: None,
+            max_concurrent_loads: None,
+            max_queued_loads: None,
+            batch_window: None,
+            max_batch: None,
         };
         Self { settings, ttl_by: None, tagged: None }
     }
@@ -167,7 +172,7 @@ impl<V> Strategy<V> {
     /// *soft* TTL, and this window ends with the *hard* one. By default nothing stale is served. Zero is refused.
     ///
     /// One refresh at a time in a process, and with [`locked`](Self::locked) among all. When the source fails, the next
-    /// refresh waits for the [`backoff`](Self::backoff). Known absence is never served stale. What was invalidated is
+    /// refresh waits for the [back-off](Self::min_backoff). Known absence is never served stale. What was invalidated is
     /// never served, stale or not.
     ///
     /// # Examples
@@ -187,7 +192,7 @@ impl<V> Strategy<V> {
     /// [`Overloaded`](crate::ErrorKind::Overloaded) (RFC 5861, "fail-safe"). By default a failed load is an error. Zero is
     /// refused.
     ///
-    /// After a failure the source is not asked for the key during the [`backoff`](Self::backoff): readers are served at
+    /// After a failure the source is not asked for the key during the [back-off](Self::min_backoff): readers are served at
     /// once. What was invalidated is never served.
     ///
     /// # Examples
@@ -203,54 +208,49 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// After a failed load of a key that can be served stale, the source is asked for it again after `first`, and after
-    /// twice as long with each further failure, up to `longest`. Default 1 s and 30 s.
+    /// Sets the pause after the first failed load of a key that can be served stale. It doubles with each further failure,
+    /// up to [`max_backoff`](Self::max_backoff). Default: 1 s.
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
     /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60))
     ///     .stale_if_error(Duration::from_secs(3600))
-    ///     .backoff(Duration::from_millis(200), Duration::from_secs(10));
+    ///     .min_backoff(Duration::from_millis(200))
+    ///     .max_backoff(Duration::from_secs(10));
     /// # let _ = strategy;
     /// ```
     #[must_use]
-    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.stale.backoff = [first, longest];
+    pub fn min_backoff(mut self, pause: Duration) -> Self {
+        self.settings.stale.backoff[0] = pause;
         self
     }
 
-    /// Refreshes an entry behind before it is stale: at random, the likelier the nearer the end and the dearer its load
-    /// ("XFetch": Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, PVLDB 8(8),
-    /// 2015). A hit refreshes when `now − cost · beta · ln(random) ≥ end of freshness`, where the cost is what the entry's
-    /// load took, and at most a tenth of its TTL counts. `beta` 1.0 is the paper's; more is earlier.
+    /// Sets the maximum pause between failed loads of a key that can be served stale. Default: 30 s.
     ///
-    /// Without a lock, on average `e^(1/beta)` processes refresh one expiry; with [`locked`](Self::locked) one does.
+    /// # Examples
+    /// See [`min_backoff`](Self::min_backoff).
+    #[must_use]
+    pub fn max_backoff(mut self, pause: Duration) -> Self {
+        self.settings.stale.backoff[1] = pause;
+        self
+    }
+
+    /// Refreshes entries in the background before they are stale. Replaces an earlier setting. By default an entry is
+    /// refreshed when it is stale or expired.
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60)).early_refresh(1.0);
+    /// use larder::strategy::EarlyRefresh;
+    /// use larder::Strategy;
+    /// let strategy: Strategy<String> =
+    ///     Strategy::aside(Duration::from_secs(60)).early_refresh(EarlyRefresh::probabilistic(1.0));
     /// # let _ = strategy;
     /// ```
     #[must_use]
-    pub fn early_refresh(mut self, beta: f64) -> Self {
-        self.settings.early = Some(Early::Random(beta));
-        self
-    }
-
-    /// Refreshes an entry behind at its first hit after this share of its TTL: the simple alternative to
-    /// [`early_refresh`](Self::early_refresh), which it replaces. 0.9 is usual; must be above 0 and below 1.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60)).eager_refresh(0.9);
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn eager_refresh(mut self, share: f64) -> Self {
-        self.settings.early = Some(Early::Share(share));
+    pub fn early_refresh(mut self, when: EarlyRefresh) -> Self {
+        self.settings.early = Some(when);
         self
     }
 
@@ -313,39 +313,64 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// At most this many loads at once; up to `waiting` more wait for their turn, and what comes on top fails at once with
-    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or is served stale where
-    /// [`stale_if_error`](Self::stale_if_error) allows it. By default there is no limit.
+    /// Sets the maximum number of loads that run at the same time. By default there is no limit.
     ///
-    /// A source that slows down under load and readers who give up and come back can keep each other busy for ever, with
-    /// nothing in the cache. A limit lets some loads succeed, and their values end the rush.
+    /// Further loads wait in a queue of [`max_queued_loads`](Self::max_queued_loads). If the queue is full, a load fails at
+    /// once with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or the reader is served stale if
+    /// [`stale_if_error`](Self::stale_if_error) allows it. Zero is refused by `build()`.
     ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60)).limit_loads(20, 100);
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn limit_loads(mut self, at_once: usize, waiting: usize) -> Self {
-        self.settings.limit = Some(Limit { loads: at_once, waiting });
-        self
-    }
-
-    /// Gathers concurrent misses of single keys into one [`load_many`](crate::BatchSource::load_many) of up to `most` keys:
-    /// the first waits for `window` for others. Needs a [`batch_source`](crate::CacheBuilder::batch_source). By default
-    /// each miss loads at once.
+    /// Use it if the source slows down under load. Without a limit, readers that time out and retry can keep the source
+    /// busy while no load finishes. With a limit some loads finish, and their values relieve the source.
     ///
     /// # Examples
     /// ```
     /// # use std::time::Duration;
     /// let strategy: larder::Strategy<String> =
-    ///     larder::Strategy::aside(Duration::from_secs(60)).gather(Duration::from_millis(2), 100);
+    ///     larder::Strategy::aside(Duration::from_secs(60)).max_concurrent_loads(20).max_queued_loads(100);
     /// # let _ = strategy;
     /// ```
     #[must_use]
-    pub fn gather(mut self, window: Duration, most: usize) -> Self {
-        self.settings.gather = Some(Gather { window, most });
+    pub fn max_concurrent_loads(mut self, loads: usize) -> Self {
+        self.settings.max_concurrent_loads = Some(loads);
+        self
+    }
+
+    /// Sets the maximum number of loads that wait for one of [`max_concurrent_loads`](Self::max_concurrent_loads), without
+    /// which it is refused by `build()`. Default: ten times that number.
+    ///
+    /// # Examples
+    /// See [`max_concurrent_loads`](Self::max_concurrent_loads).
+    #[must_use]
+    pub fn max_queued_loads(mut self, loads: usize) -> Self {
+        self.settings.max_queued_loads = Some(loads);
+        self
+    }
+
+    /// Combines concurrent misses of single keys into one [`load_many`](crate::source::BatchSource::load_many). The first
+    /// miss waits for `window` for others, or until there are [`max_batch`](Self::max_batch). Needs a
+    /// [`batch_source`](crate::CacheBuilder::batch_source). By default each miss loads at once.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let strategy: larder::Strategy<String> =
+    ///     larder::Strategy::aside(Duration::from_secs(60)).batch_window(Duration::from_millis(2)).max_batch(50);
+    /// # let _ = strategy;
+    /// ```
+    #[must_use]
+    pub fn batch_window(mut self, window: Duration) -> Self {
+        self.settings.batch_window = Some(window);
+        self
+    }
+
+    /// Sets the maximum number of keys that a [`batch_window`](Self::batch_window) combines, without which it is refused by
+    /// `build()`. Default: 100. Less than 2 is refused.
+    ///
+    /// # Examples
+    /// See [`batch_window`](Self::batch_window).
+    #[must_use]
+    pub fn max_batch(mut self, keys: usize) -> Self {
+        self.settings.max_batch = Some(keys);
         self
     }
 
@@ -358,7 +383,8 @@ impl<V> Strategy<V> {
             ("`lease`", Some(settings.lease)),
             ("`stale_while_revalidate`", settings.stale.while_revalidate),
             ("`stale_if_error`", settings.stale.if_error),
-            ("`backoff`", Some(settings.stale.backoff[0].min(settings.stale.backoff[1]))),
+            ("`min_backoff`", Some(settings.stale.backoff[0])),
+            ("`max_backoff`", Some(settings.stale.backoff[1])),
             ("`soft_timeout`", settings.soft_timeout),
             ("`hard_timeout`", settings.hard_timeout),
         ];
@@ -377,13 +403,13 @@ impl<V> Strategy<V> {
             format!("jitter is {jitter}: give a share from 0 to below 1, such as 0.1"),
         )?;
         match settings.early {
-            Some(Early::Random(beta)) => refused(
+            Some(EarlyRefresh(Early::Random(beta))) => refused(
                 !(beta > 0.0 && beta.is_finite()),
-                format!("`early_refresh({beta})`: give a positive number, such as 1.0"),
+                format!("`EarlyRefresh::probabilistic({beta})`: give a positive number, such as 1.0"),
             )?,
-            Some(Early::Share(share)) => refused(
+            Some(EarlyRefresh(Early::Share(share))) => refused(
                 !(share > 0.0 && share < 1.0),
-                format!("`eager_refresh({share})`: give a share between 0 and 1, such as 0.9"),
+                format!("`EarlyRefresh::after({share})`: give a share between 0 and 1, such as 0.9"),
             )?,
             None => {}
         }
@@ -394,12 +420,20 @@ impl<V> Strategy<V> {
                 .to_owned(),
         )?;
         refused(
-            settings.limit.is_some_and(|limit| limit.loads == 0),
-            "`limit_loads(0, ..)` would let nothing be loaded: give at least 1".to_owned(),
+            settings.max_concurrent_loads == Some(0),
+            "`max_concurrent_loads(0)` would let nothing be loaded: give at least 1".to_owned(),
         )?;
         refused(
-            settings.gather.is_some_and(|gather| gather.most < 2),
-            "`gather(.., most)` of less than 2 gathers nothing: leave it out".to_owned(),
+            settings.max_queued_loads.is_some() && settings.max_concurrent_loads.is_none(),
+            "`max_queued_loads` has no limit to queue for: call `.max_concurrent_loads(n)` too".to_owned(),
+        )?;
+        refused(
+            settings.max_batch.is_some() && settings.batch_window.is_none(),
+            "`max_batch` has no window to limit: call `.batch_window(duration)` too".to_owned(),
+        )?;
+        refused(
+            settings.max_batch.is_some_and(|keys| keys < 2),
+            "`max_batch` of less than 2 combines nothing: leave out `batch_window`".to_owned(),
         )
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::entry::Entry;
+use super::EarlyRefresh;
+use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::lock::Locking;
-use crate::time::Timestamp;
 
 /// What a strategy says that does not look at values.
 #[derive(Debug, Clone)]
@@ -16,11 +17,13 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) locking: Option<Locking>,
     pub(crate) stale: Stale,
-    pub(crate) early: Option<Early>,
+    pub(crate) early: Option<EarlyRefresh>,
     pub(crate) soft_timeout: Option<Duration>,
     pub(crate) hard_timeout: Option<Duration>,
-    pub(crate) limit: Option<Limit>,
-    pub(crate) gather: Option<Gather>,
+    pub(crate) max_concurrent_loads: Option<usize>,
+    pub(crate) max_queued_loads: Option<usize>,
+    pub(crate) batch_window: Option<Duration>,
+    pub(crate) max_batch: Option<usize>,
 }
 
 /// For how long after its freshness an entry is good for what, and when a failing source is asked again.
@@ -39,15 +42,6 @@ impl Stale {
     pub(crate) fn window(&self) -> Option<Duration> {
         self.while_revalidate.max(self.if_error)
     }
-}
-
-/// When a fresh entry is refreshed before it is stale.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Early {
-    /// At random, the likelier the nearer the end (Vattani et al., VLDB 2015).
-    Random(f64),
-    /// After this share of its freshness.
-    Share(f64),
 }
 
 /// How many loads may run at once, and how many may wait.
@@ -75,7 +69,25 @@ pub(crate) enum Verdict {
     Expired,
 }
 
+/// The default of `max_queued_loads`, for each load that may run.
+const QUEUED_PER_LOAD: usize = 10;
+/// The default of `max_batch`.
+const MAX_BATCH: usize = 100;
+
 impl Settings {
+    /// Returns the limit on loads, if there is one.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        self.max_concurrent_loads.map(|loads| Limit {
+            loads,
+            waiting: self.max_queued_loads.unwrap_or(loads.saturating_mul(QUEUED_PER_LOAD)),
+        })
+    }
+
+    /// Returns how single misses are combined into batches, if they are.
+    pub(crate) fn gather(&self) -> Option<Gather> {
+        self.batch_window.map(|window| Gather { window, most: self.max_batch.unwrap_or(MAX_BATCH) })
+    }
+
     /// Whether an entry that is served may have to be refreshed too.
     pub(crate) fn refreshes(&self) -> bool {
         self.early.is_some() || self.stale.while_revalidate.is_some()
@@ -99,24 +111,7 @@ impl Settings {
     pub(crate) fn is_early<V>(&self, entry: &Entry<V>, now: Timestamp, random: impl FnOnce() -> f64) -> bool {
         match self.early {
             None => false,
-            Some(early) => is_early(early, entry, now, random),
-        }
-    }
-}
-
-fn is_early<V>(early: Early, entry: &Entry<V>, now: Timestamp, random: impl FnOnce() -> f64) -> bool {
-    let (created, end) = (entry.created(), entry.fresh_until());
-    if end == Timestamp::NEVER {
-        return false;
-    }
-    let (life, left) = (created.until(end).as_secs_f64(), now.until(end).as_secs_f64());
-    match early {
-        Early::Share(share) => life - left >= life * share,
-        Early::Random(beta) => {
-            // a load that once took as long as the whole life would be repeated at every hit
-            let cost = entry.load_cost().as_secs_f64().min(life / 10.0) * beta;
-            // no random number is smaller than 2⁻⁵³, and most hits are too early for any
-            left <= cost * 37.0 && -(1.0 - random()).ln() * cost >= left
+            Some(early) => early.is_due(entry, now, random),
         }
     }
 }
@@ -157,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_eager_refresh_is_due_after_its_share() {
-        let strategy: Strategy<u8> = Strategy::aside(MINUTE).eager_refresh(0.5);
+        let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(EarlyRefresh::after(0.5));
         let entry = entry(Duration::ZERO);
         let early = |entry: &Entry<u8>, seconds| strategy.settings.is_early(entry, at(seconds), || 0.5);
         assert!(!early(&entry, 29) && early(&entry, 30));
@@ -169,7 +164,7 @@ mod tests {
     /// `cost · beta · (ln(rate · cost · beta) + 0.577)` early, 1.175 s.
     #[test]
     fn xfetch_refreshes_as_early_as_the_paper_says() {
-        let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(1.0);
+        let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(EarlyRefresh::probabilistic(1.0));
         let entry = entry(Duration::from_millis(200));
         let mut random = fastrand::Rng::with_seed(7);
         let mut early = 0.0;
@@ -191,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_costly_load_does_not_refresh_for_ever() {
-        let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(1.0);
+        let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(EarlyRefresh::probabilistic(1.0));
         let costly = entry(Duration::from_secs(300));
         let mut random = fastrand::Rng::with_seed(7);
         let due = (0..10_000).filter(|_| strategy.settings.is_early(&costly, at(1), || random.f64())).count();

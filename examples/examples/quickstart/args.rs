@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use larder::codec::Json;
-use larder::{Cache, Strategy};
+use larder::{Cache, Quick, Strategy};
 use larder_memory::MemoryServer;
 use larder_moka::Moka;
-use larder_quick::Quick;
 use larder_redis::RedisBackend;
 use larder_sqlx::QuerySource;
 

@@ -1,7 +1,9 @@
 //! What the cache did, told in the headers of an answer.
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use larder::{Fetched, MissCause, Origin};
+use larder::CachedEntry;
+use larder::cache::Origin;
+use larder::observe::MissCause;
 
 /// The name of this cache in `Cache-Status`.
 const NAME: &str = "larder";
@@ -9,7 +11,7 @@ const NAME: &str = "larder";
 /// The headers of an answer that was read through a cache: `Age`, `Cache-Status` and `X-Cache`. And `Cache-Control: no-cache`,
 /// since nobody invalidates what browsers and proxies keep.
 #[must_use]
-pub fn told<V>(found: &Fetched<V>) -> HeaderMap {
+pub fn told<V>(found: &CachedEntry<V>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let x_cache = match (found.origin, found.missed) {
         (Origin::Stale, _) => "STALE",
@@ -28,7 +30,7 @@ pub fn told<V>(found: &Fetched<V>) -> HeaderMap {
 /// `Cache-Status` as RFC 9211 has it: a hit with its remaining life, or why the source was asked, whether the answer was shared
 /// with another request (`collapsed`) and whether it was `stored`.
 #[must_use]
-pub fn cache_status<V>(found: &Fetched<V>) -> String {
+pub fn cache_status<V>(found: &CachedEntry<V>) -> String {
     let ttl = found.expires_in.as_secs();
     let Some(cause) = found.missed else {
         let tier = match found.origin {

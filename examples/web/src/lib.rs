@@ -24,9 +24,10 @@ mod shop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Cache, CacheBuilder, Strategy, Tag, Traced, Value};
+use larder::cache::Value;
+use larder::observe::Traced;
+use larder::{Cache, CacheBuilder, Quick, Strategy, Tag};
 use larder_metrics::{Board, Scrape, Watched};
-use larder_quick::Quick;
 
 pub use self::serve::serve;
 pub use self::shop::{Product, Shop, Summary};

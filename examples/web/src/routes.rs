@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use larder::{ErrorKind, Fetched, Tag};
+use larder::{CachedEntry, ErrorKind, Tag};
 use larder_metrics::Scrape;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,14 +25,14 @@ pub(crate) fn router(app: &App) -> Router {
 }
 
 async fn product(State(app): State<App>, Path(id): Path<i64>) -> Result<Response, Failure> {
-    Ok(answer(&app.products.fetch(&id).await?))
+    Ok(answer(&app.products.get_entry(&id).await?))
 }
 
 async fn category(State(app): State<App>, Path(id): Path<i64>) -> Result<Response, Failure> {
-    Ok(answer(&app.summaries.fetch(&id).await?))
+    Ok(answer(&app.summaries.get_entry(&id).await?))
 }
 
-fn answer<V: Serialize>(found: &Fetched<V>) -> Response {
+fn answer<V: Serialize>(found: &CachedEntry<V>) -> Response {
     match &found.value {
         Some(value) => (told(found), Json(&**value)).into_response(),
         None => (StatusCode::NOT_FOUND, told(found), "there is no such thing").into_response(),

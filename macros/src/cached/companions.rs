@@ -34,7 +34,7 @@ impl Expansion<'_> {
             (self.arguments.declared(), self.arguments.referred(), self.path(HIDDEN_KEY));
         let bounds = &self.function.sig.generics.where_clause;
         let doc = "The key of a call of {} with these arguments in its cache: for everything else that a cache can do.";
-        let rest = quote!((#(#arguments),*) -> #larder::CallKey #bounds { #path(#(#referred),*) });
+        let rest = quote!((#(#arguments),*) -> #larder::key::CallKey #bounds { #path(#(#referred),*) });
         self.companion("key", doc, false, &rest)
     }
 

@@ -193,7 +193,7 @@ impl Expansion<'_> {
             #(#attrs)*
             #[doc(hidden)]
             #[allow(non_snake_case, unused_parens, unused_variables, clippy::all, clippy::pedantic, clippy::nursery)]
-            fn #name #generics(#(#arguments),*) -> #larder::CallKey #bounds {
+            fn #name #generics(#(#arguments),*) -> #larder::key::CallKey #bounds {
                 #key
             }
         }

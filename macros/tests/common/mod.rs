@@ -5,8 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use larder::{Cache, CallKey, ManualClock, Strategy, Value};
-use larder_quick::Quick;
+use larder::cache::Value;
+use larder::clock::ManualClock;
+use larder::key::CallKey;
+use larder::{Cache, Quick, Strategy};
 
 /// A cache of calls over a store in memory, for a minute.
 pub(crate) fn calls<V: Value>() -> Cache<CallKey, V> {

@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use larder::{Cache, CallKey, cached};
+use larder::key::CallKey;
+use larder::{Cache, cached};
 
 struct Product;
 #[derive(Debug)]

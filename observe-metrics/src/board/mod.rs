@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use larder::{Key, Value};
+use larder::cache::{Key, Value};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -47,10 +47,9 @@ const HOT_KEYS: usize = 20;
 ///
 /// # Examples
 /// ```
-/// # use larder_metrics::doc::squares;
 /// use larder_metrics::{Board, Watched};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-/// # let squares = squares()?;
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
 /// let squares = Watched::new(squares);
 /// let board = Board::new().token("a long and random one, from the configuration")?;
 /// board.add("square", &squares);
@@ -202,10 +201,9 @@ impl Board {
     ///
     /// # Examples
     /// ```
-    /// # use larder_metrics::doc::squares;
     /// use larder_metrics::{Board, Refusal, Target, Watched};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/doc/squares.rs"))?;
     /// let board = Board::new().token("0123456789abcdef")?;
     /// board.add("square", &Watched::new(squares));
     /// let wrong = board.invalidate(b"guessed", "square", Target::Key("3")).await;

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use larder::{Latency, Stats};
+use larder::Stats;
+use larder::observe::Latency;
 use serde::Serialize;
 
 use crate::reading::Reading;

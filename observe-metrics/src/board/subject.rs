@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use larder::{Error, Key, Tag, Value};
+use larder::cache::{Key, Value};
+use larder::{Error, Tag};
 use serde::Serialize;
 
 use super::series::{Point, Series};
@@ -187,7 +188,8 @@ impl Subject {
     fn totals(&self) -> Totals {
         let reading = self.gauge.read();
         let stats = reading.stats;
-        let millis = |latency: &larder::Latency, share| latency.percentile(share).as_secs_f64() * 1_000.0;
+        let millis =
+            |latency: &larder::observe::Latency, share| latency.percentile(share).as_secs_f64() * 1_000.0;
         Totals {
             reads: stats.reads(),
             near: stats.near_hits,

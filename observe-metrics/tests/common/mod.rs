@@ -5,9 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
-use larder::{Cache, Strategy, Tag, source_fn};
+use larder::{Cache, Quick, Strategy, Tag, source_fn};
 use larder_metrics::{Board, Watched};
-use larder_quick::Quick;
 use tokio::net::TcpListener;
 
 pub const TOKEN: &str = "0123456789abcdef-right";

@@ -164,7 +164,7 @@ impl Shared {
 /// Looks up where to begin, and starts the tasks.
 pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
     let runtime = Handle::try_current().map_err(|cause| {
-        Error::config("following needs tokio: call `follow` within its runtime").because(cause)
+        Error::config("following needs tokio: call `follow` within its runtime").with_source(cause)
     })?;
     let Changes { pool, outbox, watched, poll, keep, name } = changes;
     let shared = Arc::new(Shared {

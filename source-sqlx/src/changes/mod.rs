@@ -86,8 +86,7 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 /// use larder::Tag;
 /// use larder_sqlx::{Changes, Watched};
 /// # use std::time::Duration;
-/// # use larder::{Cache, Strategy};
-/// # use larder_quick::Quick;
+/// # use larder::{Cache, Quick, Strategy};
 /// # use larder_sqlx::QuerySource;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

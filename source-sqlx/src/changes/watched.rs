@@ -4,7 +4,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use larder::{Cache, Key, Tag, Value};
+use larder::cache::{Key, Value};
+use larder::{Cache, Tag};
 
 use super::values::{Column, FromColumns, Image, Unreadable};
 use crate::noted::Noted;

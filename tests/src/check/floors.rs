@@ -29,7 +29,7 @@ impl Log {
         self.0.push(Bound { from, asked, most, doubtful });
     }
 
-    /// The largest `asked` among those that bind who starts at `start`, when news takes `bound` to arrive; 0 if none does.
+    /// The largest `asked` among those that bind who starts at `start`, when news takes `max_staleness` to arrive; 0 if none does.
     fn before(&self, start: Moment, bound: Duration) -> usize {
         let binds = |known: &Bound| {
             let (event, at) = known.from;

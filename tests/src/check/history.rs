@@ -215,7 +215,7 @@ pub enum Seen {
 /// let history = History::new();
 /// history.record(1, What::Committed { key: 7, version: 1, absent: false, guard: None });
 /// let read = history.ask(1, Ask::Read { key: 7 });
-/// // ... `cache.fetch(&7).await` ...
+/// // ... `cache.get_entry(&7).await` ...
 /// history.answer(1, read, Answer::Found { seen: Seen::Version { key: 7, version: 1 }, from: "loaded" });
 /// assert_eq!(check(&history.events(), &Rules::default()).unwrap().reads, 1);
 /// ```

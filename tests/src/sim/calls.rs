@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use larder::{Error, ErrorKind, Fetched, Origin, Result, Source as _, WriteGuard};
+use larder::cache::{Origin, WriteGuard};
+use larder::{CachedEntry, Error, ErrorKind, Result, Source as _};
 
 use super::plan::{Fate, Read, Write};
 use super::process::Process;
@@ -40,7 +41,7 @@ impl<S: Store> World<S> {
             Read::Get => waited(cache.get(&key), fate)
                 .await
                 .map(|got| answered(got.map(|value| value.as_deref().copied()), "get")),
-            Read::Fetch => waited(cache.fetch(&key), fate).await.map(fetched),
+            Read::Fetch => waited(cache.get_entry(&key), fate).await.map(fetched),
             Read::Refresh => waited(cache.refresh(&key), fate)
                 .await
                 .map(|got| answered(got.map(|value| value.as_deref().copied()), "refresh")),
@@ -51,7 +52,7 @@ impl<S: Store> World<S> {
                     .await
                     .map(|got| answered(got.map(|value| value.as_deref().copied()), "get_or_load"))
             }
-            Read::Lookup => waited(cache.lookup(&key), fate).await.map(|found| match found {
+            Read::Lookup => waited(cache.get_if_present(&key), fate).await.map(|found| match found {
                 Ok(None) => Answer::NotCached,
                 Ok(Some(found)) => fetched(Ok(found)),
                 Err(error) => failed(&error),
@@ -228,7 +229,7 @@ fn answered(got: Result<Option<Versioned>>, from: &'static str) -> Answer {
     }
 }
 
-fn fetched(found: Result<Fetched<Versioned>>) -> Answer {
+fn fetched(found: Result<CachedEntry<Versioned>>) -> Answer {
     match found {
         Ok(found) => {
             let from = match found.origin {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{Clock, Timestamp};
+use larder::clock::{Clock, Timestamp};
 
 /// tokio's clock, which may be paused, ahead by a fixed time.
 #[derive(Debug, Clone)]

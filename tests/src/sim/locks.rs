@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder::{Acquired, Error, LockProvider, LockToken, Result};
+use larder::lock::{Acquired, LockToken};
+use larder::{Error, LockProvider, Result};
 use tokio::time::Instant;
 
 use super::network::Link;

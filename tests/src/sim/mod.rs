@@ -26,10 +26,10 @@
 //! struct MyStore;
 //!
 //! impl Store for MyStore {
-//!     type Far = larder::doc::Store;
+//!     type Far = larder::Quick;
 //!
 //!     fn open(_setup: &Setup) -> Self { MyStore }
-//!     fn connect(&self, _process: &str) -> Self::Far { larder::doc::Store }
+//!     fn connect(&self, _process: &str) -> Self::Far { larder::Quick::new(10_000) }
 //!     fn locks(&self, _process: &str) -> Option<std::sync::Arc<dyn larder::LockProvider>> { None }
 //!     fn suffers(&self, _trouble: &Trouble) -> bool { false }
 //!     fn left(&self) -> Vec<String> { vec![] }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use larder::{Displaced, Entry, LocalStore, Recency};
+use larder::backend::{Displaced, Entry, LocalStore, Recency};
 
 use super::store::Versioned;
 

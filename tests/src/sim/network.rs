@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use fastrand::Rng;
-use larder::{
-    Announce, Begun, CacheBackend, Entry, Error, Fence, Filled, Guard, IntoBackend, Recency, Result, Scope,
-    Stamp, Tag, Timestamp, Watcher,
+use larder::backend::{
+    BackendContext, BeginOutcome, Entry, Fence, FillOutcome, IntoBackend, LoadIntent, Recency, Watcher,
+    WriteIntent,
 };
+use larder::clock::Timestamp;
+use larder::tag::Stamp;
+use larder::{CacheBackend, Error, Result, Tag};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -207,7 +210,7 @@ pub(super) struct Networked<S> {
 impl<S: IntoBackend<u64, Versioned>> IntoBackend<u64, Versioned> for Networked<S> {
     type Backend = Remote<S::Backend>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         let Self { store, link } = self;
         Ok(Remote { store: Arc::new(store.into_backend(scope)?), link, pushes: OnceLock::new() })
     }
@@ -276,12 +279,23 @@ impl<B: CacheBackend<u64, Versioned>> CacheBackend<u64, Versioned> for Remote<B>
         self.ask("get_many", move |store| async move { store.get_many(&keys, now).await }).await
     }
 
-    async fn begin(&self, key: &u64, announce: Announce, now: Timestamp) -> Result<Begun<Versioned>> {
+    async fn begin(
+        &self,
+        key: &u64,
+        announce: LoadIntent,
+        now: Timestamp,
+    ) -> Result<BeginOutcome<Versioned>> {
         let key = *key;
         self.ask("begin", move |store| async move { store.begin(&key, announce, now).await }).await
     }
 
-    async fn fill(&self, key: &u64, fence: Fence, entry: Entry<Versioned>, now: Timestamp) -> Result<Filled> {
+    async fn fill(
+        &self,
+        key: &u64,
+        fence: Fence,
+        entry: Entry<Versioned>,
+        now: Timestamp,
+    ) -> Result<FillOutcome> {
         let key = *key;
         self.ask("fill", move |store| async move { store.fill(&key, fence, entry, now).await }).await
     }
@@ -324,12 +338,12 @@ impl<B: CacheBackend<u64, Versioned>> CacheBackend<u64, Versioned> for Remote<B>
         self.ask("prune_tags", move |store| async move { store.prune_tags(count).await }).await
     }
 
-    async fn guard(&self, key: &u64, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn guard(&self, key: &u64, guard: WriteIntent, now: Timestamp) -> Result<()> {
         let key = *key;
         self.ask("guard", move |store| async move { store.guard(&key, guard, now).await }).await
     }
 
-    async fn unguard(&self, key: &u64, guard: Guard, now: Timestamp) -> Result<()> {
+    async fn unguard(&self, key: &u64, guard: WriteIntent, now: Timestamp) -> Result<()> {
         let key = *key;
         self.ask("unguard", move |store| async move { store.unguard(&key, guard, now).await }).await
     }

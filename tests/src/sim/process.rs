@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Breaker, Cache, CacheBuilder, Local, Locking, Strategy, Tiered};
+use larder::backend::{Breaker, Local};
+use larder::lock::Locking;
+use larder::strategy::EarlyRefresh;
+use larder::{Cache, CacheBuilder, Strategy, Tiered};
 
 use super::clock::Apart;
 use super::locks::RemoteLocks;
@@ -44,7 +47,7 @@ impl<S: Store> World<S> {
             false => builder,
         };
         let locks = self.store.locks(&name).filter(|_| setup.locked).map(|locks| {
-            Locking::by(RemoteLocks { locks, link: Arc::clone(&link), history: self.history.clone() })
+            Locking::new(RemoteLocks { locks, link: Arc::clone(&link), history: self.history.clone() })
         });
         let cache = builder.strategy(strategy(setup, locks)).build().expect("drawn to be sound");
         Arc::new(Process { number, cache, link, rows })
@@ -57,14 +60,14 @@ fn with_backend<F>(
     setup: &Setup,
 ) -> CacheBuilder<u64, Versioned>
 where
-    F: larder::IntoBackend<u64, Versioned> + Send + 'static,
+    F: larder::backend::IntoBackend<u64, Versioned> + Send + 'static,
 {
     if setup.local {
         return builder.backend(Local::new(Near::of(4)));
     }
     let tiers = |NearTier { bound, ttl, most }| {
         move |far| {
-            let tiers = Tiered::new(Local::new(Near::of(most)), far).bound(bound);
+            let tiers = Tiered::new(Local::new(Near::of(most)), far).max_staleness(bound);
             match ttl {
                 Some(ttl) => tiers.near_ttl(ttl),
                 None => tiers,
@@ -76,7 +79,7 @@ where
         (None, true) => builder.backend(Breaker::new(far)),
         (Some(near), false) => builder.backend(tiers(near)(far)),
         (Some(NearTier { bound, ttl, most }), true) => {
-            let tiers = Tiered::new(Local::new(Near::of(most)), Breaker::new(far)).bound(bound);
+            let tiers = Tiered::new(Local::new(Near::of(most)), Breaker::new(far)).max_staleness(bound);
             builder.backend(match ttl {
                 Some(ttl) => tiers.near_ttl(ttl),
                 None => tiers,
@@ -89,7 +92,8 @@ fn strategy(setup: &Setup, locks: Option<Locking>) -> Strategy<Versioned> {
     let mut strategy = Strategy::aside(setup.ttl)
         .lease(setup.lease)
         .load_timeout(setup.load_timeout)
-        .backoff(Duration::from_millis(100), Duration::from_millis(500));
+        .min_backoff(Duration::from_millis(100))
+        .max_backoff(Duration::from_millis(500));
     if let Some(ttl) = setup.negative_ttl {
         strategy = strategy.negative_ttl(ttl);
     }
@@ -100,7 +104,7 @@ fn strategy(setup: &Setup, locks: Option<Locking>) -> Strategy<Versioned> {
         strategy = strategy.stale_if_error(window);
     }
     if let Some(share) = setup.early {
-        strategy = strategy.eager_refresh(share);
+        strategy = strategy.early_refresh(EarlyRefresh::after(share));
     }
     if let Some(limit) = setup.hard_timeout {
         strategy = strategy.hard_timeout(limit);
@@ -109,7 +113,7 @@ fn strategy(setup: &Setup, locks: Option<Locking>) -> Strategy<Versioned> {
         strategy = strategy.tagged(|(_, version): &Versioned| [tag(value_tag(*version))]);
     }
     if setup.sourcing == Sourcing::Gathered {
-        strategy = strategy.gather(Duration::from_millis(1), 3);
+        strategy = strategy.batch_window(Duration::from_millis(1)).max_batch(3);
     }
     match locks {
         Some(locks) => strategy.locked(locks),

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use larder::{Stamp, Tag, Timestamp, Watcher};
+use larder::Tag;
+use larder::backend::Watcher;
+use larder::clock::Timestamp;
+use larder::tag::Stamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -86,7 +89,7 @@ impl Watcher for Delayed {
         self.send(Message::Proven(since));
     }
 
-    fn bound(&self) -> Duration {
-        self.watcher.upgrade().map_or(Duration::from_secs(1), |watcher| watcher.bound())
+    fn max_staleness(&self) -> Duration {
+        self.watcher.upgrade().map_or(Duration::from_secs(1), |watcher| watcher.max_staleness())
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
-use larder::{BatchSource, ConditionalSource, Known, Loaded, Source};
+use larder::source::{BatchSource, ConditionalSource, KnownValue};
+use larder::{Loaded, Source};
 
 use super::store::Versioned;
 use crate::check::{History, What};
@@ -154,7 +155,7 @@ impl ConditionalSource<u64> for Rows {
     async fn load_if_modified(
         &self,
         key: &u64,
-        known: Option<Known<'_, Versioned>>,
+        known: Option<KnownValue<'_, Versioned>>,
     ) -> Result<Loaded<Versioned>, std::io::Error> {
         let row = self.truth.read(self.process, &[*key]).await?.remove(0);
         let version = row.map(|(_, version)| version.to_string());

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{IntoBackend, LockProvider};
+use larder::LockProvider;
+use larder::backend::IntoBackend;
 
 use super::setup::Setup;
 

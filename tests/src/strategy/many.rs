@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use larder::{ErrorKind, Origin};
+use larder::ErrorKind;
+use larder::cache::Origin;
 
 use super::{LONG, PATIENCE, World, eventually, fetch, get, idle, soon};
 use crate::CacheFixture;
@@ -46,7 +47,9 @@ pub async fn many_are_stood_in_for<F: CacheFixture>(fixture: F) {
 /// Single misses at one time are one query.
 pub async fn single_misses_are_gathered<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
-    let cache = world.cache(|strategy| strategy.stale_if_error(LONG).gather(Duration::from_millis(50), 100));
+    let cache = world.cache(|strategy| {
+        strategy.stale_if_error(LONG).batch_window(Duration::from_millis(50)).max_batch(100)
+    });
     let gets = join_all([1, 2, 3, 1].map(|key| get(&cache, key)));
     assert_eq!(gets.await, [Some(10), Some(20), Some(30), Some(10)]);
     assert_eq!((world.table.queries(), world.table.loads()), (1, 3));
@@ -62,7 +65,7 @@ pub async fn single_misses_are_gathered<F: CacheFixture>(fixture: F) {
 /// A batch that is full does not wait for its window.
 pub async fn a_full_batch_goes_at_once<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
-    let cache = world.cache(|strategy| strategy.gather(PATIENCE, 2));
+    let cache = world.cache(|strategy| strategy.batch_window(PATIENCE).max_batch(2));
     let gets = soon(join_all([1, 2, 3, 4].map(|key| get(&cache, key)))).await;
     assert_eq!(gets, [Some(10), Some(20), Some(30), Some(40)]);
     assert_eq!(world.table.queries(), 2);
@@ -71,7 +74,8 @@ pub async fn a_full_batch_goes_at_once<F: CacheFixture>(fixture: F) {
 /// Too many loads at once: some wait, the others fail at once or are served stale.
 pub async fn an_overload_fails_fast_or_is_served_stale<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
-    let cache = world.cache(|strategy| strategy.limit_loads(1, 1).stale_if_error(LONG));
+    let cache =
+        world.cache(|strategy| strategy.max_concurrent_loads(1).max_queued_loads(1).stale_if_error(LONG));
     assert_eq!(get(&cache, 4).await, Some(40));
     world.pass_ttl().await;
     let hold = world.table.hold();
@@ -106,7 +110,7 @@ pub async fn warming_fills_the_cache<F: CacheFixture>(fixture: F) {
     let report = soon(cache.warm([1, 2, 3, 4, 5]).batch(2).concurrency(2).run()).await;
     assert_eq!((report.ready, report.failed.len()), (5, 0));
     assert_eq!(world.table.queries(), 4, "one get and three batches");
-    assert!(cache.lookup(&4).await.expect("answered").is_some());
+    assert!(cache.get_if_present(&4).await.expect("answered").is_some());
     world.table.fail(Some("down"));
     let report = soon(cache.warm([4, 6, 7]).batch(1).retries(2).run()).await;
     assert_eq!((report.ready, report.failed.len()), (1, 2));
@@ -114,5 +118,8 @@ pub async fn warming_fills_the_cache<F: CacheFixture>(fixture: F) {
     world.table.set(6, 60);
     let again = report.failed.into_iter().map(|(key, _)| key);
     assert_eq!(soon(cache.warm(again).run()).await.ready, 2);
-    assert_eq!(cache.lookup(&6).await.expect("answered").and_then(|found| found.value).as_deref(), Some(&60));
+    assert_eq!(
+        cache.get_if_present(&6).await.expect("answered").and_then(|found| found.value).as_deref(),
+        Some(&60)
+    );
 }

@@ -9,7 +9,7 @@ mod writes;
 use std::future::Future;
 use std::time::Duration;
 
-use larder::{Cache, CacheBuilder, Fetched, Strategy, Tag};
+use larder::{Cache, CacheBuilder, CachedEntry, Strategy, Tag};
 
 pub use self::many::*;
 pub use self::processes::*;
@@ -70,8 +70,8 @@ impl<'a> World<'a> {
     }
 }
 
-async fn fetch(cache: &Cache<u64, u64>, key: u64) -> Fetched<u64> {
-    soon(cache.fetch(&key)).await.expect("the read succeeds")
+async fn fetch(cache: &Cache<u64, u64>, key: u64) -> CachedEntry<u64> {
+    soon(cache.get_entry(&key)).await.expect("the read succeeds")
 }
 
 async fn get(cache: &Cache<u64, u64>, key: u64) -> Option<u64> {

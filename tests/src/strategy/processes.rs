@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use larder::{Locking, Origin, StoreKey, Tag};
+use larder::Tag;
+use larder::cache::Origin;
+use larder::key::StoreKey;
+use larder::lock::Locking;
 
 use super::{LONG, World, eventually, fetch, get, idle, parity, soon};
 use crate::{CacheFixture, Process};
@@ -36,7 +39,7 @@ pub async fn waiting_in_vain_is_served_stale<F: CacheFixture>(fixture: F) {
     let Some(processes) = world.shared() else { return };
     let wait = Duration::from_millis(100);
     let caches = processes.map(|Process { builder, locking, .. }| {
-        let locking: Locking = locking.expect("processes that share a store share locks").wait(wait);
+        let locking: Locking = locking.expect("processes that share a store share locks").max_wait(wait);
         world.build(builder, |strategy| strategy.stale_if_error(LONG).locked(locking))
     });
     assert_eq!(get(&caches[0], 1).await, Some(10));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::{join, join_all, join3};
-use larder::{ErrorKind, Origin};
+use larder::ErrorKind;
+use larder::cache::Origin;
+use larder::strategy::EarlyRefresh;
 
 use super::{LONG, World, fetch, get, idle, soon};
 use crate::{CacheFixture, Process};
@@ -69,7 +71,8 @@ pub async fn an_invalidation_wins_over_a_refresh<F: CacheFixture>(fixture: F) {
 pub async fn a_failed_refresh_waits_for_its_backoff<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let (first, longest) = (world.ttl, world.ttl * 2);
-    let cache = world.cache(|strategy| strategy.stale_while_revalidate(LONG).backoff(first, longest));
+    let cache =
+        world.cache(|strategy| strategy.stale_while_revalidate(LONG).min_backoff(first).max_backoff(longest));
     assert_eq!(get(&cache, 1).await, Some(10));
     world.pass_ttl().await;
     world.table.fail(Some("down"));
@@ -116,7 +119,7 @@ pub async fn a_hung_refresh_blocks_no_miss<F: CacheFixture>(fixture: F) {
     let cache = world.build(builder, |strategy| {
         let strategy = strategy.stale_while_revalidate(window);
         match locking {
-            Some(locking) => strategy.locked(locking.wait(LONG)),
+            Some(locking) => strategy.locked(locking.max_wait(LONG)),
             None => strategy,
         }
     });
@@ -165,7 +168,7 @@ pub async fn a_hung_refresh_blocks_no_miss_of_many<F: CacheFixture>(fixture: F) 
 pub async fn a_failing_source_is_stood_in_for<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let pause = world.ttl;
-    let cache = world.cache(|strategy| strategy.stale_if_error(LONG).backoff(pause, pause));
+    let cache = world.cache(|strategy| strategy.stale_if_error(LONG).min_backoff(pause).max_backoff(pause));
     assert_eq!(get(&cache, 1).await, Some(10));
     world.pass_ttl().await;
     world.table.fail(Some("down"));
@@ -185,7 +188,8 @@ pub async fn a_failing_source_is_stood_in_for<F: CacheFixture>(fixture: F) {
 /// Reads of many leave a failing source alone too, and a success ends the pause at once.
 pub async fn a_success_ends_the_pause<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
-    let cache = world.cache(|strategy| strategy.stale_if_error(LONG).backoff(LONG / 2, LONG / 2));
+    let cache =
+        world.cache(|strategy| strategy.stale_if_error(LONG).min_backoff(LONG / 2).max_backoff(LONG / 2));
     soon(cache.get_many(&[1, 2])).await.expect("loaded");
     world.pass_ttl().await;
     world.table.fail(Some("down"));
@@ -306,7 +310,7 @@ pub async fn an_eager_refresh_comes_before_the_end<F: CacheFixture>(fixture: F) 
     let mut world = World::new(&fixture).await;
     // a busy machine must not be late for the first third
     world.ttl *= 4;
-    let cache = world.cache(|strategy| strategy.eager_refresh(0.3));
+    let cache = world.cache(|strategy| strategy.early_refresh(EarlyRefresh::after(0.3)));
     assert_eq!((get(&cache, 1).await, get(&cache, 1).await), (Some(10), Some(10)));
     assert_eq!(world.table.loads(), 1, "young");
     world.table.set(1, 11);
@@ -321,7 +325,7 @@ pub async fn an_eager_refresh_comes_before_the_end<F: CacheFixture>(fixture: F) 
 /// With an enormous beta every hit refreshes; with a tiny one none does until the end.
 pub async fn an_early_refresh_goes_by_cost<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
-    let cache = world.cache(|strategy| strategy.early_refresh(1e-9));
+    let cache = world.cache(|strategy| strategy.early_refresh(EarlyRefresh::probabilistic(1e-9)));
     for _ in 0..50 {
         assert_eq!(get(&cache, 1).await, Some(10));
     }

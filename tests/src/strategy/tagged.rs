@@ -1,7 +1,8 @@
 //! Tags, and values that are not modified.
 
 use futures_util::future::join;
-use larder::{Loaded, Origin, Strategy, Tag};
+use larder::cache::Origin;
+use larder::{Loaded, Strategy, Tag};
 
 use super::{LONG, World, fetch, get, idle, parity, soon};
 use crate::CacheFixture;
@@ -15,30 +16,30 @@ pub async fn an_invalidated_tag_ends_all_that_carry_it<F: CacheFixture>(fixture:
     cache.invalidate_tag(&Tag::new("tens", 1)).await.expect("acknowledged");
     world.table.set(1, 11);
     assert!(
-        cache.lookup(&3).await.expect("answered").is_none()
-            && cache.lookup(&2).await.expect("answered").is_some()
+        cache.get_if_present(&3).await.expect("answered").is_none()
+            && cache.get_if_present(&2).await.expect("answered").is_some()
     );
     assert_eq!(get(&cache, 1).await, Some(11));
     cache.invalidate_tag(&Tag::new("key", 2)).await.expect("acknowledged");
     assert!(
-        cache.lookup(&2).await.expect("answered").is_none()
-            && cache.lookup(&4).await.expect("answered").is_some()
+        cache.get_if_present(&2).await.expect("answered").is_none()
+            && cache.get_if_present(&4).await.expect("answered").is_some()
     );
     let tagged =
         || async { Ok::<_, std::io::Error>(Loaded::new(99).tags([Tag::new("given", "at the call")])) };
     soon(cache.get_or_load(&9, tagged)).await.expect("loaded");
     cache.insert(&8, Loaded::new(88).tags([Tag::new("given", "at the call")])).await.expect("stored");
     assert!(
-        cache.lookup(&9).await.expect("answered").is_some()
-            && cache.lookup(&8).await.expect("answered").is_some()
+        cache.get_if_present(&9).await.expect("answered").is_some()
+            && cache.get_if_present(&8).await.expect("answered").is_some()
     );
     cache.invalidate_tag(&Tag::new("given", "at the call")).await.expect("acknowledged");
     assert!(
-        cache.lookup(&9).await.expect("answered").is_none()
-            && cache.lookup(&8).await.expect("answered").is_none()
+        cache.get_if_present(&9).await.expect("answered").is_none()
+            && cache.get_if_present(&8).await.expect("answered").is_none()
     );
     cache.clear().await.expect("acknowledged");
-    assert!(cache.lookup(&4).await.expect("answered").is_none());
+    assert!(cache.get_if_present(&4).await.expect("answered").is_none());
 }
 
 /// The invalidation of a tag reaches a load under way, and readers after it are not given what that one loads.
@@ -73,9 +74,9 @@ pub async fn tags_change_with_the_value<F: CacheFixture>(fixture: F) {
     cache.invalidate_tags(&[Tag::new("tens", 1), Tag::new("tens", 0)]).await.expect("acknowledged");
     assert_eq!(get(&cache, 1).await, Some(20));
     cache.invalidate_tag(&Tag::new("tens", 1)).await.expect("acknowledged");
-    assert!(cache.lookup(&1).await.expect("answered").is_some(), "the old tag is no longer its own");
+    assert!(cache.get_if_present(&1).await.expect("answered").is_some(), "the old tag is no longer its own");
     cache.invalidate_tag(&Tag::new("tens", 0)).await.expect("acknowledged");
-    assert!(cache.lookup(&1).await.expect("answered").is_none());
+    assert!(cache.get_if_present(&1).await.expect("answered").is_none());
 }
 
 /// A tag ends what is stale too: it is neither served while refreshed nor in place of an error.
@@ -116,7 +117,7 @@ pub async fn what_is_not_modified_is_kept<F: CacheFixture>(fixture: F) {
     assert_ne!(fetched.origin, Origin::Stale, "fresh again");
     assert_eq!(fetched.value, first);
     cache.invalidate_tag(&Tag::new("tens", 1)).await.expect("acknowledged");
-    assert!(cache.lookup(&1).await.expect("answered").is_none(), "the tags were kept too");
+    assert!(cache.get_if_present(&1).await.expect("answered").is_none(), "the tags were kept too");
     assert_eq!(get(&cache, 1).await, Some(10));
     world.table.set(1, 11);
     assert_eq!(soon(cache.refresh(&1)).await.expect("loaded").as_deref(), Some(&11));
@@ -128,7 +129,7 @@ pub async fn what_is_not_modified_is_kept<F: CacheFixture>(fixture: F) {
     assert_eq!(world.table.loads(), loads + 1);
     cache.invalidate_tag(&extra).await.expect("acknowledged");
     assert!(
-        cache.lookup(&1).await.expect("answered").is_none(),
+        cache.get_if_present(&1).await.expect("answered").is_none(),
         "tags that were given are kept with the value"
     );
 }

@@ -12,12 +12,12 @@ pub async fn a_write_guard_survives_its_writer<F: CacheFixture>(fixture: F) {
     assert_eq!(get(&cache, 1).await, Some(10));
     let guard = cache.write_guard(&[1, 2], LONG).await.expect("acknowledged");
     assert_eq!(get(&cache, 1).await, Some(10), "before the commit the old value is right");
-    assert!(cache.lookup(&1).await.expect("answered").is_none(), "and is not kept");
+    assert!(cache.get_if_present(&1).await.expect("answered").is_none(), "and is not kept");
     world.table.set(1, 11);
     assert_eq!(get(&cache, 1).await, Some(11), "from the commit on the new one is");
     guard.finish().await.expect("acknowledged");
     assert_eq!(get(&cache, 1).await, Some(11));
-    assert!(cache.lookup(&1).await.expect("answered").is_some());
+    assert!(cache.get_if_present(&1).await.expect("answered").is_some());
     // a writer that dies between commit and end
     let life = world.ttl;
     let lost = cache.write_guard(&[1], life).await.expect("acknowledged");
@@ -27,7 +27,7 @@ pub async fn a_write_guard_survives_its_writer<F: CacheFixture>(fixture: F) {
     assert_eq!(get(&cache, 1).await, Some(12));
     world.time.advance(life + Duration::from_millis(2)).await;
     assert_eq!(get(&cache, 1).await, Some(12));
-    assert!(cache.lookup(&1).await.expect("answered").is_some(), "the guard has ended by itself");
+    assert!(cache.get_if_present(&1).await.expect("answered").is_some(), "the guard has ended by itself");
 }
 
 /// A refresh that was under way when a write was announced stores nothing, nor does one that begins meanwhile.

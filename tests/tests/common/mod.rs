@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use larder::{Cache, CacheBuilder, ManualClock, Strategy};
-use larder_quick::Quick;
+use larder::clock::ManualClock;
+use larder::{Cache, CacheBuilder, Quick, Strategy};
 pub use larder_testkit::{Hold, Table};
 
 pub const MINUTE: Duration = Duration::from_secs(60);

@@ -18,7 +18,7 @@ pub(in crate::client) async fn connect(
 ) -> Result<Wire, Failure> {
     let wire = open(info, heard).await.map_err(|error| {
         let message = format!("no connection to {}", info.addr());
-        Failure::new(FailureKind::Lost, message).because(error)
+        Failure::new(FailureKind::Lost, message).with_source(error)
     })?;
     greet(&wire, info).await?;
     Ok(wire)

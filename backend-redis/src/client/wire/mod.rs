@@ -215,7 +215,7 @@ impl<H: Fn(Heard)> Driver<H> {
             match select(pin!(receiving.read_buf(&mut buffer)), flushing.as_mut()).await {
                 Either::Left((Ok(0), _)) => break lost(),
                 Either::Left((Ok(_), _)) => {}
-                Either::Left((Err(error), _)) | Either::Right((error, _)) => break lost().because(error),
+                Either::Left((Err(error), _)) | Either::Right((error, _)) => break lost().with_source(error),
             }
             match self.take(&mut buffer, &mut scan) {
                 Ok(more) => buffer.reserve(more),

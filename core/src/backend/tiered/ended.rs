@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use super::generations::Generations;
-use crate::entry::Extra;
+use crate::backend::entry::Extra;
 use crate::mutation;
-use crate::revision::Revision;
+use crate::tag::revision::Revision;
 use crate::tag::{Stamp, Tag};
 
 /// The tags that were invalidated, by the far ledger's count, as far as this process knows: near entries that carry one and
@@ -115,8 +115,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::entry::Entry;
-    use crate::time::Timestamp;
+    use crate::backend::Entry;
+    use crate::clock::Timestamp;
 
     #[test]
     fn news_that_come_late_end_what_was_found_to_stand() {

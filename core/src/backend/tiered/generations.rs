@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::entry::Mark;
+use crate::backend::entry::Mark;
 
 /// How many counters a tier has, 4 bytes each. A change ends one in this many near entries with it.
 const SLOTS: usize = 1 << 15;

@@ -2,7 +2,7 @@
 
 mod ended;
 mod generations;
-mod rule;
+mod placement;
 mod view;
 
 use std::fmt;
@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-pub use self::rule::{BothTiers, Place, PlaceRule};
+pub use self::placement::{BothTiers, Placement, PlacementPolicy};
 use self::view::View;
-use super::{Announce, Begun, CacheBackend, Fence, Filled, Guard, IntoBackend, Recency, Scope, Watcher};
-use crate::entry::{Entry, Mark};
-use crate::mutation;
+use super::{
+    BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, Recency,
+    Watcher, WriteIntent,
+};
+use crate::backend::entry::{Entry, Mark};
+use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
-use crate::{Error, Result};
+use crate::{Error, Result, mutation};
 
 /// Two tiers: reads are answered `near` when they can be, and `far` is the truth.
 ///
@@ -26,7 +28,7 @@ use crate::{Error, Result};
 ///   entry is served only while its generation is still the current one, so a value read before an invalidation and placed
 ///   after it is never served, whichever of the two happens to come last.
 /// - After an invalidation by this process a near read is not old at all. After one by *another* it is at most
-///   [`bound`](Self::bound) (1 s by default) old, whatever happens to the messages: a store that tells of changes
+///   [`max_staleness`](Self::max_staleness) (1 s by default) old, whatever happens to the messages: a store that tells of changes
 ///   ([`CacheBackend::watch`]) also proves all the time that it has told everything, and near entries are served only while
 ///   its last proof is younger than the bound. Meanwhile, and for a store that tells nothing, a near entry lives no longer
 ///   than the bound.
@@ -37,9 +39,10 @@ use crate::{Error, Result};
 ///
 /// # Examples
 /// ```no_run
-/// # use larder::{Tiered, IntoBackend};
+/// # use larder::backend::IntoBackend;
+/// # use larder::Tiered;
 /// # fn with<N: IntoBackend<u64, String>, F: IntoBackend<u64, String>>(quick: N, redis: F) {
-/// let tiers = Tiered::new(quick, redis).bound(std::time::Duration::from_millis(500));
+/// let tiers = Tiered::new(quick, redis).max_staleness(std::time::Duration::from_millis(500));
 /// # let _ = tiers;
 /// # }
 /// ```
@@ -49,7 +52,7 @@ pub struct Tiered<N, F, R = BothTiers> {
     far: F,
     near_ttl: Option<Duration>,
     bound: Duration,
-    rule: R,
+    placement: R,
 }
 
 impl<N: fmt::Debug, F: fmt::Debug, R> fmt::Debug for Tiered<N, F, R> {
@@ -68,12 +71,13 @@ impl<N, F> Tiered<N, F> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let tiers = Tiered::new(Redis, Redis);
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::{Quick, Tiered};
+    /// let tiers = Tiered::new(Quick::new(10_000), redis);
     /// # let _ = tiers;
     /// ```
     pub fn new(near: N, far: F) -> Self {
-        Self { near, far, near_ttl: None, bound: Duration::from_secs(1), rule: BothTiers }
+        Self { near, far, near_ttl: None, bound: Duration::from_secs(1), placement: BothTiers }
     }
 }
 
@@ -83,8 +87,9 @@ impl<N, F, R> Tiered<N, F, R> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let tiers = Tiered::new(Redis, Redis).near_ttl(Duration::from_secs(30));
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::{Quick, Tiered};
+    /// let tiers = Tiered::new(Quick::new(10_000), redis).near_ttl(Duration::from_secs(30));
     /// # let _ = tiers;
     /// ```
     #[must_use]
@@ -100,12 +105,13 @@ impl<N, F, R> Tiered<N, F, R> {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::{doc::Store as Redis, Breaker, Tiered, Timeout, Prefix};
-    /// let tiers = Tiered::new(Redis, Redis).bound(Duration::from_millis(200));
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::{Quick, Tiered};
+    /// let tiers = Tiered::new(Quick::new(10_000), redis).max_staleness(Duration::from_millis(200));
     /// # let _ = tiers;
     /// ```
     #[must_use]
-    pub fn bound(mut self, bound: Duration) -> Self {
+    pub fn max_staleness(mut self, bound: Duration) -> Self {
         self.bound = bound;
         self
     }
@@ -114,19 +120,23 @@ impl<N, F, R> Tiered<N, F, R> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::Store as Redis};
-    /// use larder::{Place, Tiered};
-    /// let tiers = Tiered::new(Redis, Redis).rule(|key: &u64| match key {
-    ///     0..100 => Place::NearOnly,
-    ///     1_000_000.. => Place::FarOnly,
-    ///     _ => Place::Both,
+    /// # let redis = larder::Quick::new(1_000);
+    /// use larder::backend::Placement;
+    /// use larder::{Quick, Tiered};
+    /// let tiers = Tiered::new(Quick::new(10_000), redis).placement(|key: &u64| match key {
+    ///     0..100 => Placement::NearOnly,
+    ///     1_000_000.. => Placement::FarOnly,
+    ///     _ => Placement::Both,
     /// });
     /// # let _ = tiers;
     /// ```
     #[must_use]
-    pub fn rule<K, Q: Fn(&K) -> Place + Send + Sync + 'static>(self, rule: Q) -> Tiered<N, F, Q> {
-        let Self { near, far, near_ttl, bound, rule: _ } = self;
-        Tiered { near, far, near_ttl, bound, rule }
+    pub fn placement<K, Q: Fn(&K) -> Placement + Send + Sync + 'static>(
+        self,
+        placement: Q,
+    ) -> Tiered<N, F, Q> {
+        let Self { near, far, near_ttl, bound, placement: _ } = self;
+        Tiered { near, far, near_ttl, bound, placement }
     }
 }
 
@@ -136,12 +146,12 @@ where
     V: Send + Sync + 'static,
     N: IntoBackend<K, V>,
     F: IntoBackend<K, V>,
-    R: PlaceRule<K>,
+    R: PlacementPolicy<K>,
 {
     type Backend = TieredBackend<N::Backend, F::Backend, R>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
-        let Self { near, far, near_ttl, bound, rule } = self;
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
+        let Self { near, far, near_ttl, bound, placement } = self;
         if near_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Err(Error::config(
                 "`near_ttl` of zero keeps nothing near: leave out the near tier instead",
@@ -149,7 +159,7 @@ where
         }
         if bound.is_zero() {
             return Err(Error::config(
-                "`bound` of zero serves nothing near: leave out the near tier, or give at least 10 ms",
+                "`max_staleness` of zero serves nothing near: leave out the near tier, or give at least 10 ms",
             ));
         }
         let (near, far) = (near.into_backend(scope)?, far.into_backend(scope)?);
@@ -158,7 +168,7 @@ where
             near,
             far,
             near_ttl,
-            rule,
+            placement,
             view,
             watching: OnceLock::new(),
             near_tags: AtomicU64::new(0),
@@ -171,7 +181,7 @@ pub struct TieredBackend<N, F, R = BothTiers> {
     near: N,
     far: F,
     near_ttl: Option<Duration>,
-    rule: R,
+    placement: R,
     view: Arc<View>,
     /// Whether the far store tells of changes; asked at the first call that may wait, since telling takes a task.
     watching: OnceLock<bool>,
@@ -277,7 +287,7 @@ where
     V: Send + Sync + 'static,
     N: CacheBackend<K, V>,
     F: CacheBackend<K, V>,
-    R: PlaceRule<K>,
+    R: PlacementPolicy<K>,
 {
     #[inline]
     fn look<T>(
@@ -287,19 +297,21 @@ where
         recency: Recency,
         look: impl FnOnce(&mut Entry<V>) -> Option<T>,
     ) -> Option<T> {
-        match self.rule.place(key) {
-            Place::Both => self.near.look(key, now, recency, |entry| match self.view.allows(entry, now) {
-                true => look(entry),
-                false => None,
-            }),
-            Place::NearOnly => self.near.look(key, now, recency, look),
-            Place::FarOnly => None,
+        match self.placement.place(key) {
+            Placement::Both => {
+                self.near.look(key, now, recency, |entry| match self.view.allows(entry, now) {
+                    true => look(entry),
+                    false => None,
+                })
+            }
+            Placement::NearOnly => self.near.look(key, now, recency, look),
+            Placement::FarOnly => None,
         }
     }
 
     fn shared_name(&self, key: &K) -> Option<String> {
-        match self.rule.place(key) {
-            Place::NearOnly => self.near.shared_name(key),
+        match self.placement.place(key) {
+            Placement::NearOnly => self.near.shared_name(key),
             _ => self.far.shared_name(key).or_else(|| self.near.shared_name(key)),
         }
     }
@@ -314,10 +326,10 @@ where
     }
 
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
-        match self.rule.place(key) {
-            Place::NearOnly => return self.near.get(key, now).await,
-            Place::FarOnly => return self.far.get(key, now).await,
-            Place::Both => {}
+        match self.placement.place(key) {
+            Placement::NearOnly => return self.near.get(key, now).await,
+            Placement::FarOnly => return self.far.get(key, now).await,
+            Placement::Both => {}
         }
         if let Some(entry) = self.peek(key, now) {
             return Ok(Some(entry));
@@ -332,8 +344,8 @@ where
 
     async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
         let mut found: Vec<_> = keys.iter().map(|key| self.peek(key, now)).collect();
-        let places: Vec<Place> = keys.iter().map(|key| self.rule.place(key)).collect();
-        let is_missing = |&index: &usize| found[index].is_none() && places[index] != Place::NearOnly;
+        let places: Vec<Placement> = keys.iter().map(|key| self.placement.place(key)).collect();
+        let is_missing = |&index: &usize| found[index].is_none() && places[index] != Placement::NearOnly;
         let missing: Vec<usize> = (0..keys.len()).filter(is_missing).collect();
         if missing.is_empty() {
             return Ok(found);
@@ -342,7 +354,7 @@ where
         let asked: Vec<K> = missing.iter().map(|&index| keys[index].clone()).collect();
         let answers = self.far.get_many(&asked, now).await?;
         for ((index, before), answer) in missing.into_iter().zip(befores).zip(answers) {
-            if let Some(entry) = answer.as_ref().filter(|_| places[index] == Place::Both) {
+            if let Some(entry) = answer.as_ref().filter(|_| places[index] == Placement::Both) {
                 self.place(&keys[index], before, entry).await;
             }
             found[index] = answer;
@@ -350,53 +362,53 @@ where
         Ok(found)
     }
 
-    async fn begin(&self, key: &K, announce: Announce, now: Timestamp) -> Result<Begun<V>> {
-        match self.rule.place(key) {
-            Place::NearOnly => return self.near.begin(key, announce, now).await,
-            Place::FarOnly => return self.far.begin(key, announce, now).await,
-            Place::Both => {}
+    async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
+        match self.placement.place(key) {
+            Placement::NearOnly => return self.near.begin(key, announce, now).await,
+            Placement::FarOnly => return self.far.begin(key, announce, now).await,
+            Placement::Both => {}
         }
         let before = self.before(key, now);
         let begun = self.far.begin(key, announce, now).await?;
-        if let Begun::Hit(entry) = &begun {
+        if let BeginOutcome::Hit(entry) = &begun {
             self.place(key, before, entry).await;
         }
         Ok(begun)
     }
 
-    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<Filled> {
-        match self.rule.place(key) {
-            Place::NearOnly => return self.near.fill(key, fence, entry, now).await,
-            Place::FarOnly => return self.far.fill(key, fence, entry, now).await,
-            Place::Both => {}
+    async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
+        match self.placement.place(key) {
+            Placement::NearOnly => return self.near.fill(key, fence, entry, now).await,
+            Placement::FarOnly => return self.far.fill(key, fence, entry, now).await,
+            Placement::Both => {}
         }
         let before = self.before(key, now);
         let filled = self.far.fill(key, fence, entry.clone(), now).await?;
         if fence.is_writing() && !mutation::on("a write leaves what is near") {
             // prevents: what a far read has brought from before the write is placed after it
             self.forget_near(key, Ok(())).await?;
-        } else if filled == Filled::Stored {
+        } else if filled == FillOutcome::Stored {
             self.place(key, before, &entry.stamped(fence.stamp())).await;
         }
         Ok(filled)
     }
 
     async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
-        match self.rule.place(key) {
-            Place::NearOnly => self.near.renew(key, fence, lease, now).await,
+        match self.placement.place(key) {
+            Placement::NearOnly => self.near.renew(key, fence, lease, now).await,
             _ => self.far.renew(key, fence, lease, now).await,
         }
     }
 
     async fn release(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()> {
-        match self.rule.place(key) {
-            Place::NearOnly => self.near.release(key, fence, now).await,
+        match self.placement.place(key) {
+            Placement::NearOnly => self.near.release(key, fence, now).await,
             _ => self.far.release(key, fence, now).await,
         }
     }
 
     async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
-        if self.rule.place(key) == Place::NearOnly {
+        if self.placement.place(key) == Placement::NearOnly {
             return self.near.put(key, entry, now).await;
         }
         let stored = self.far.put(key, entry, now).await;
@@ -405,7 +417,7 @@ where
     }
 
     async fn remove(&self, key: &K) -> Result<()> {
-        if self.rule.place(key) == Place::NearOnly {
+        if self.placement.place(key) == Placement::NearOnly {
             return self.near.remove(key).await;
         }
         if mutation::on("the near entry goes before the far one") {
@@ -419,7 +431,7 @@ where
 
     async fn remove_many(&self, keys: &[K]) -> Result<()> {
         let far: Vec<K> =
-            keys.iter().filter(|key| self.rule.place(key) != Place::NearOnly).cloned().collect();
+            keys.iter().filter(|key| self.placement.place(key) != Placement::NearOnly).cloned().collect();
         let removed = if far.is_empty() { Ok(()) } else { self.far.remove_many(&far).await };
         far.iter().for_each(|key| self.raise(key));
         self.near.remove_many(keys).await?;
@@ -448,16 +460,16 @@ where
         self.far.prune_tags(count).await
     }
 
-    async fn guard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
-        if self.rule.place(key) == Place::NearOnly {
+    async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
+        if self.placement.place(key) == Placement::NearOnly {
             return self.near.guard(key, guard, now).await;
         }
         let guarded = self.far.guard(key, guard, now).await;
         self.forget_near(key, guarded).await
     }
 
-    async fn unguard(&self, key: &K, guard: Guard, now: Timestamp) -> Result<()> {
-        if self.rule.place(key) == Place::NearOnly {
+    async fn unguard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
+        if self.placement.place(key) == Placement::NearOnly {
             return self.near.unguard(key, guard, now).await;
         }
         let ended = self.far.unguard(key, guard, now).await;

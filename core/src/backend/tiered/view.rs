@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::ended::Ended;
 use super::generations::Generations;
-use crate::backend::{Scope, Watcher};
-use crate::entry::{Entry, Mark};
+use crate::backend::entry::{Entry, Mark};
+use crate::backend::{BackendContext, Watcher};
+use crate::clock::{CLOCK_LAG, Timestamp};
 use crate::mutation;
 use crate::observe::Event;
 use crate::tag::{Stamp, Tag};
-use crate::time::{CLOCK_LAG, Timestamp};
 
 /// Judges near entries. Told of changes by this process, and by the far store as far as that can.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub(super) struct View {
     unproven_from: AtomicU64,
     /// Until when the time without proof has been counted.
     counted: AtomicU64,
-    scope: Scope,
+    scope: BackendContext,
 }
 
 impl View {
-    pub(super) fn new(bound: Duration, scope: Scope) -> Self {
+    pub(super) fn new(bound: Duration, scope: BackendContext) -> Self {
         Self {
             generations: Generations::new(),
             ended: Ended::default(),
@@ -45,7 +45,7 @@ impl View {
     pub(super) fn allows<V>(&self, entry: &Entry<V>, now: Timestamp) -> bool {
         let (mark, extra) = (entry.mark(), entry.extra());
         // in this order: whatever makes the first forget an invalidation has made the second refuse what is near
-        (mark.is_blind() || self.is_proven(now))
+        (mark.is_unverified() || self.is_proven(now))
             && self.ended.allows(extra)
             && self.generations.is_current(mark)
     }
@@ -69,14 +69,14 @@ impl View {
             true => (mark, Timestamp::from_nanos(u64::MAX)),
             // nobody tells of changes: the entry's own age is its bound
             false if mutation::on("what is placed unproven has no bound") => {
-                (mark.blind(), Timestamp::from_nanos(u64::MAX))
+                (mark.unverified(), Timestamp::from_nanos(u64::MAX))
             }
-            false => (mark.blind(), asked.saturating_add(self.bound)),
+            false => (mark.unverified(), asked.saturating_add(self.bound)),
         })
     }
 
     /// Counts how long nothing was proven.
-    fn count_blindness(&self, now: Timestamp) {
+    fn count_unverified(&self, now: Timestamp) {
         let proven = self.proven.load(Ordering::SeqCst);
         if proven == 0 {
             return;
@@ -85,7 +85,7 @@ impl View {
         let until = Timestamp::from_nanos(proven).saturating_add(self.bound).as_nanos();
         let from = until.max(self.counted.swap(now, Ordering::SeqCst));
         if now > from {
-            self.scope.record(&Event::Blind { elapsed: Duration::from_nanos(now - from) });
+            self.scope.record(&Event::Unverified { elapsed: Duration::from_nanos(now - from) });
         }
     }
 }
@@ -109,7 +109,7 @@ impl Watcher for View {
 
     fn now(&self) -> Timestamp {
         let now = self.scope.clock().now();
-        self.count_blindness(now);
+        self.count_unverified(now);
         now
     }
 
@@ -119,7 +119,7 @@ impl Watcher for View {
         self.unproven_from.fetch_max(last.as_nanos().saturating_add(1), Ordering::SeqCst);
     }
 
-    fn bound(&self) -> Duration {
+    fn max_staleness(&self) -> Duration {
         self.bound
     }
 }

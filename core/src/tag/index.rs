@@ -22,12 +22,13 @@ use crate::tag::Tag;
 ///
 /// # Examples
 /// ```
-/// # use larder::{doc::Store as Quick, source_fn, Cache, Result, Strategy, Tag, TagIndex};
+/// # use larder::tag::TagIndex;
+/// # use larder::{Cache, Quick, Result, Strategy, Tag, source_fn};
 /// # use std::time::Duration;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 /// let index = TagIndex::new(100_000);
 /// let parity: Cache<u64, u64> = Cache::builder()
-///     .backend(Quick)
+///     .backend(Quick::new(10_000))
 ///     .source(source_fn(|number: u64| async move { Ok::<_, std::io::Error>(Some(number % 2)) }))
 ///     .strategy(Strategy::aside(Duration::from_secs(60)).tagged(|parity| [Tag::new("parity", *parity)]))
 ///     .tag_index(index.clone())

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::Result;
+use crate::backend::entry::Hit;
 use crate::engine::{Engine, Key, Seen, Value};
-use crate::entry::Hit;
 
 /// Answers a hit at its first poll. Only when there is none, `rest` makes the future of what is to be done then, on the
 /// heap.

@@ -13,7 +13,8 @@ use crate::key::{CacheKey, KeyWriter};
 /// # Examples
 /// The key of a function with `prefix = "product"`, from somewhere else:
 /// ```
-/// use larder::{CacheKey, CallKey, StoreKey};
+/// use larder::key::{CallKey, StoreKey};
+/// use larder::CacheKey;
 /// let key = CallKey::new("product", [&7 as &dyn CacheKey, &"en"]);
 /// assert_eq!(key.as_str(), "product(7,=en)");
 /// assert_eq!(StoreKey::new(&key).as_str(), "product(7,=en)");
@@ -26,7 +27,7 @@ impl CallKey {
     ///
     /// # Examples
     /// ```
-    /// use larder::CallKey;
+    /// use larder::key::CallKey;
     /// assert_eq!(CallKey::new("settings", []).as_str(), "settings()");
     /// assert_ne!(CallKey::new("a", [&"b" as &dyn larder::CacheKey, &"c"]), CallKey::new("a", [&"b,=c" as &dyn larder::CacheKey]));
     /// ```
@@ -55,7 +56,7 @@ impl CallKey {
     ///
     /// # Examples
     /// ```
-    /// use larder::CallKey;
+    /// use larder::key::CallKey;
     /// assert_eq!(CallKey::new("page", [&"a b" as &dyn larder::CacheKey]).as_str(), "page(=a%20b)");
     /// ```
     #[must_use]

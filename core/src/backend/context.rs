@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::entry::Entry;
+use crate::backend::Entry;
+use crate::clock::{CacheClock, Clock, SystemClock};
 use crate::observe::{Event, Recorder};
-use crate::time::{CacheClock, Clock, SystemClock};
 use crate::{Error, Result};
 
 /// The longest namespace.
@@ -14,14 +14,14 @@ const LONGEST: usize = 64;
 ///
 /// # Examples
 /// ```
-/// use larder::Scope;
-/// let scope = Scope::new("product")?.with_schema(2).prefixed("staging")?;
+/// use larder::backend::BackendContext;
+/// let scope = BackendContext::new("product")?.with_schema(2).prefixed("staging")?;
 /// assert_eq!(scope.namespace(), "staging:product@2");
-/// assert!(Scope::new("has space").is_err());
+/// assert!(BackendContext::new("has space").is_err());
 /// # Ok::<(), larder::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Scope {
+pub struct BackendContext {
     prefix: String,
     name: Option<String>,
     schema: u32,
@@ -29,7 +29,7 @@ pub struct Scope {
     clock: CacheClock,
 }
 
-impl Scope {
+impl BackendContext {
     /// The scope of the namespace `name`: ASCII letters, digits and `-_./`, at most 64 bytes. A `:` only comes from a prefix,
     /// so that the namespace `b` below `a` is nobody else's.
     ///
@@ -38,8 +38,8 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// assert_eq!(Scope::new("product")?.namespace(), "product");
+    /// use larder::backend::BackendContext;
+    /// assert_eq!(BackendContext::new("product")?.namespace(), "product");
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn new(name: &str) -> Result<Self> {
@@ -51,8 +51,8 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// assert_eq!(Scope::unnamed().namespace(), "");
+    /// use larder::backend::BackendContext;
+    /// assert_eq!(BackendContext::unnamed().namespace(), "");
     /// ```
     #[must_use]
     pub fn unnamed() -> Self {
@@ -70,8 +70,8 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// assert_eq!(Scope::new("product")?.with_schema(2).namespace(), "product@2");
+    /// use larder::backend::BackendContext;
+    /// assert_eq!(BackendContext::new("product")?.with_schema(2).namespace(), "product@2");
     /// # Ok::<(), larder::Error>(())
     /// ```
     #[must_use]
@@ -87,8 +87,8 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// assert_eq!(Scope::new("product")?.prefixed("staging")?.namespace(), "staging:product");
+    /// use larder::backend::BackendContext;
+    /// assert_eq!(BackendContext::new("product")?.prefixed("staging")?.namespace(), "staging:product");
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn prefixed(&self, prefix: &str) -> Result<Self> {
@@ -100,9 +100,10 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::{Clock, ManualClock, Scope};
+    /// use larder::backend::BackendContext;
+    /// use larder::clock::{Clock, ManualClock};
     /// let clock = ManualClock::new();
-    /// assert_eq!(Scope::unnamed().timed(clock.clone()).clock().now(), clock.now());
+    /// assert_eq!(BackendContext::unnamed().timed(clock.clone()).clock().now(), clock.now());
     /// ```
     #[must_use]
     pub fn timed(mut self, clock: impl Clock) -> Self {
@@ -133,8 +134,8 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// assert_eq!(Scope::new("product")?.namespace(), "product");
+    /// use larder::backend::BackendContext;
+    /// assert_eq!(BackendContext::new("product")?.namespace(), "product");
     /// # Ok::<(), larder::Error>(())
     /// ```
     #[must_use]
@@ -153,8 +154,8 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// assert!(Scope::unnamed().shared_namespace().is_err());
+    /// use larder::backend::BackendContext;
+    /// assert!(BackendContext::unnamed().shared_namespace().is_err());
     /// ```
     pub fn shared_namespace(&self) -> Result<String> {
         if self.name.is_none() {
@@ -169,20 +170,20 @@ impl Scope {
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// assert_eq!(Scope::unnamed().schema(), 0);
+    /// use larder::backend::BackendContext;
+    /// assert_eq!(BackendContext::unnamed().schema(), 0);
     /// ```
     #[must_use]
     pub fn schema(&self) -> u32 {
         self.schema
     }
 
-    /// Tells the cache's [`Stats`](crate::Stats) and [`Observer`](crate::Observer) of an event, such as an eviction.
+    /// Tells the cache's [`Stats`](crate::Stats) and [`Observer`](crate::observe::Observer) of an event, such as an eviction.
     ///
     /// # Examples
     /// ```
-    /// use larder::Scope;
-    /// Scope::unnamed().record(&larder::Event::evicted(3));
+    /// use larder::backend::BackendContext;
+    /// BackendContext::unnamed().record(&larder::observe::Event::evicted(3));
     /// ```
     pub fn record(&self, event: &Event<'_>) {
         self.recorder.record(event);
@@ -194,8 +195,8 @@ impl Scope {
     /// # Examples
     /// ```
     /// use std::{sync::Arc, time::Duration};
-    /// use larder::{Entry, Scope};
-    /// let scope = Scope::unnamed();
+    /// use larder::backend::{BackendContext, Entry};
+    /// let scope = BackendContext::unnamed();
     /// scope.evicted(&Entry::new(Some(Arc::new("bread")), scope.clock().now(), Duration::from_secs(60)));
     /// ```
     pub fn evicted<V>(&self, entry: &Entry<V>) {

@@ -1,22 +1,29 @@
-//! The cache: what users hold.
+//! The cache, its builder, and the types that its methods return.
+
+mod builder;
+mod cached_entry;
+mod get;
+mod warm;
+mod write_guard;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Guard;
-use crate::builder::CacheBuilder;
-use crate::engine::{Answer, Engine, For, Key, Load, Seen, Value};
-use crate::entry::Hit;
+pub use self::builder::CacheBuilder;
+pub use self::cached_entry::{CachedEntry, Origin};
+use self::get::Get;
+pub use self::warm::{Warm, WarmProgress, WarmReport};
+pub use self::write_guard::WriteGuard;
+use crate::backend::WriteIntent;
+use crate::backend::entry::Hit;
+use crate::engine::{Answer, Engine, For, Load, Seen};
+pub use crate::engine::{Key, Value};
 use crate::error::BoxError;
-use crate::fetched::Fetched;
-use crate::get::Get;
 use crate::observe::Stats;
 use crate::source::Loaded;
 use crate::tag::Tag;
-use crate::warm::Warm;
-use crate::write_guard::WriteGuard;
 use crate::{Error, ErrorKind, Result};
 
 /// A cache beside a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
@@ -27,10 +34,10 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// # Examples
 /// ```
-/// # use larder::{doc::Store, Cache, Result, Strategy, source_fn};
+/// # use larder::{Cache, Quick, Result, Strategy, source_fn};
 /// # use std::time::Duration;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-/// # let store = Store::default();
+/// # let store = Quick::new(10_000);
 /// let names: Cache<u64, String> = Cache::builder()
 ///     .backend(store)
 ///     .source(source_fn(|id: u64| async move { Ok::<_, std::io::Error>(Some(format!("user {id}"))) }))
@@ -80,7 +87,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Examples
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// assert_eq!(squares.get(&3).await?.as_deref(), Some(&9));
     /// # Ok(()) }
     /// ```
@@ -97,16 +104,16 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
-    /// assert_eq!(squares.peek(&3), None);
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
+    /// assert_eq!(squares.get_local(&3), None);
     /// squares.get(&3).await?;
-    /// assert_eq!(squares.peek(&3).flatten().as_deref(), Some(&9));
+    /// assert_eq!(squares.get_local(&3).flatten().as_deref(), Some(&9));
     /// # Ok(()) }
     /// ```
     #[must_use]
-    pub fn peek(&self, key: &K) -> Option<Option<Arc<V>>> {
+    pub fn get_local(&self, key: &K) -> Option<Option<Arc<V>>> {
         self.engine.hit(key, &mut Seen::Nothing).map(|Hit(value)| value)
     }
 
@@ -121,16 +128,16 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Examples
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = larder::doc::squares()?;
-    /// let found = squares.fetch(&3).await?;
-    /// assert_eq!((found.origin, found.age.as_secs()), (larder::Origin::Loaded, 0));
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
+    /// let found = squares.get_entry(&3).await?;
+    /// assert_eq!((found.origin, found.age.as_secs()), (larder::cache::Origin::Loaded, 0));
     /// # Ok(()) }
     /// ```
-    pub async fn fetch(&self, key: &K) -> Result<Fetched<V>> {
+    pub async fn get_entry(&self, key: &K) -> Result<CachedEntry<V>> {
         if let Some(entry) = self.engine.peek(key) {
-            return Ok(Fetched::new(self.engine.near_answer(entry)));
+            return Ok(CachedEntry::new(self.engine.near_answer(entry)));
         }
-        Box::pin(async { Ok(Fetched::new(Self::read(&self.engine, key, Seen::Something).await?)) }).await
+        Box::pin(async { Ok(CachedEntry::new(Self::read(&self.engine, key, Seen::Something).await?)) }).await
     }
 
     async fn read(engine: &Arc<Engine<K, V>>, key: &K, seen: Seen) -> Result<Answer<V>> {
@@ -139,7 +146,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 
     /// The values of `keys`, aligned with them; a key may occur more than once. What is missing is loaded with one
-    /// [`load_many`](crate::BatchSource::load_many) where the source can, else up to 32 at a time.
+    /// [`load_many`](crate::source::BatchSource::load_many) where the source can, else up to 32 at a time.
     ///
     /// # Errors
     /// When a key could not be loaded: the error says which, and the first of them is its source. The other keys are kept
@@ -150,9 +157,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let found = squares.get_many(&[2, 3, 2]).await?;
     /// assert_eq!(found.iter().map(|value| value.as_deref().copied()).collect::<Vec<_>>(), [Some(4), Some(9), Some(4)]);
     /// # Ok(()) }
@@ -162,7 +169,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         if answers.iter().any(Result::is_err) {
             return Err(partial(&answers));
         }
-        Ok(answers.into_iter().flatten().map(crate::Entry::into_value).collect())
+        Ok(answers.into_iter().flatten().map(crate::backend::Entry::into_value).collect())
     }
 
     /// [`get_many`](Self::get_many), with an answer of its own for each key: some can fail and others not.
@@ -176,9 +183,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// for (key, answer) in [2, 3].iter().zip(squares.get_each(&[2, 3]).await?) {
     ///     match answer {
     ///         Ok(square) => println!("{key}: {square:?}"),
@@ -189,16 +196,16 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// ```
     pub async fn get_each(&self, keys: &[K]) -> Result<Vec<Result<Option<Arc<V>>>>> {
         let answers = Box::pin(self.engine.read_many(keys, For::Reader)).await?;
-        Ok(answers.into_iter().map(|answer| answer.map(crate::Entry::into_value)).collect())
+        Ok(answers.into_iter().map(|answer| answer.map(crate::backend::Entry::into_value)).collect())
     }
 
     /// Loads keys before anybody asks for them: in batches, some at once, going on when some fail. See [`Warm`].
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let report = squares.warm(1..=1_000).concurrency(4).run().await;
     /// assert_eq!((report.ready, report.failed.len()), (1_000, 0));
     /// # Ok(()) }
@@ -214,9 +221,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let keys = futures_util::stream::iter([1, 2, 3]);
     /// assert_eq!(squares.warm_stream(keys).run().await.ready, 3);
     /// # Ok(()) }
@@ -241,10 +248,10 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Loaded, Result};
+    /// # use larder::{Loaded, Result};
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let cache = squares()?;
+    /// # let cache = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let value = cache
     ///     .get_or_load(&5, || async { Ok::<_, std::io::Error>(Loaded::new(25).ttl(Duration::from_secs(3))) })
     ///     .await?;
@@ -278,14 +285,15 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Origin, Result};
+    /// # use larder::cache::Origin;
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let cache = squares()?;
-    /// let found = cache.fetch_or_load(&5, || async { Ok::<_, std::io::Error>(25) }).await?;
+    /// # let cache = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
+    /// let found = cache.get_entry_or_load(&5, || async { Ok::<_, std::io::Error>(25) }).await?;
     /// assert_eq!((found.origin, found.kept), (Origin::Loaded, true));
     /// # Ok(()) }
     /// ```
-    pub async fn fetch_or_load<F, Fut, T, E>(&self, key: &K, loader: F) -> Result<Fetched<V>>
+    pub async fn get_entry_or_load<F, Fut, T, E>(&self, key: &K, loader: F) -> Result<CachedEntry<V>>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
@@ -293,13 +301,13 @@ impl<K: Key, V: Value> Cache<K, V> {
         E: Into<BoxError>,
     {
         if let Some(entry) = self.engine.peek(key) {
-            return Ok(Fetched::new(self.engine.near_answer(entry)));
+            return Ok(CachedEntry::new(self.engine.near_answer(entry)));
         }
         let read = Box::pin(self.engine.read(key, Seen::Something, || given(loader)));
-        Ok(Fetched::new(read.await?))
+        Ok(CachedEntry::new(read.await?))
     }
 
-    /// What is cached of `key`, without loading. `None` when nothing is; a kept absence is a [`Fetched`] without value.
+    /// What is cached of `key`, without loading. `None` when nothing is; a kept absence is a [`CachedEntry`] without value.
     ///
     /// # Errors
     /// The backend's: without a source to fall back on, "not cached" would be a guess.
@@ -309,16 +317,16 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
-    /// assert!(squares.lookup(&2).await?.is_none());
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
+    /// assert!(squares.get_if_present(&2).await?.is_none());
     /// squares.get(&2).await?;
-    /// assert_eq!(squares.lookup(&2).await?.and_then(|found| found.value).as_deref(), Some(&4));
+    /// assert_eq!(squares.get_if_present(&2).await?.and_then(|found| found.value).as_deref(), Some(&4));
     /// # Ok(()) }
     /// ```
-    pub async fn lookup(&self, key: &K) -> Result<Option<Fetched<V>>> {
-        Ok(self.engine.lookup(key).await?.map(Fetched::new))
+    pub async fn get_if_present(&self, key: &K) -> Result<Option<CachedEntry<V>>> {
+        Ok(self.engine.get_if_present(key).await?.map(CachedEntry::new))
     }
 
     /// Loads `key` anew whatever is cached, and keeps the result. The load begins after this call.
@@ -331,9 +339,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.get(&2).await?;
     /// squares.refresh(&2).await?;
     /// assert_eq!(squares.stats().loads, 2);
@@ -356,9 +364,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let cache = squares()?;
+    /// # let cache = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// cache.insert(&2, 5).await?;
     /// assert_eq!(cache.get(&2).await?.as_deref(), Some(&5));
     /// # Ok(()) }
@@ -380,11 +388,11 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Examples
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.get(&3).await?;
     /// // ... the write is committed ...
     /// squares.invalidate(&3).await?;
-    /// assert!(squares.lookup(&3).await?.is_none());
+    /// assert!(squares.get_if_present(&3).await?.is_none());
     /// # Ok(()) }
     /// ```
     pub async fn invalidate(&self, key: &K) -> Result<()> {
@@ -401,12 +409,12 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.get_many(&[2, 3]).await?;
     /// squares.invalidate_many(&[2, 3]).await?;
-    /// assert!(squares.lookup(&3).await?.is_none());
+    /// assert!(squares.get_if_present(&3).await?.is_none());
     /// # Ok(()) }
     /// ```
     pub async fn invalidate_many(&self, keys: &[K]) -> Result<()> {
@@ -425,10 +433,10 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::Store, source_fn, Cache, Result, Strategy, Tag};
+    /// # use larder::{Cache, Quick, Result, Strategy, Tag, source_fn};
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let store = Store::default();
+    /// # let store = Quick::new(10_000);
     /// let parity: Cache<u64, u64> = Cache::builder()
     ///     .backend(store)
     ///     .source(source_fn(|number: u64| async move { Ok::<_, std::io::Error>(Some(number % 2)) }))
@@ -436,7 +444,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///     .build()?;
     /// parity.get_many(&[1, 2, 3]).await?;
     /// parity.invalidate_tag(&Tag::new("parity", 1)).await?;
-    /// assert!(parity.lookup(&3).await?.is_none() && parity.lookup(&2).await?.is_some());
+    /// assert!(parity.get_if_present(&3).await?.is_none() && parity.get_if_present(&2).await?.is_some());
     /// # Ok(()) }
     /// ```
     pub async fn invalidate_tag(&self, tag: &Tag) -> Result<()> {
@@ -453,9 +461,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result, Tag};
+    /// # use larder::{Result, Tag};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let products = squares()?;
+    /// # let products = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// // a product moved from one category to another
     /// products.invalidate_tags(&[Tag::new("category", 7), Tag::new("category", 8)]).await?;
     /// # Ok(()) }
@@ -464,7 +472,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.invalidate_tags(tags)).await
     }
 
-    /// [`invalidate_tag`](Self::invalidate_tag), and removes the entries that the [`TagIndex`](crate::TagIndex) knows, to free
+    /// [`invalidate_tag`](Self::invalidate_tag), and removes the entries that the [`TagIndex`](crate::tag::TagIndex) knows, to free
     /// their room at once; answers how many keys that were. Other entries with the tag are ended all the same.
     ///
     /// # Errors
@@ -474,7 +482,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// As [`invalidate`](Self::invalidate); what was not removed leaves with its TTL.
     ///
     /// # Examples
-    /// See [`TagIndex`](crate::TagIndex).
+    /// See [`TagIndex`](crate::tag::TagIndex).
     pub async fn reclaim_tag(&self, tag: &Tag) -> Result<usize> {
         Box::pin(self.engine.reclaim_tag(tag)).await
     }
@@ -496,10 +504,10 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let products = squares()?;
+    /// # let products = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let guard = products.write_guard(&[7], Duration::from_secs(30)).await?;
     /// // ... the write is committed, or rolled back ...
     /// guard.finish().await?;
@@ -511,12 +519,12 @@ impl<K: Key, V: Value> Cache<K, V> {
                 "a write guard of zero life guards nothing: give the longest a commit may take",
             ));
         }
-        let guard = Guard::new(fastrand::u128(..), life);
+        let guard = WriteIntent::new(fastrand::u128(..), life);
         Box::pin(self.engine.guard(keys, guard)).await?;
         Ok(WriteGuard { cache: self.clone(), keys: keys.to_vec(), guard })
     }
 
-    pub(crate) async fn end_write(&self, keys: &[K], guard: Guard) -> Result<()> {
+    pub(crate) async fn end_write(&self, keys: &[K], guard: WriteIntent) -> Result<()> {
         Box::pin(self.engine.unguard(keys, guard)).await
     }
 
@@ -530,12 +538,12 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.get(&2).await?;
     /// squares.clear().await?;
-    /// assert!(squares.lookup(&2).await?.is_none());
+    /// assert!(squares.get_if_present(&2).await?.is_none());
     /// # Ok(()) }
     /// ```
     pub async fn clear(&self) -> Result<()> {
@@ -546,8 +554,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
-    /// assert!(squares.ptr_eq(&squares.clone()) && !squares.ptr_eq(&larder::doc::squares()?));
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
+    /// assert!(squares.ptr_eq(&squares.clone()) && !squares.ptr_eq(&include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?));
     /// # Ok::<(), larder::Error>(())
     /// ```
     #[must_use]
@@ -559,9 +567,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, Result};
+    /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.get(&2).await?;
     /// squares.get(&2).await?;
     /// assert_eq!(squares.stats().hit_rate(), 0.5);
@@ -576,7 +584,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// assert_eq!(squares.in_flight(), 0);
     /// # Ok::<(), larder::Error>(())
     /// ```
@@ -589,7 +597,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # let squares = larder::doc::squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// assert_eq!(squares.unacknowledged(), 0);
     /// # Ok::<(), larder::Error>(())
     /// ```
@@ -610,9 +618,9 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::squares, ErrorKind, Result};
+    /// # use larder::{ErrorKind, Result};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = squares()?;
+    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// squares.shutdown().await?;
     /// assert_eq!(squares.get(&2).await.unwrap_err().kind(), ErrorKind::Closed);
     /// # Ok(()) }
@@ -666,6 +674,6 @@ fn partial<T>(answers: &[Result<T>]) -> Error {
         answers.len(),
         named.join(", ")
     );
-    let error = Error::new(first.kind(), message).because(Error::clone(first));
+    let error = Error::new(first.kind(), message).with_source(Error::clone(first));
     if first.is_transient() { error.transient() } else { error }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::entry::Extra;
 use crate::engine::Answer;
-use crate::entry::Extra;
 use crate::observe::MissCause;
 use crate::tag::Tag;
 
@@ -13,11 +13,12 @@ use crate::tag::Tag;
 ///
 /// # Examples
 /// ```
-/// # use larder::{doc::squares, Origin, Result};
+/// # use larder::cache::Origin;
+/// # use larder::Result;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-/// # let squares = squares()?;
-/// assert_eq!(squares.fetch(&2).await?.origin, Origin::Loaded);
-/// assert_eq!(squares.fetch(&2).await?.origin, Origin::Near);
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
+/// assert_eq!(squares.get_entry(&2).await?.origin, Origin::Loaded);
+/// assert_eq!(squares.get_entry(&2).await?.origin, Origin::Near);
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,12 +36,12 @@ pub enum Origin {
     Stale,
 }
 
-/// A value with its story: what [`Cache::fetch`](crate::Cache::fetch) and [`Cache::lookup`](crate::Cache::lookup) return.
+/// A value with its story: what [`Cache::get_entry`](crate::Cache::get_entry) and [`Cache::get_if_present`](crate::Cache::get_if_present) return.
 ///
 /// # Examples
 /// See [`Origin`].
 #[non_exhaustive]
-pub struct Fetched<V> {
+pub struct CachedEntry<V> {
     /// The value; `None` when the source said that there is none.
     pub value: Option<Arc<V>>,
     /// Where it came from.
@@ -58,7 +59,7 @@ pub struct Fetched<V> {
     extra: Option<Arc<Extra>>,
 }
 
-impl<V> Fetched<V> {
+impl<V> CachedEntry<V> {
     pub(crate) fn new(answer: Answer<V>) -> Self {
         let Answer { entry, origin, now, missed, kept } = answer;
         let age = entry.age(now);
@@ -72,15 +73,15 @@ impl<V> Fetched<V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::{doc::Store, source_fn, Cache, Result, Strategy, Tag};
+    /// # use larder::{Cache, Quick, Result, Strategy, Tag, source_fn};
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
     /// let parity: Cache<u64, u64> = Cache::builder()
-    ///     .backend(Store)
+    ///     .backend(Quick::new(10_000))
     ///     .source(source_fn(|number: u64| async move { Ok::<_, std::io::Error>(Some(number % 2)) }))
     ///     .strategy(Strategy::aside(Duration::from_secs(60)).tagged(|parity| [Tag::new("parity", *parity)]))
     ///     .build()?;
-    /// assert_eq!(parity.fetch(&3).await?.tags(), [Tag::new("parity", 1)]);
+    /// assert_eq!(parity.get_entry(&3).await?.tags(), [Tag::new("parity", 1)]);
     /// # Ok(()) }
     /// ```
     #[must_use]
@@ -89,7 +90,7 @@ impl<V> Fetched<V> {
     }
 }
 
-impl<V: fmt::Debug> fmt::Debug for Fetched<V> {
+impl<V: fmt::Debug> fmt::Debug for CachedEntry<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, origin, age, expires_in, missed, kept, extra: _ } = self;
         f.debug_struct("Fetched")

@@ -151,7 +151,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{CLOCK_LAG, Cache, Entry, Origin, Strategy, Tiered, doc, source_fn};
+    use crate::backend::Entry;
+    use crate::clock::CLOCK_LAG;
 
     const SECOND: Duration = Duration::from_secs(1);
     const TICK: u64 = 4_000_000;
@@ -213,12 +214,16 @@ mod tests {
         assert_eq!(entry.age(clock.now()), 5 * SECOND + CLOCK_LAG);
     }
 
+    #[cfg(feature = "quick")]
     #[tokio::test]
     async fn a_suspend_counts_for_the_bound_of_the_near_tier() {
+        use crate::cache::Origin;
+        use crate::{Cache, Quick, Strategy, Tiered, source_fn};
+
         let laptop = Laptop::new(1_000 * SECOND, Duration::ZERO, true);
         let source = source_fn(|key: u64| async move { Ok::<_, std::convert::Infallible>(Some(key)) });
         let cache = Cache::builder()
-            .backend(Tiered::new(doc::Store, doc::Store).bound(SECOND))
+            .backend(Tiered::new(Quick::new(10), Quick::new(10)).max_staleness(SECOND))
             .source(source)
             .strategy(Strategy::aside(3_600 * SECOND))
             .clock(Corrected::new(laptop.clone()))
@@ -229,7 +234,7 @@ mod tests {
         for suspended in [0, 0, 5] {
             laptop.suspend(suspended * SECOND);
             laptop.run(CLOCK_LAG);
-            origins.push(cache.fetch(&7).await.expect("it is there").origin);
+            origins.push(cache.get_entry(&7).await.expect("it is there").origin);
         }
         assert_eq!(origins[1..], [Origin::Near, Origin::Far]);
     }

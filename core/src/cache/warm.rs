@@ -23,9 +23,9 @@ type OnProgress = Box<dyn FnMut(&WarmProgress) + Send>;
 ///
 /// # Examples
 /// ```
-/// # use larder::{doc::squares, Result};
+/// # use larder::Result;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-/// # let squares = squares()?;
+/// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
 /// let report = squares
 ///     .warm(1..=1_000)
 ///     .batch(100)
@@ -91,7 +91,7 @@ impl<K: Key, V: Value, S: Stream<Item = K>> Warm<K, V, S> {
     }
 
     /// Sets the number of keys in a batch, at least 1 and at most 65,536. A batch is one read of the backend, and one
-    /// [`load_many`](crate::BatchSource::load_many) if the source supports it.
+    /// [`load_many`](crate::source::BatchSource::load_many) if the source supports it.
     ///
     /// Default: 100.
     ///

@@ -1,9 +1,13 @@
 //! Keys: injective, readable, safe in every store.
 
+mod call;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+
+pub use self::call::CallKey;
 
 /// The longest encoded key that is kept as it is; a longer one keeps a readable head and a digest.
 const LONGEST: usize = 200;
@@ -32,7 +36,8 @@ const HEAD: usize = 96;
 /// # Examples
 /// A key type of one's own says which parts make it up (with the feature `macros`, `#[derive(CacheKey)]` does):
 /// ```
-/// use larder::{CacheKey, KeyWriter, StoreKey};
+/// use larder::key::{KeyWriter, StoreKey};
+/// use larder::CacheKey;
 ///
 /// #[derive(Clone, PartialEq, Eq, Hash)]
 /// struct Page { site: String, number: u32 }
@@ -61,7 +66,7 @@ pub trait CacheKey {
 ///
 /// # Examples
 /// ```
-/// use larder::KeyWriter;
+/// use larder::key::KeyWriter;
 /// let mut writer = KeyWriter::new();
 /// writer.string("a b");
 /// assert_eq!(writer.finish().as_str(), "=a%20b");
@@ -80,7 +85,7 @@ impl KeyWriter {
     ///
     /// # Examples
     /// ```
-    /// let mut key = larder::KeyWriter::new();
+    /// let mut key = larder::key::KeyWriter::new();
     /// key.string("a b");
     /// assert_eq!(key.finish().as_str(), "=a%20b");
     /// ```
@@ -93,11 +98,11 @@ impl KeyWriter {
     ///
     /// # Examples
     /// ```
-    /// let mut key = larder::KeyWriter::new();
+    /// let mut key = larder::key::KeyWriter::new();
     /// key.integer(-7i64);
     /// assert_eq!(key.finish().as_str(), "-7");
     /// ```
-    pub fn integer(&mut self, number: impl Into<Integer>) {
+    pub fn integer(&mut self, number: impl Into<IntegerKey>) {
         let mut digits = itoa::Buffer::new();
         self.0.push_str(match number.into().0 {
             Number::Signed(number) => digits.format(number),
@@ -111,7 +116,7 @@ impl KeyWriter {
     ///
     /// # Examples
     /// ```
-    /// let mut key = larder::KeyWriter::new();
+    /// let mut key = larder::key::KeyWriter::new();
     /// key.bytes(&[1, 255]);
     /// assert_eq!(key.finish().as_str(), "x01ff");
     /// ```
@@ -127,7 +132,7 @@ impl KeyWriter {
     ///
     /// # Examples
     /// ```
-    /// let mut key = larder::KeyWriter::new();
+    /// let mut key = larder::key::KeyWriter::new();
     /// key.name("Rgb");
     /// key.parts([&1 as &dyn larder::CacheKey, &2, &3]);
     /// assert_eq!(key.finish().as_str(), "Rgb(1,2,3)");
@@ -140,7 +145,7 @@ impl KeyWriter {
     ///
     /// # Examples
     /// ```
-    /// let mut key = larder::KeyWriter::new();
+    /// let mut key = larder::key::KeyWriter::new();
     /// key.fields([("site", &"news" as &dyn larder::CacheKey), ("number", &3)]);
     /// assert_eq!(key.finish().as_str(), "(site:=news,number:3)");
     /// ```
@@ -161,7 +166,7 @@ impl KeyWriter {
     ///
     /// # Examples
     /// ```
-    /// let mut key = larder::KeyWriter::new();
+    /// let mut key = larder::key::KeyWriter::new();
     /// key.parts([&"variant" as &dyn larder::CacheKey, &7]);
     /// assert_eq!(key.finish().as_str(), "(=variant,7)");
     /// ```
@@ -213,7 +218,7 @@ impl KeyWriter {
     ///
     /// # Examples
     /// ```
-    /// let mut key = larder::KeyWriter::new();
+    /// let mut key = larder::key::KeyWriter::new();
     /// key.integer(7u8);
     /// assert_eq!(key.finish().as_str(), "7");
     /// ```
@@ -231,12 +236,12 @@ impl KeyWriter {
 ///
 /// # Examples
 /// ```
-/// let mut writer = larder::KeyWriter::new();
+/// let mut writer = larder::key::KeyWriter::new();
 /// writer.integer(-3i8);
 /// assert_eq!(writer.finish().as_str(), "-3");
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Integer(Number);
+pub struct IntegerKey(Number);
 
 #[derive(Debug, Clone, Copy)]
 enum Number {
@@ -251,7 +256,7 @@ enum Number {
 ///
 /// # Examples
 /// ```
-/// use larder::StoreKey;
+/// use larder::key::StoreKey;
 /// let key = StoreKey::new(&("user", 7u64));
 /// assert_eq!(key.as_str(), "(=user,7)");
 /// let long = StoreKey::new(&"x".repeat(10_000));
@@ -269,7 +274,7 @@ impl StoreKey {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::StoreKey::new(&Some(7)).as_str(), "+7");
+    /// assert_eq!(larder::key::StoreKey::new(&Some(7)).as_str(), "+7");
     /// ```
     #[must_use]
     pub fn new<K: CacheKey + ?Sized>(key: &K) -> Self {
@@ -282,7 +287,7 @@ impl StoreKey {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::StoreKey::new(&("user", 7)).as_str(), "(=user,7)");
+    /// assert_eq!(larder::key::StoreKey::new(&("user", 7)).as_str(), "(=user,7)");
     /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -293,7 +298,7 @@ impl StoreKey {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::StoreKey::new(&"x".repeat(500)).full().len(), 501);
+    /// assert_eq!(larder::key::StoreKey::new(&"x".repeat(500)).full().len(), 501);
     /// ```
     #[must_use]
     pub fn full(&self) -> &str {
@@ -315,7 +320,7 @@ impl fmt::Display for StoreKey {
 
 macro_rules! integer_keys {
     ($variant:ident as $wide:ty: $($int:ty)*) => {$(
-        impl From<$int> for Integer {
+        impl From<$int> for IntegerKey {
             fn from(number: $int) -> Self {
                 Self(Number::$variant(number as $wide))
             }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use crate::entry::{Entry, Extra};
-use crate::revision::Revision;
+use crate::backend::entry::{Entry, Extra};
+use crate::tag::revision::Revision;
 use crate::tag::{Stamp, Tag};
 
 /// Counts invalidations of tags, and knows the count of each tag's last one.
@@ -91,7 +91,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::time::Timestamp;
+    use crate::clock::Timestamp;
 
     fn entry(ledger: &Ledger, tags: &[&str]) -> Entry<u8> {
         Entry::new(Some(Arc::new(1)), Timestamp::ORIGIN, Duration::MAX)

@@ -13,8 +13,7 @@
 //! # Examples
 //! ```
 //! use std::time::Duration;
-//! use larder::{Cache, Strategy};
-//! use larder_quick::Quick;
+//! use larder::{Cache, Quick, Strategy};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
 //! let cache: Cache<u64, String> =
@@ -29,9 +28,9 @@ mod store;
 use std::fmt;
 use std::hash::Hash;
 
-use larder::{Count, Error, IntoBackend, Local, Result, Scope, Weigher};
-
-pub use crate::store::QuickStore;
+pub use self::store::QuickStore;
+use crate::backend::{BackendContext, EntryCount, IntoBackend, Local, Weigher};
+use crate::{Error, Result};
 
 /// The weight of a usual entry, to size tables by when the capacity is a weight.
 const USUAL_WEIGHT: u64 = 256;
@@ -41,13 +40,13 @@ const USUAL_WEIGHT: u64 = 256;
 /// # Examples
 /// By count, and by the bytes of the values:
 /// ```
-/// use larder_quick::Quick;
+/// use larder::Quick;
 /// let counted = Quick::new(10_000);
 /// let weighed = Quick::new(64 << 20).weigher(|_key: &u64, value: &String| value.len() as u32);
 /// # let _ = (counted, weighed);
 /// ```
 #[derive(Clone)]
-pub struct Quick<W = Count> {
+pub struct Quick<W = EntryCount> {
     capacity: u64,
     expected: u64,
     weigher: W,
@@ -63,7 +62,7 @@ impl Quick {
     /// A store of at most `capacity` entries. Zero is refused when the cache is built.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, expected: capacity, weigher: Count }
+        Self { capacity, expected: capacity, weigher: EntryCount }
     }
 }
 
@@ -86,7 +85,7 @@ where
 {
     type Backend = Local<K, QuickStore<K, V, W>>;
 
-    fn into_backend(self, scope: &Scope) -> Result<Self::Backend> {
+    fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend> {
         if self.capacity == 0 {
             return Err(Error::config(
                 "`Quick::new(0)` would keep nothing: give the most entries or weight to keep",

@@ -4,30 +4,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{CacheBackend as _, Direct, Erased, IntoBackend, Scope, Timeout};
+use crate::backend::{BackendContext, CacheBackend as _, Direct, Erased, IntoBackend, Timeout};
 use crate::cache::Cache;
+use crate::clock::{CacheClock, Clock, SystemClock};
 use crate::engine::{Batched, Conditional, DynSource, Engine, Key, Single, Tagging, TagsOf, Value};
 use crate::observe::{Observer, Recorder};
 use crate::source::{BatchSource, ConditionalSource, Source};
 use crate::strategy::Strategy;
-use crate::tag::Tag;
-use crate::tag_index::TagIndex;
-use crate::time::{CacheClock, Clock, SystemClock};
+use crate::tag::{Tag, TagIndex};
 use crate::{Error, Result};
 
 /// The bound on calls to backends that have none of their own.
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Open<K, V> = Box<dyn FnOnce(&Scope, Option<Duration>) -> Result<Erased<K, V>> + Send>;
+type Open<K, V> = Box<dyn FnOnce(&BackendContext, Option<Duration>) -> Result<Erased<K, V>> + Send>;
 
 /// Collects the parts of a [`Cache`]; calls may come in any order, and [`build`](Self::build) checks them.
 ///
 /// # Examples
 /// ```
-/// # use larder::{doc::Store, source_fn, Cache, Result, Strategy};
+/// # use larder::{Cache, Quick, Result, Strategy, source_fn};
 /// # use std::time::Duration;
 /// # fn main() -> Result<()> {
-/// # let store = Store::default();
+/// # let store = Quick::new(10_000);
 /// let cache: Cache<u64, String> = Cache::builder()
 ///     .namespace("user")
 ///     .backend(store)
@@ -39,9 +38,9 @@ type Open<K, V> = Box<dyn FnOnce(&Scope, Option<Duration>) -> Result<Erased<K, V
 /// ```
 /// What cannot work is refused, with the mend:
 /// ```
-/// # use larder::{doc::Store, Cache, Strategy};
+/// # use larder::{Cache, Quick, Strategy};
 /// # use std::time::Duration;
-/// let refused = Cache::<u64, u64>::builder().backend(Store::default()).strategy(Strategy::aside(Duration::ZERO)).build();
+/// let refused = Cache::<u64, u64>::builder().backend(Quick::new(10_000)).strategy(Strategy::aside(Duration::ZERO)).build();
 /// assert!(refused.unwrap_err().to_string().contains("give at least 1 ms"));
 /// ```
 pub struct CacheBuilder<K, V> {
@@ -105,8 +104,8 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     ///
     /// # Examples
     /// ```
-    /// # use larder::doc::Store as Quick;
-    /// let builder = larder::Cache::<u64, u64>::builder().backend(Quick);
+    /// use larder::Quick;
+    /// let builder = larder::Cache::<u64, u64>::builder().backend(Quick::new(10_000));
     /// # let _ = builder;
     /// ```
     #[must_use]
@@ -149,7 +148,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// #     type Error = std::convert::Infallible;
     /// #     async fn load(&self, key: &u64) -> Result<Option<u64>, Self::Error> { Ok(Some(key * key)) }
     /// # }
-    /// impl larder::BatchSource<u64> for Squares {
+    /// impl larder::source::BatchSource<u64> for Squares {
     ///     async fn load_many(&self, keys: &[u64]) -> Result<Vec<Option<u64>>, Self::Error> {
     ///         Ok(keys.iter().map(|key| key.checked_mul(*key)).collect())
     ///     }
@@ -236,8 +235,8 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// ```
     /// #[derive(Debug)]
     /// struct Console;
-    /// impl larder::Observer for Console {
-    ///     fn on_event(&self, event: &larder::Event<'_>) {
+    /// impl larder::observe::Observer for Console {
+    ///     fn on_event(&self, event: &larder::observe::Event<'_>) {
     ///         println!("{event:?}");
     ///     }
     /// }
@@ -250,11 +249,11 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// The clock. Default [`SystemClock`]; tests give a [`ManualClock`](crate::ManualClock).
+    /// The clock. Default [`SystemClock`]; tests give a [`ManualClock`](crate::clock::ManualClock).
     ///
     /// # Examples
     /// ```
-    /// let builder = larder::Cache::<u64, u64>::builder().clock(larder::ManualClock::new());
+    /// let builder = larder::Cache::<u64, u64>::builder().clock(larder::clock::ManualClock::new());
     /// # let _ = builder;
     /// ```
     #[must_use]
@@ -293,7 +292,8 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         let strategy = strategy
             .ok_or_else(|| missing("how long to keep them, such as `.strategy(Strategy::aside(ttl))`"))?;
         strategy.check()?;
-        if strategy.settings.gather.is_some() && !source.as_ref().is_some_and(|source| source.is_batched()) {
+        if strategy.settings.gather().is_some() && !source.as_ref().is_some_and(|source| source.is_batched())
+        {
             return Err(Error::config(
                 "`gather` loads many keys at once: give the source with `.batch_source(..)`, or leave `gather` out",
             ));
@@ -303,8 +303,8 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         }
         let recorder = Arc::new(Recorder::new(observer));
         let scope = match &namespace {
-            Some(name) => Scope::new(name)?,
-            None => Scope::unnamed(),
+            Some(name) => BackendContext::new(name)?,
+            None => BackendContext::unnamed(),
         };
         let scope = scope.with_schema(schema).recording(Arc::clone(&recorder)).sharing(clock.clone());
         let backend = open(&scope, backend_timeout)?;

@@ -5,9 +5,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::revision::Stood;
+use crate::clock::Timestamp;
+use crate::tag::revision::Stood;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 
 /// One entry of a cache. Cloning it is a reference count; the value is shared, never copied.
 ///
@@ -16,7 +16,8 @@ use crate::time::Timestamp;
 /// # Examples
 /// ```
 /// use std::{sync::Arc, time::Duration};
-/// use larder::{Entry, Timestamp};
+/// use larder::backend::Entry;
+/// use larder::clock::Timestamp;
 /// let now = Timestamp::from_nanos(1_000);
 /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
 /// assert!(entry.is_alive(now));
@@ -69,7 +70,7 @@ impl Mark {
     /// How many slots there are.
     pub(crate) const SLOTS: usize = 1 << 16;
     const SHIFT: u32 = 48;
-    const BLIND: u64 = 1 << 32;
+    const UNVERIFIED: u64 = 1 << 32;
 
     /// The generation wraps after 2^32: an entry would have to live through as many changes in its slot.
     #[inline]
@@ -88,13 +89,13 @@ impl Mark {
     }
 
     /// The mark of an entry that is bounded by its short life alone.
-    pub(crate) fn blind(self) -> Self {
-        Self(self.0 | Self::BLIND)
+    pub(crate) fn unverified(self) -> Self {
+        Self(self.0 | Self::UNVERIFIED)
     }
 
     #[inline]
-    pub(crate) fn is_blind(self) -> bool {
-        self.0 & Self::BLIND != 0
+    pub(crate) fn is_unverified(self) -> bool {
+        self.0 & Self::UNVERIFIED != 0
     }
 }
 
@@ -145,7 +146,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert!(entry.is_alive(now));
@@ -162,7 +164,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(**entry.value().unwrap(), "bread");
@@ -177,7 +180,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(*entry.into_value().unwrap(), "bread");
@@ -197,7 +201,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(entry.created(), now);
@@ -213,7 +218,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// let entry = entry.with_stale(Duration::from_secs(30));
@@ -230,7 +236,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert!(entry.is_fresh(now) && !entry.is_fresh(entry.fresh_until()));
@@ -257,7 +264,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(entry.expires(), now.saturating_add(Duration::from_secs(60)));
@@ -272,7 +280,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert!(!entry.is_alive(entry.expires()));
@@ -289,7 +298,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(entry.age(now.saturating_add(Duration::from_secs(1))), Duration::from_secs(1));
@@ -304,7 +314,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(entry.remaining(now), Duration::from_secs(60));
@@ -319,7 +330,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60)).with_stale(Duration::MAX);
     /// assert_eq!(entry.freshness(now), Duration::from_secs(60));
@@ -334,7 +346,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(entry.load_cost(), Duration::ZERO);
@@ -349,7 +362,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// let entry = entry.with_load_cost(Duration::from_millis(7));
@@ -366,7 +380,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// let moved = entry.with_times(Timestamp::ORIGIN, now, now);
@@ -385,7 +400,9 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Tag, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
+    /// # use larder::Tag;
     /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
     /// assert!(entry.tags().is_empty());
     /// assert_eq!(entry.with_tags([Tag::new("shop", 7)]).tags(), [Tag::new("shop", 7)]);
@@ -415,7 +432,10 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Stamp, Tag, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
+    /// # use larder::tag::Stamp;
+    /// # use larder::Tag;
     /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
     /// let tagged = entry.with_tags([Tag::new("shop", 7)]).stamped(Stamp::new(1, 2));
     /// assert_eq!(tagged.stamp(), Stamp::new(1, 2));
@@ -442,7 +462,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
     /// assert_eq!(entry.with_validator(Some("v7".into())).validator(), Some("v7"));
     /// ```
@@ -483,7 +504,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// let length = entry.try_map(|text| Ok::<_, larder::Error>(text.len()))?;
@@ -501,7 +523,8 @@ impl<V> Entry<V> {
     /// # Examples
     /// ```
     /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::{Entry, Timestamp};
+    /// # use larder::backend::Entry;
+    /// # use larder::clock::Timestamp;
     /// let now = Timestamp::from_nanos(5_000_000);
     /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
     /// assert_eq!(entry.expiring_by(now).expires(), now);
@@ -592,9 +615,9 @@ mod tests {
         assert_ne!(Mark::new(1, 7), Mark::new(2, 7));
         assert_ne!(Mark::new(1, 7), Mark::new(1, 8));
         let last = Mark::new(65_535, u32::MAX);
-        for mark in [last, last.blind()] {
+        for mark in [last, last.unverified()] {
             assert_eq!((mark.slot(), mark.generation()), (65_535, u32::MAX));
         }
-        assert!(last.blind().is_blind() && !last.is_blind());
+        assert!(last.unverified().is_unverified() && !last.is_unverified());
     }
 }

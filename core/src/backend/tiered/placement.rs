@@ -3,9 +3,9 @@
 /// Where a key is kept.
 ///
 /// # Examples
-/// See [`Tiered::rule`](super::Tiered::rule).
+/// See [`Tiered::placement`](super::Tiered::placement).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Place {
+pub enum Placement {
     /// In both tiers.
     #[default]
     Both,
@@ -18,30 +18,30 @@ pub enum Place {
 /// Says where each key is kept: [`BothTiers`], or what a closure says. Must always say the same of a key.
 ///
 /// # Examples
-/// See [`Tiered::rule`](super::Tiered::rule).
-pub trait PlaceRule<K>: Send + Sync + 'static {
+/// See [`Tiered::placement`](super::Tiered::placement).
+pub trait PlacementPolicy<K>: Send + Sync + 'static {
     /// Where `key` is kept.
-    fn place(&self, key: &K) -> Place;
+    fn place(&self, key: &K) -> Placement;
 }
 
 /// Every key is kept in both tiers.
 ///
 /// # Examples
 /// ```
-/// use larder::{BothTiers, Place, PlaceRule};
-/// assert_eq!(BothTiers.place(&7), Place::Both);
+/// use larder::backend::{BothTiers, Placement, PlacementPolicy};
+/// assert_eq!(BothTiers.place(&7), Placement::Both);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BothTiers;
 
-impl<K> PlaceRule<K> for BothTiers {
-    fn place(&self, _key: &K) -> Place {
-        Place::Both
+impl<K> PlacementPolicy<K> for BothTiers {
+    fn place(&self, _key: &K) -> Placement {
+        Placement::Both
     }
 }
 
-impl<K, F: Fn(&K) -> Place + Send + Sync + 'static> PlaceRule<K> for F {
-    fn place(&self, key: &K) -> Place {
+impl<K, F: Fn(&K) -> Placement + Send + Sync + 'static> PlacementPolicy<K> for F {
+    fn place(&self, key: &K) -> Placement {
         self(key)
     }
 }

@@ -17,7 +17,7 @@ mod suspend;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::Timestamp;
+/// use larder::clock::Timestamp;
 /// let now = Timestamp::from_nanos(5);
 /// assert_eq!(now.saturating_add(Duration::MAX), Timestamp::NEVER);
 /// assert_eq!(now.until(Timestamp::from_nanos(8)), Duration::from_nanos(3));
@@ -36,7 +36,7 @@ impl Timestamp {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Timestamp;
+    /// # use larder::clock::Timestamp;
     /// assert_eq!(Timestamp::from_nanos(0), Timestamp::ORIGIN);
     /// ```
     #[must_use]
@@ -49,7 +49,7 @@ impl Timestamp {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Timestamp;
+    /// # use larder::clock::Timestamp;
     /// assert_eq!(Timestamp::from_nanos(7).as_nanos(), 7);
     /// ```
     #[must_use]
@@ -63,7 +63,7 @@ impl Timestamp {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Timestamp;
+    /// # use larder::clock::Timestamp;
     /// assert_eq!(Timestamp::ORIGIN.saturating_add(Duration::from_nanos(7)).as_nanos(), 7);
     /// ```
     #[must_use]
@@ -78,7 +78,7 @@ impl Timestamp {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Timestamp;
+    /// # use larder::clock::Timestamp;
     /// assert_eq!(Timestamp::from_nanos(7).saturating_sub(Duration::from_secs(1)), Timestamp::ORIGIN);
     /// ```
     #[must_use]
@@ -99,7 +99,7 @@ impl Timestamp {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// # use larder::Timestamp;
+    /// # use larder::clock::Timestamp;
     /// assert_eq!(Timestamp::from_nanos(7).until(Timestamp::from_nanos(3)), Duration::ZERO);
     /// ```
     #[must_use]
@@ -123,7 +123,7 @@ impl fmt::Debug for Timestamp {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::{Clock, ManualClock};
+/// use larder::clock::{Clock, ManualClock};
 /// let clock = ManualClock::new();
 /// let before = clock.now();
 /// clock.advance(Duration::from_secs(60));
@@ -151,7 +151,7 @@ pub const CLOCK_LAG: Duration = Duration::from_millis(20);
 ///
 /// # Examples
 /// ```
-/// use larder::{Clock, SystemClock};
+/// use larder::clock::{Clock, SystemClock};
 /// let clock = SystemClock::new();
 /// assert!(clock.recent() <= clock.now());
 /// ```
@@ -246,7 +246,7 @@ const LAST: u64 = u64::MAX - 1;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use larder::{Clock, ManualClock};
+/// use larder::clock::{Clock, ManualClock};
 /// let clock = ManualClock::new();
 /// let other = clock.clone();
 /// clock.advance(Duration::from_millis(1));
@@ -266,7 +266,7 @@ impl ManualClock {
     ///
     /// # Examples
     /// ```
-    /// use larder::{Clock, ManualClock, Timestamp};
+    /// use larder::clock::{Clock, ManualClock, Timestamp};
     /// assert_eq!(ManualClock::at(Timestamp::from_nanos(7)).now().as_nanos(), 7);
     /// ```
     #[must_use]
@@ -279,7 +279,7 @@ impl ManualClock {
     /// # Examples
     /// ```
     /// # use std::time::Duration;
-    /// use larder::{Clock, ManualClock, Timestamp};
+    /// use larder::clock::{Clock, ManualClock, Timestamp};
     /// let clock = ManualClock::at(Timestamp::ORIGIN);
     /// clock.advance(Duration::from_nanos(7));
     /// assert_eq!(clock.now().as_nanos(), 7);
@@ -313,7 +313,7 @@ impl Clock for ManualClock {
 ///
 /// # Examples
 /// ```
-/// use larder::{Clock, TokioClock};
+/// use larder::clock::{Clock, TokioClock};
 /// let clock = TokioClock::new();
 /// assert!(clock.recent() <= clock.now());
 /// ```

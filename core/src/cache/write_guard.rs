@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::Result;
-use crate::backend::Guard;
+use crate::backend::WriteIntent;
 use crate::cache::Cache;
 use crate::engine::{Key, Value};
 
@@ -18,7 +18,7 @@ use crate::engine::{Key, Value};
 pub struct WriteGuard<K: Key, V> {
     pub(crate) cache: Cache<K, V>,
     pub(crate) keys: Vec<K>,
-    pub(crate) guard: Guard,
+    pub(crate) guard: WriteIntent,
 }
 
 impl<K: Key, V: Value> WriteGuard<K, V> {

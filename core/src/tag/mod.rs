@@ -1,8 +1,13 @@
 //! Tags, and the tag ledger, which records the last invalidation of each.
 
+mod index;
+pub(crate) mod ledger;
+pub(crate) mod revision;
+
 use std::fmt;
 use std::future::Future;
 
+pub use self::index::TagIndex;
 use crate::Result;
 use crate::key::{CacheKey, KeyWriter};
 
@@ -77,7 +82,7 @@ impl fmt::Display for Tag {
 ///
 /// # Examples
 /// ```
-/// use larder::Stamp;
+/// use larder::tag::Stamp;
 /// let stamp = Stamp::new(0xfeed, 41);
 /// assert_eq!((stamp.ledger(), stamp.count()), (0xfeed, 41));
 /// ```
@@ -92,7 +97,7 @@ impl Stamp {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::Stamp::new(1, 2).count(), 2);
+    /// assert_eq!(larder::tag::Stamp::new(1, 2).count(), 2);
     /// ```
     #[must_use]
     pub const fn new(ledger: u64, count: u64) -> Self {
@@ -103,7 +108,7 @@ impl Stamp {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::Stamp::new(1, 2).ledger(), 1);
+    /// assert_eq!(larder::tag::Stamp::new(1, 2).ledger(), 1);
     /// ```
     #[must_use]
     pub const fn ledger(self) -> u64 {
@@ -114,7 +119,7 @@ impl Stamp {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::Stamp::new(1, 2).count(), 2);
+    /// assert_eq!(larder::tag::Stamp::new(1, 2).count(), 2);
     /// ```
     #[must_use]
     pub const fn count(self) -> u64 {
@@ -127,7 +132,7 @@ impl Stamp {
 /// # Examples
 /// An entry is invalid if one of its tags was invalidated after its stamp, or if the ledger is another one.
 /// ```
-/// use larder::{LedgerView, Stamp};
+/// use larder::tag::{LedgerView, Stamp};
 /// let view = LedgerView::new(1, vec![3, 0]);
 /// assert!(view.allows(Stamp::new(1, 3)));
 /// assert!(!view.allows(Stamp::new(1, 2)));
@@ -145,7 +150,7 @@ impl LedgerView {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::LedgerView::new(1, vec![3]).counts(), [3]);
+    /// assert_eq!(larder::tag::LedgerView::new(1, vec![3]).counts(), [3]);
     /// ```
     #[must_use]
     pub fn new(ledger: u64, counts: Vec<u64>) -> Self {
@@ -156,7 +161,7 @@ impl LedgerView {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::LedgerView::new(1, vec![3]).ledger(), 1);
+    /// assert_eq!(larder::tag::LedgerView::new(1, vec![3]).ledger(), 1);
     /// ```
     #[must_use]
     pub fn ledger(&self) -> u64 {
@@ -167,7 +172,7 @@ impl LedgerView {
     ///
     /// # Examples
     /// ```
-    /// assert_eq!(larder::LedgerView::new(1, vec![3, 0]).counts(), [3, 0]);
+    /// assert_eq!(larder::tag::LedgerView::new(1, vec![3, 0]).counts(), [3, 0]);
     /// ```
     #[must_use]
     pub fn counts(&self) -> &[u64] {
@@ -178,7 +183,7 @@ impl LedgerView {
     ///
     /// # Examples
     /// ```
-    /// assert!(larder::LedgerView::new(1, vec![3]).allows(larder::Stamp::new(1, 3)));
+    /// assert!(larder::tag::LedgerView::new(1, vec![3]).allows(larder::tag::Stamp::new(1, 3)));
     /// ```
     #[must_use]
     pub fn allows(&self, stamp: Stamp) -> bool {

@@ -34,12 +34,11 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use twox_hash::XxHash3_64;
 
-use crate::backend::Payload;
+use crate::backend::{Entry, Payload};
+use crate::clock::Timestamp;
 use crate::codec::CodecId;
-use crate::entry::Entry;
 use crate::key::StoreKey;
 use crate::tag::{Stamp, Tag};
-use crate::time::Timestamp;
 
 const MAGIC: &[u8; 4] = b"lrdr";
 const VERSION: u8 = 1;
@@ -53,7 +52,10 @@ const CHECKSUM: std::ops::Range<usize> = 72..80;
 ///
 /// # Examples
 /// ```
-/// use larder::{CodecId, Frame, Payload, Stamp, StoreKey};
+/// use larder::backend::{Frame, Payload};
+/// use larder::codec::CodecId;
+/// use larder::key::StoreKey;
+/// use larder::tag::Stamp;
 /// let key = StoreKey::new(&7u64);
 /// let frame = Frame {
 ///     payload: Some(Payload::new(CodecId::JSON, "{}")),
@@ -69,7 +71,7 @@ const CHECKSUM: std::ops::Range<usize> = 72..80;
 /// let bytes = frame.encode(&key);
 /// assert_eq!(Frame::decode(bytes.clone(), &key, 0)?, frame);
 /// assert!(Frame::decode(bytes, &StoreKey::new(&8u64), 0).is_err());
-/// # Ok::<(), larder::FrameError>(())
+/// # Ok::<(), larder::backend::FrameError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -97,7 +99,8 @@ pub struct Frame {
 ///
 /// # Examples
 /// ```
-/// use larder::{Frame, FrameError, StoreKey};
+/// use larder::backend::{Frame, FrameError};
+/// use larder::key::StoreKey;
 /// let short = Frame::decode("lrdr".into(), &StoreKey::new(&7), 0);
 /// assert_eq!(short.unwrap_err(), FrameError::Truncated);
 /// ```
@@ -134,7 +137,9 @@ impl Frame {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use larder::{Entry, Frame, Stamp, Timestamp};
+    /// use larder::backend::{Entry, Frame};
+    /// use larder::clock::Timestamp;
+    /// use larder::tag::Stamp;
     /// let absent = Entry::new(None, Timestamp::ORIGIN, Duration::from_secs(60));
     /// let frame = Frame::of(&absent, 0, Stamp::default(), [1_000, 61_000, 61_000]);
     /// assert_eq!((frame.created_ms, frame.expires_ms), (1_000, 61_000));
@@ -160,7 +165,9 @@ impl Frame {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use larder::{Entry, Frame, Stamp, Timestamp};
+    /// use larder::backend::{Entry, Frame};
+    /// use larder::clock::Timestamp;
+    /// use larder::tag::Stamp;
     /// let absent = Entry::new(None, Timestamp::ORIGIN, Duration::from_secs(60));
     /// let frame = Frame::of(&absent, 0, Stamp::default(), [1_000, 61_000, 61_000]);
     /// let entry = frame.into_entry([Timestamp::ORIGIN, Timestamp::NEVER, Timestamp::NEVER]);

@@ -4,7 +4,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-use larder::{Count, Displaced, Entry, Error, LocalStore, Recency, Result, Scope, Weigher};
+use crate::backend::{BackendContext, Displaced, Entry, EntryCount, LocalStore, Recency, Weigher};
+use crate::{Error, Result};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
@@ -12,15 +13,15 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 ///
 /// # Examples
 /// ```
-/// use larder::{IntoBackend, Local, Scope};
-/// use larder_quick::{Quick, QuickStore};
-/// let backend: Local<u64, QuickStore<u64, String>> = Quick::new(100).into_backend(&Scope::unnamed())?;
+/// use larder::backend::{BackendContext, IntoBackend, Local, QuickStore};
+/// use larder::Quick;
+/// let backend: Local<u64, QuickStore<u64, String>> = Quick::new(100).into_backend(&BackendContext::unnamed())?;
 /// assert!(backend.store().is_empty());
 /// # Ok::<(), larder::Error>(())
 /// ```
-pub struct QuickStore<K, V, W = Count> {
+pub struct QuickStore<K, V, W = EntryCount> {
     entries: Cache<K, Entry<V>, Weights<W>, DefaultHashBuilder, Evictions>,
-    scope: Scope,
+    scope: BackendContext,
 }
 
 impl<K, V, W> QuickStore<K, V, W>
@@ -29,7 +30,7 @@ where
     V: Send + Sync + 'static,
     W: Weigher<K, V>,
 {
-    pub(crate) fn open(capacity: u64, expected: u64, weigher: W, scope: &Scope) -> Result<Self> {
+    pub(crate) fn open(capacity: u64, expected: u64, weigher: W, scope: &BackendContext) -> Result<Self> {
         // tables grow when the guess was too low
         let expected = usize::try_from(expected.clamp(1, 1 << 20)).unwrap_or(1 << 20);
         let options = OptionsBuilder::new()
@@ -37,7 +38,7 @@ where
             .estimated_items_capacity(expected)
             .build()
             .map_err(|cause| {
-                Error::config("quick_cache refuses this capacity").because(format!("{cause:?}"))
+                Error::config("quick_cache refuses this capacity").with_source(format!("{cause:?}"))
             })?;
         let entries =
             Cache::with_options(options, Weights(weigher), DefaultHashBuilder::default(), Evictions);
