@@ -261,7 +261,8 @@ async fn late_copies_on_the_ledger_cost_loads_at_most() {
     assert_eq!(world.cache(&world.other).get(&7).await.unwrap().as_deref(), Some(&2), "loaded once more");
     let ledger = world.redis.ledger("late");
     assert_eq!(ledger.prune(u64::MAX).await.unwrap(), 1);
-    assert_eq!(world.copying.arrives_late(&TAGS).await, Reply::Number(0));
+    let nothing = Reply::List(vec![Reply::Bytes("0".into()), Reply::Number(0)]);
+    assert_eq!(world.copying.arrives_late(&TAGS).await, nothing);
 }
 
 /// The first execution has ended the fence, the guard or the lock, so the second finds nothing of its own.

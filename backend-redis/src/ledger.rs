@@ -139,6 +139,16 @@ fn stamped(reply: Reply) -> StdResult<Stamp, Failure> {
     reply.bytes()?.and_then(|bytes| head(&bytes)).ok_or_else(unreadable)
 }
 
+/// Reads the answer to a piece of a prune: the place of the next piece, and the number of tags that were removed.
+fn piece(reply: Reply) -> StdResult<(String, i64), Failure> {
+    let mut parts = reply.list()?.into_iter();
+    let next = parts.next().unwrap_or(Reply::Nil).bytes()?.unwrap_or_default();
+    let next = std::str::from_utf8(&next).ok().filter(|next| !next.is_empty()).map(str::to_owned);
+    let next =
+        next.ok_or_else(|| Failure::new(FailureKind::Server, "the ledger answered no place to go on at"))?;
+    Ok((next, parts.next().unwrap_or(Reply::Nil).number()?))
+}
+
 fn viewed(reply: Reply) -> StdResult<(Stamp, Vec<u64>), Failure> {
     let mut parts = reply.list()?.into_iter();
     let head = stamped(parts.next().unwrap_or(Reply::Nil))?;
@@ -165,8 +175,16 @@ impl TagLedger for RedisLedger {
 
     async fn prune(&self, count: u64) -> Result<usize> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let answer = self.ask("prune tags", "prune", &[Arg::from(count)]).await?;
-        let pruned = answer.number().map_err(|failure| failure.into_error("prune tags"))?;
-        Ok(usize::try_from(pruned).unwrap_or(0))
+        let (mut place, mut pruned) = ("0".to_owned(), 0);
+        loop {
+            let answer =
+                self.ask("prune tags", "prune", &[Arg::from(count), Arg::from(place.as_str())]).await?;
+            let (next, some) = piece(answer).map_err(|failure| failure.into_error("prune tags"))?;
+            pruned += usize::try_from(some).unwrap_or(0);
+            if next == "0" {
+                return Ok(pruned);
+            }
+            place = next;
+        }
     }
 }

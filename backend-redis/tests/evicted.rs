@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{LIBRARIES, namespace, or_skip};
 use larder::cache::Origin;
 use larder::codec::Json;
+use larder::tag::TagLedger;
 use larder::{Cache, Quick, Strategy, Tag, Tiered, source_fn};
 use larder_redis::{Pushes, RedisBackend};
 use larder_testkit::servers::RedisServer;
@@ -265,4 +266,42 @@ async fn a_full_server_confirms_near_tiers() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// No call of the server looks through all tags at once, and one process does the work of all.
+#[tokio::test]
+async fn a_large_ledger_is_forgotten_in_pieces() {
+    const TAGS: u64 = 20_000;
+    for &library in LIBRARIES {
+        let server = or_skip!(RedisServer::start(&[]));
+        let connect = async || library.config(&server.url()).connect().await.expect("it is there");
+        let space = namespace();
+        let [one, other] = [connect().await.ledger(&space), connect().await.ledger(&space)];
+        let tags: Vec<Tag> = (0..TAGS).map(|number| Tag::new("number", number)).collect();
+        for some in tags.chunks(1_000) {
+            one.invalidate(some).await.expect("acknowledged");
+        }
+        let scans = || {
+            let told = server.command(&["INFO", "commandstats"]);
+            let line =
+                told.lines().find_map(|line| line.strip_prefix("cmdstat_hscan:calls=").map(str::to_owned));
+            line.map_or(0, |line| {
+                line.split(',').next().and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)
+            })
+        };
+        assert_eq!(one.prune(u64::MAX).await.expect("it answers"), usize::try_from(TAGS).expect("few"));
+        let once = scans();
+        assert!(once >= TAGS / 1_000, "{once} pieces");
+        assert_eq!(other.prune(u64::MAX).await.expect("it answers"), 0);
+        assert_eq!(scans(), once, "the other process finds that it is done");
+        let unknown = one.view(&tags[..1]).await.expect("it answers");
+        assert!(
+            !unknown.allows(larder::tag::Stamp::new(identity_of(&one).await, 0)),
+            "forgotten tags end all before"
+        );
+    }
+}
+
+async fn identity_of(ledger: &impl TagLedger) -> u64 {
+    ledger.stamp().await.expect("it answers").ledger()
 }

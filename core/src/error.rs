@@ -80,6 +80,7 @@ struct Inner {
     kind: ErrorKind,
     transient: bool,
     message: String,
+    operation: Option<Box<str>>,
     cause: Option<BoxError>,
 }
 
@@ -99,7 +100,23 @@ impl Error {
     /// assert!(error.is_transient());
     /// ```
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, transient: false, message: message.into(), cause: None }))
+        Self(Arc::new(Inner {
+            kind,
+            transient: false,
+            message: message.into(),
+            operation: None,
+            cause: None,
+        }))
+    }
+
+    fn of(kind: ErrorKind, operation: &str, message: String) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            transient: false,
+            message,
+            operation: Some(operation.into()),
+            cause: None,
+        }))
     }
 
     /// Creates a configuration error. The message should contain a hint on how to fix it.
@@ -127,7 +144,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "backend: GET failed");
     /// ```
     pub fn backend(operation: &str, cause: impl Into<BoxError>) -> Self {
-        Self::new(ErrorKind::Backend, format!("{operation} failed")).with_source(cause).transient()
+        Self::of(ErrorKind::Backend, operation, format!("{operation} failed")).with_source(cause).transient()
     }
 
     /// Wraps the user's own error, from a source or a loader.
@@ -149,7 +166,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "codec: decode failed");
     /// ```
     pub fn codec(operation: &str, cause: impl Into<BoxError>) -> Self {
-        Self::new(ErrorKind::Codec, format!("{operation} failed")).with_source(cause)
+        Self::of(ErrorKind::Codec, operation, format!("{operation} failed")).with_source(cause)
     }
 
     /// Creates the error of an operation that took longer than its time limit. Transient.
@@ -160,7 +177,8 @@ impl Error {
     /// assert_eq!(error.to_string(), "timeout: GET took longer than 250ms");
     /// ```
     pub fn timeout(operation: &str, budget: std::time::Duration) -> Self {
-        Self::new(ErrorKind::Timeout, format!("{operation} took longer than {budget:?}")).transient()
+        Self::of(ErrorKind::Timeout, operation, format!("{operation} took longer than {budget:?}"))
+            .transient()
     }
 
     /// Adds the cause, which [`StdError::source`] then returns.
@@ -173,8 +191,9 @@ impl Error {
     /// ```
     #[must_use]
     pub fn with_source(self, cause: impl Into<BoxError>) -> Self {
-        let Inner { kind, transient, ref message, .. } = *self.0;
-        Self(Arc::new(Inner { kind, transient, message: message.clone(), cause: Some(cause.into()) }))
+        let Inner { kind, transient, ref message, ref operation, .. } = *self.0;
+        let (message, operation) = (message.clone(), operation.clone());
+        Self(Arc::new(Inner { kind, transient, message, operation, cause: Some(cause.into()) }))
     }
 
     /// Marks the error as transient: a retry of the operation may succeed.
@@ -195,6 +214,7 @@ impl Error {
                 kind: self.0.kind,
                 transient: true,
                 message: self.0.message.clone(),
+                operation: self.0.operation.clone(),
                 cause: Some(Box::new(self)),
             })),
         }
@@ -210,6 +230,19 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Returns the operation of the backend or codec that failed or took too long, such as `get` or `decode`.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = larder::Error::timeout("get", std::time::Duration::from_millis(250));
+    /// assert_eq!(error.operation(), Some("get"));
+    /// assert_eq!(larder::Error::from_source("no such table").operation(), None);
+    /// ```
+    #[must_use]
+    pub fn operation(&self) -> Option<&str> {
+        self.0.operation.as_deref()
     }
 
     /// Returns `true` if a retry of the same call may succeed.

@@ -14,7 +14,7 @@ async fn main() -> larder::Result<()> {
     let pages: Cache<String, String> =
         Cache::builder().backend(Quick::new(1_000)).strategy(strategy).build()?;
     let left = async |key: &str| {
-        pages.get_if_present(&key.to_owned()).await.map(|found| found.map(|page| page.expires_in))
+        pages.get_if_present(&key.to_owned()).await.map(|found| found.map(|page| page.expires_in()))
     };
 
     // the loader owns what it uses: it goes on when the caller gives up

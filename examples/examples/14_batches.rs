@@ -59,8 +59,8 @@ async fn main() -> larder::Result<()> {
 
     let error = users.get_many(&[12, 13, 14]).await.expect_err("one row is broken");
     println!("{error}");
-    for (id, answer) in [12, 13, 14].into_iter().zip(users.get_each(&[12, 13, 14]).await?) {
-        println!("  {id}: {answer:?}");
+    for (id, answer) in [12, 13, 14].into_iter().zip(users.get_many_entries(&[12, 13, 14]).await?) {
+        println!("  {id}: {:?}", answer.map(|found| found.value));
     }
     Ok(())
 }

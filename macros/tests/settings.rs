@@ -128,7 +128,7 @@ async fn a_ttl_is_kept_to_the_millisecond() {
         id.to_string()
     }
 
-    let life = async |key: &CallKey| CACHE.get_if_present(key).await.unwrap().map(|found| found.expires_in);
+    let life = async |key: &CallKey| CACHE.get_if_present(key).await.unwrap().map(|found| found.expires_in());
     assert_eq!((written(7).await, computed(7).await), (unsaid(7).await, "7".to_owned()));
     assert_eq!(life(&written_key(7)).await, Some(Duration::from_millis(3_600_001)));
     assert_eq!(life(&computed_key(7)).await, Some(minutes(7)));

@@ -140,7 +140,7 @@ impl<K: Key> Diary<K> {
         }
         let last = match found {
             Ok(found) if found.kept => {
-                Last::Kept { until: now.saturating_add(found.expires_in), tags: found.tags().into() }
+                Last::Kept { until: now.saturating_add(found.expires_in()), tags: found.tags().into() }
             }
             Ok(_) => Last::NotKept,
             Err(_) => Last::Failed,

@@ -80,7 +80,7 @@ async fn a_batch_past_its_deadline_begins_no_more_loads() {
     let keys: Vec<u64> = (0..1_000).collect();
     let (builder, most) = counting();
     let cache = builder.strategy(Strategy::aside(MINUTE).hard_timeout(SECOND / 10)).build().unwrap();
-    let answers = cache.get_each(&keys).await.unwrap();
+    let answers = cache.get_many_entries(&keys).await.unwrap();
     assert!(answers.iter().all(Result::is_err));
     cache.shutdown().await.unwrap();
     assert_eq!((most.load(SeqCst), cache.stats().loads), (32, 32));
@@ -103,7 +103,7 @@ async fn a_batch_is_as_wide_as_the_limit_on_loads() {
         .build()
         .unwrap();
     let keys: Vec<u64> = (0..32).collect();
-    assert!(cache.get_each(&keys).await.unwrap().iter().all(Result::is_ok));
+    assert!(cache.get_many_entries(&keys).await.unwrap().iter().all(Result::is_ok));
     assert_eq!(cache.warm(100..200).concurrency(1).run().await.ready, 100);
     assert_eq!((most.load(SeqCst), cache.stats().overloaded), (4, 0));
 }
@@ -151,4 +151,71 @@ async fn a_read_that_is_given_up_is_a_miss() {
     }
     assert_eq!(cache.stats().misses_by(MissCause::Abandoned), 2, "left before the store answered");
     assert_eq!((cache.stats().misses, cache.stats().hits()), (5, 0));
+}
+
+/// A loader of cubes that notes the keys of each call; 13 is absent.
+fn cubes(
+    calls: &Arc<std::sync::Mutex<Vec<Vec<u64>>>>,
+) -> impl Fn(Vec<u64>) -> std::future::Ready<std::io::Result<Vec<(u64, u64)>>> + Send + Sync + 'static {
+    let calls = Arc::clone(calls);
+    move |keys: Vec<u64>| {
+        let present = keys.iter().filter(|key| **key != 13).map(|key| (*key, key.pow(3)));
+        // in another order than asked for
+        let found = present.rev().collect();
+        calls.lock().unwrap().push(keys);
+        std::future::ready(Ok(found))
+    }
+}
+
+#[tokio::test]
+async fn a_batch_loader_of_a_call_gets_the_missing_keys_once() {
+    let cache: Cache<u64, u64> = Cache::builder()
+        .backend(Quick::new(100))
+        .strategy(Strategy::aside(MINUTE).negative_ttl(MINUTE))
+        .build()
+        .unwrap();
+    let calls = Arc::default();
+    let values = async |keys: &[u64]| -> Vec<Option<u64>> {
+        let found = cache.get_many_or_load(keys, cubes(&calls)).await.unwrap();
+        found.iter().map(|value| value.as_deref().copied()).collect()
+    };
+    assert_eq!(values(&[2, 13, 3, 2]).await, [Some(8), None, Some(27), Some(8)]);
+    assert_eq!(values(&[3, 13, 4]).await, [Some(27), None, Some(64)], "an absence is kept too");
+    cache.invalidate(&2).await.unwrap();
+    assert_eq!(values(&[2, 4]).await, [Some(8), Some(64)]);
+    assert_eq!(*calls.lock().unwrap(), [vec![2, 13, 3], vec![4], vec![2]]);
+
+    let failing = |_keys: Vec<u64>| async { Err::<Vec<(u64, u64)>, _>(std::io::Error::other("down")) };
+    let error = cache.get_many_or_load(&[4, 5, 6], failing).await.unwrap_err();
+    assert_eq!(error.source_as::<std::io::Error>().unwrap().to_string(), "down");
+}
+
+#[tokio::test]
+async fn a_batch_tells_of_each_key_where_it_came_from() {
+    let clock = ManualClock::new();
+    let server = MemoryServer::new().clock(clock.clone());
+    let table = Table::with([(1, 10), (2, 20)]);
+    let process = |name: &str| {
+        let tiers = larder::Tiered::new(Quick::new(10), server.connect(name).encoded(larder::codec::Json));
+        let strategy = Strategy::aside(MINUTE).stale_while_revalidate(MINUTE);
+        over(&table, &clock).namespace("batch").backend(tiers).strategy(strategy).build().unwrap()
+    };
+    let (one, two) = (process("one"), process("two"));
+    let origins = async |cache: &Cache<u64, u64>, keys: &[u64]| -> Vec<_> {
+        let entries = cache.get_many_entries(keys).await.unwrap();
+        entries.into_iter().map(|entry| entry.map(|entry| (entry.origin, entry.missed)).unwrap()).collect()
+    };
+    use larder::cache::Origin;
+    assert_eq!(origins(&one, &[1]).await, [(Origin::Loaded, Some(MissCause::Absent))]);
+    assert_eq!(
+        origins(&two, &[1, 2]).await,
+        [(Origin::Far, None), (Origin::Loaded, Some(MissCause::Absent))],
+        "the other process has stored the first"
+    );
+    let entry = two.get_many_entries(&[1]).await.unwrap().remove(0).unwrap();
+    assert!(entry.fresh_for <= MINUTE && entry.fresh_for > MINUTE - SECOND, "{entry:?}");
+    assert!(entry.stale_for <= MINUTE && entry.stale_for > MINUTE - SECOND, "{entry:?}");
+    clock.advance(MINUTE + SECOND);
+    let entry = two.get_many_entries(&[1]).await.unwrap().remove(0).unwrap();
+    assert_eq!((entry.origin, entry.fresh_for), (Origin::Stale, Duration::ZERO));
 }

@@ -205,11 +205,11 @@ impl World {
                 }
             }
             40..50 => {
-                let answers = cache.get_each(&[0, 1, 2]).await.unwrap();
+                let answers = cache.get_many_entries(&[0, 1, 2]).await.unwrap();
                 self.note(format_args!("{process} get all: {answers:?}"));
                 for (key, answer) in (0..).zip(answers) {
                     match answer {
-                        Ok(value) => self.check(key, value.as_deref().copied()),
+                        Ok(found) => self.check(key, found.value.as_deref().copied()),
                         Err(error) => self.check_error(&error),
                     }
                 }

@@ -321,9 +321,9 @@ async fn a_panic_in_tags_or_ttl_is_an_error_and_frees_the_key() {
         let cache = over(&table, &clock).backend(Quick::new(10)).strategy(strategy).build().unwrap();
         let error = cache.get(&1).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Panicked, "{error}");
-        let each = cache.get_each(&[1, 2]).await.unwrap();
+        let each = cache.get_many_entries(&[1, 2]).await.unwrap();
         assert_eq!(each[0].as_ref().unwrap_err().kind(), ErrorKind::Panicked);
-        assert_eq!(each[1].as_ref().unwrap().as_deref(), Some(&20));
+        assert_eq!(each[1].as_ref().unwrap().value.as_deref(), Some(&20));
         assert_eq!(cache.in_flight(), 0);
     }
 }

@@ -187,7 +187,8 @@ impl Real {
             Act::Write(key, None) => self.table.delete(*key),
             Act::Get(key) => return vec![answer(cache.get(key).await)],
             Act::GetMany(keys) => {
-                return cache.get_each(keys).await.unwrap().into_iter().map(answer).collect();
+                let found = cache.get_many_entries(keys).await.unwrap().into_iter();
+                return found.map(|found| answer(found.map(|found| found.value))).collect();
             }
             Act::GetOrLoad(key, value) => {
                 let value = *value;

@@ -77,12 +77,12 @@ async fn what_an_invalidation_overlapped_is_not_kept_and_says_so() {
     });
     let found = found.unwrap();
     assert_eq!((found.value.as_deref(), found.origin, found.kept), (Some(&10), Origin::Loaded, false));
-    assert_eq!((found.expires_in, found.missed), (Duration::ZERO, Some(MissCause::Absent)));
+    assert_eq!((found.expires_in(), found.missed), (Duration::ZERO, Some(MissCause::Absent)));
     assert_eq!(cache.stats().refused_fills, 1);
 
     let load = || async { Ok::<_, std::io::Error>(11) };
     let again = cache.get_entry_or_load(&1, load).await.unwrap();
-    assert_eq!((again.kept, again.expires_in), (true, MINUTE));
+    assert_eq!((again.kept, again.expires_in()), (true, MINUTE));
     let hit = cache.get_entry_or_load(&1, load).await.unwrap();
     assert_eq!((hit.kept, hit.missed, hit.origin), (true, None, Origin::Near));
 }

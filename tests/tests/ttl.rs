@@ -21,7 +21,7 @@ where
     let (clock, table) = (ManualClock::new(), Table::with([(1, 10)]));
     let cache = over(&table, &clock).backend(backend).strategy(Strategy::aside(ttl)).build().unwrap();
     cache.get(&1).await.unwrap();
-    assert_eq!(cache.get_entry(&1).await.unwrap().expires_in, ttl);
+    assert_eq!(cache.get_entry(&1).await.unwrap().expires_in(), ttl);
     clock.advance(ttl - Duration::from_nanos(1));
     assert_eq!(cache.get_entry(&1).await.unwrap().origin, Origin::Near, "alive to the end of {ttl:?}");
     clock.advance(Duration::from_nanos(1));
@@ -50,7 +50,7 @@ async fn the_longest_duration_is_for_ever() {
         cache.get(&1).await.unwrap();
         clock.advance(Duration::from_secs(100 * 365 * 86_400));
         let found = cache.get_entry(&1).await.unwrap();
-        assert_eq!((found.origin, found.expires_in), (Origin::Near, Duration::MAX));
+        assert_eq!((found.origin, found.expires_in()), (Origin::Near, Duration::MAX));
     }
 }
 
@@ -108,7 +108,7 @@ async fn the_loader_and_the_value_can_decide_the_ttl() {
     cache.get_or_load(&5, load(Loaded::absent().ttl(MILLI))).await.unwrap();
     let mut left = Vec::new();
     for key in 1..=5 {
-        left.push(cache.get_if_present(&key).await.unwrap().map(|found| found.expires_in));
+        left.push(cache.get_if_present(&key).await.unwrap().map(|found| found.expires_in()));
     }
     assert_eq!(left, [Some(MINUTE), Some(3 * MINUTE), Some(MILLI), None, Some(MILLI)]);
 }
@@ -121,7 +121,7 @@ async fn jitter_only_shortens() {
     let mut lives = Vec::new();
     for key in 0..200 {
         cache.get(&key).await.unwrap();
-        lives.push(cache.get_entry(&key).await.unwrap().expires_in);
+        lives.push(cache.get_entry(&key).await.unwrap().expires_in());
     }
     assert!(lives.iter().all(|life| *life <= MINUTE && *life >= MINUTE / 2));
     assert!(lives.iter().max().unwrap().saturating_sub(*lives.iter().min().unwrap()) > MINUTE / 4, "spread");

@@ -55,15 +55,21 @@ if what == 'since' then
   end
   return answer
 end
-local upto = math.min(tonumber(ARGV[3]), count)
-if upto > tonumber(floor) then
+-- prune: the floor first, then a piece of the tags a call. Answers the place to go on at, 0 at the end, and how many went.
+-- Prevents: a server that answers nobody else while it looks through a million tags.
+local upto, place = math.min(tonumber(ARGV[3]), count), ARGV[4]
+if place == '0' then
+  if upto <= tonumber(floor) then
+    -- another process has done it
+    return {'0', 0}
+  end
   redis.call('HDEL', tags, 'floor')
   redis.call('HSET', tags, 'id', id, 'floor', number(upto))
 end
-local pruned, all = 0, redis.call('HGETALL', tags)
-for index = 1, #all, 2 do
-  if string.find(all[index], ':', 1, true) and tonumber(all[index + 1]) <= upto then
-    pruned = pruned + redis.call('HDEL', tags, all[index])
+local pruned, found = 0, redis.call('HSCAN', tags, place, 'COUNT', 500)
+for index = 1, #found[2], 2 do
+  if string.find(found[2][index], ':', 1, true) and tonumber(found[2][index + 1]) <= upto then
+    pruned = pruned + redis.call('HDEL', tags, found[2][index])
   end
 end
-return pruned
+return {found[1], pruned}

@@ -48,8 +48,10 @@ pub struct CachedEntry<V> {
     pub origin: Origin,
     /// How long ago it was stored; zero for one just loaded.
     pub age: Duration,
-    /// How long it has left to live; zero for one that was not stored, [`Duration::MAX`] for one that never expires.
-    pub expires_in: Duration,
+    /// The time for which it is still fresh: zero if it was not stored or is stale, [`Duration::MAX`] if it never expires.
+    pub fresh_for: Duration,
+    /// The time for which it may be served stale after that; zero without a stale window.
+    pub stale_for: Duration,
     /// What the read found in place of a good entry; `None` for a hit. A miss need not have loaded: [`origin`](Self::origin)
     /// tells whether another process had, or another call.
     pub missed: Option<MissCause>,
@@ -63,9 +65,20 @@ impl<V> CachedEntry<V> {
     pub(crate) fn new(answer: Answer<V>) -> Self {
         let Answer { entry, origin, now, missed, kept } = answer;
         let age = entry.age(now);
-        let expires_in = if kept { entry.remaining(now) } else { Duration::ZERO };
+        let [fresh_for, left] = match kept {
+            // (a near tier may end an entry before its freshness ends)
+            true => [entry.freshness(now).min(entry.remaining(now)), entry.remaining(now)],
+            false => [Duration::ZERO; 2],
+        };
+        let stale_for = left.saturating_sub(fresh_for);
         let (value, extra) = entry.into_parts();
-        Self { value, origin, age, expires_in, missed, kept, extra }
+        Self { value, origin, age, fresh_for, stale_for, missed, kept, extra }
+    }
+
+    /// Returns the time until it expires: [`fresh_for`](Self::fresh_for) and [`stale_for`](Self::stale_for) together.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.fresh_for.saturating_add(self.stale_for)
     }
 
     /// The tags that it carries, as the loader, the value and the key gave them: for the `Cache-Tag` or `Surrogate-Key` of a
@@ -92,12 +105,13 @@ impl<V> CachedEntry<V> {
 
 impl<V: fmt::Debug> fmt::Debug for CachedEntry<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { value, origin, age, expires_in, missed, kept, extra: _ } = self;
-        f.debug_struct("Fetched")
+        let Self { value, origin, age, fresh_for, stale_for, missed, kept, extra: _ } = self;
+        f.debug_struct("CachedEntry")
             .field("value", value)
             .field("origin", origin)
             .field("age", age)
-            .field("expires_in", expires_in)
+            .field("fresh_for", fresh_for)
+            .field("stale_for", stale_for)
             .field("missed", missed)
             .field("kept", kept)
             .field("tags", &self.tags())

@@ -3,13 +3,14 @@
 mod builder;
 mod cached_entry;
 mod get;
+mod many;
 mod warm;
+mod write;
 mod write_guard;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use self::builder::CacheBuilder;
 pub use self::cached_entry::{CachedEntry, Origin};
@@ -18,13 +19,12 @@ pub use self::warm::{Warm, WarmProgress, WarmReport};
 pub use self::write_guard::WriteGuard;
 use crate::backend::WriteIntent;
 use crate::backend::entry::Hit;
-use crate::engine::{Answer, Engine, For, Load, Seen};
+use crate::engine::{Answer, Engine, Load, Seen};
 pub use crate::engine::{Key, Value};
 use crate::error::BoxError;
 use crate::observe::Stats;
 use crate::source::Loaded;
-use crate::tag::Tag;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// A cache beside a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
 ///
@@ -35,8 +35,7 @@ use crate::{Error, ErrorKind, Result};
 /// # Examples
 /// ```
 /// # use larder::{Cache, Quick, Result, Strategy, source_fn};
-/// # use std::time::Duration;
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 /// # let store = Quick::new(10_000);
 /// let names: Cache<u64, String> = Cache::builder()
 ///     .backend(store)
@@ -145,96 +144,6 @@ impl<K: Key, V: Value> Cache<K, V> {
         engine.read(key, seen, || Load::Registered).await
     }
 
-    /// The values of `keys`, aligned with them; a key may occur more than once. What is missing is loaded with one
-    /// [`load_many`](crate::source::BatchSource::load_many) where the source can, else up to 32 at a time.
-    ///
-    /// # Errors
-    /// When a key could not be loaded: the error says which, and the first of them is its source. The other keys are kept
-    /// nevertheless; [`get_each`](Self::get_each) answers them.
-    ///
-    /// # Cancellation safety
-    /// As [`get`](Self::get).
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::Result;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// let found = squares.get_many(&[2, 3, 2]).await?;
-    /// assert_eq!(found.iter().map(|value| value.as_deref().copied()).collect::<Vec<_>>(), [Some(4), Some(9), Some(4)]);
-    /// # Ok(()) }
-    /// ```
-    pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Arc<V>>>> {
-        let answers = Box::pin(self.engine.read_many(keys, For::Reader)).await?;
-        if answers.iter().any(Result::is_err) {
-            return Err(partial(&answers));
-        }
-        Ok(answers.into_iter().flatten().map(crate::backend::Entry::into_value).collect())
-    }
-
-    /// [`get_many`](Self::get_many), with an answer of its own for each key: some can fail and others not.
-    ///
-    /// # Errors
-    /// The outer error is that of the whole call (no source, a cache that was shut down), the inner ones are those of
-    /// single keys.
-    ///
-    /// # Cancellation safety
-    /// As [`get`](Self::get).
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::Result;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// for (key, answer) in [2, 3].iter().zip(squares.get_each(&[2, 3]).await?) {
-    ///     match answer {
-    ///         Ok(square) => println!("{key}: {square:?}"),
-    ///         Err(error) => println!("{key} could not be loaded: {error}"),
-    ///     }
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub async fn get_each(&self, keys: &[K]) -> Result<Vec<Result<Option<Arc<V>>>>> {
-        let answers = Box::pin(self.engine.read_many(keys, For::Reader)).await?;
-        Ok(answers.into_iter().map(|answer| answer.map(crate::backend::Entry::into_value)).collect())
-    }
-
-    /// Loads keys before anybody asks for them: in batches, some at once, going on when some fail. See [`Warm`].
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::Result;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// let report = squares.warm(1..=1_000).concurrency(4).run().await;
-    /// assert_eq!((report.ready, report.failed.len()), (1_000, 0));
-    /// # Ok(()) }
-    /// ```
-    pub fn warm<I>(&self, keys: I) -> Warm<K, V, futures_util::stream::Iter<I::IntoIter>>
-    where
-        I: IntoIterator<Item = K>,
-    {
-        self.warm_stream(futures_util::stream::iter(keys))
-    }
-
-    /// [`warm`](Self::warm) with keys from a stream, such as the rows of a query.
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::Result;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// let keys = futures_util::stream::iter([1, 2, 3]);
-    /// assert_eq!(squares.warm_stream(keys).run().await.ready, 3);
-    /// # Ok(()) }
-    /// ```
-    pub fn warm_stream<S>(&self, keys: S) -> Warm<K, V, S>
-    where
-        S: futures_util::Stream<Item = K>,
-    {
-        Warm::new(self.clone(), keys)
-    }
-
     /// The value of `key`: from the cache, or from `loader`, which is called only if nobody loads the key already.
     ///
     /// The loader returns a value, an `Option` of it, or a [`Loaded`] with a TTL of its own. It runs on its own task, so
@@ -249,8 +158,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Examples
     /// ```
     /// # use larder::{Loaded, Result};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// #     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
     /// # let cache = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let value = cache
     ///     .get_or_load(&5, || async { Ok::<_, std::io::Error>(Loaded::new(25).ttl(Duration::from_secs(3))) })
@@ -329,7 +237,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         Ok(self.engine.get_if_present(key).await?.map(CachedEntry::new))
     }
 
-    /// Loads `key` anew whatever is cached, and keeps the result. The load begins after this call.
+    /// Reloads `key` from the registered source, even if a fresh entry is cached, and stores the result. The load begins after
+    /// this call.
     ///
     /// # Errors
     /// As [`get`](Self::get); what was cached then stays.
@@ -351,203 +260,36 @@ impl<K: Key, V: Value> Cache<K, V> {
         Ok(Box::pin(self.engine.refresh(key, Load::Registered)).await?.entry.into_value())
     }
 
-    /// Keeps a value, in place of what is cached and of what is being loaded.
-    ///
-    /// Two writers that insert after their writes can do so in the other order; after a write,
-    /// [`invalidate`](Self::invalidate) is the safe call. This is for values that nobody else writes, and for warming.
+    /// Reloads `key` with `loader`, even if a fresh entry is cached, and stores the result. The load begins after this call.
     ///
     /// # Errors
-    /// The backend's: the old value may still be there, so the key is treated as one whose invalidation failed.
+    /// As [`get_or_load`](Self::get_or_load). After a failure the cached entry remains.
     ///
     /// # Cancellation safety
-    /// Dropped on its way, it turns into an invalidation of the key.
+    /// As [`get`](Self::get).
     ///
     /// # Examples
     /// ```
     /// # use larder::Result;
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
     /// # let cache = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// cache.insert(&2, 5).await?;
-    /// assert_eq!(cache.get(&2).await?.as_deref(), Some(&5));
+    /// cache.get(&2).await?;
+    /// let reloaded = cache.refresh_with(&2, || async { Ok::<_, std::io::Error>(8) }).await?;
+    /// assert_eq!((reloaded.as_deref(), cache.get(&2).await?.as_deref()), (Some(&8), Some(&8)));
     /// # Ok(()) }
     /// ```
-    pub async fn insert(&self, key: &K, value: impl Into<Loaded<V>>) -> Result<()> {
-        Box::pin(self.engine.insert(key, value.into())).await
-    }
-
-    /// Forgets `key`: call it after the write to the source was committed. A read that starts after this returned `Ok`
-    /// does not see what was loaded before.
-    ///
-    /// # Errors
-    /// When the backend did not acknowledge. Then this process does not serve the key from the cache, and tries again
-    /// until the backend acknowledges; other processes may serve the old value until then.
-    ///
-    /// # Cancellation safety
-    /// Dropped on its way, it goes on in the background like one that failed. A future that was never polled did nothing.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
-    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// squares.get(&3).await?;
-    /// // ... the write is committed ...
-    /// squares.invalidate(&3).await?;
-    /// assert!(squares.get_if_present(&3).await?.is_none());
-    /// # Ok(()) }
-    /// ```
-    pub async fn invalidate(&self, key: &K) -> Result<()> {
-        Box::pin(self.engine.invalidate(key)).await
-    }
-
-    /// [`invalidate`](Self::invalidate) for many keys, in one round trip where the backend can.
-    ///
-    /// # Errors
-    /// As [`invalidate`](Self::invalidate): then all of `keys` count as not acknowledged.
-    ///
-    /// # Cancellation safety
-    /// As [`invalidate`](Self::invalidate).
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::Result;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// squares.get_many(&[2, 3]).await?;
-    /// squares.invalidate_many(&[2, 3]).await?;
-    /// assert!(squares.get_if_present(&3).await?.is_none());
-    /// # Ok(()) }
-    /// ```
-    pub async fn invalidate_many(&self, keys: &[K]) -> Result<()> {
-        Box::pin(self.engine.invalidate_many(keys)).await
-    }
-
-    /// Forgets every entry that carries `tag`: those that were loaded before, and those that are being loaded. Costs the
-    /// same however many they are. A read that starts after this returned `Ok` sees none of them.
-    ///
-    /// # Errors
-    /// As [`invalidate`](Self::invalidate): then this process serves no entry that carries the tag from the cache until
-    /// the backend acknowledges.
-    ///
-    /// # Cancellation safety
-    /// As [`invalidate`](Self::invalidate).
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::{Cache, Quick, Result, Strategy, Tag, source_fn};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let store = Quick::new(10_000);
-    /// let parity: Cache<u64, u64> = Cache::builder()
-    ///     .backend(store)
-    ///     .source(source_fn(|number: u64| async move { Ok::<_, std::io::Error>(Some(number % 2)) }))
-    ///     .strategy(Strategy::aside(Duration::from_secs(60)).tagged(|parity| [Tag::new("parity", *parity)]))
-    ///     .build()?;
-    /// parity.get_many(&[1, 2, 3]).await?;
-    /// parity.invalidate_tag(&Tag::new("parity", 1)).await?;
-    /// assert!(parity.get_if_present(&3).await?.is_none() && parity.get_if_present(&2).await?.is_some());
-    /// # Ok(()) }
-    /// ```
-    pub async fn invalidate_tag(&self, tag: &Tag) -> Result<()> {
-        self.invalidate_tags(std::slice::from_ref(tag)).await
-    }
-
-    /// [`invalidate_tag`](Self::invalidate_tag) for several tags, in one step.
-    ///
-    /// # Errors
-    /// As [`invalidate_tag`](Self::invalidate_tag).
-    ///
-    /// # Cancellation safety
-    /// As [`invalidate`](Self::invalidate).
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::{Result, Tag};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let products = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// // a product moved from one category to another
-    /// products.invalidate_tags(&[Tag::new("category", 7), Tag::new("category", 8)]).await?;
-    /// # Ok(()) }
-    /// ```
-    pub async fn invalidate_tags(&self, tags: &[Tag]) -> Result<()> {
-        Box::pin(self.engine.invalidate_tags(tags)).await
-    }
-
-    /// [`invalidate_tag`](Self::invalidate_tag), and removes the entries that the [`TagIndex`](crate::tag::TagIndex) knows, to free
-    /// their room at once; answers how many keys that were. Other entries with the tag are ended all the same.
-    ///
-    /// # Errors
-    /// As [`invalidate_tag`](Self::invalidate_tag); [`Config`](ErrorKind::Config) when the cache has no index.
-    ///
-    /// # Cancellation safety
-    /// As [`invalidate`](Self::invalidate); what was not removed leaves with its TTL.
-    ///
-    /// # Examples
-    /// See [`TagIndex`](crate::tag::TagIndex).
-    pub async fn reclaim_tag(&self, tag: &Tag) -> Result<usize> {
-        Box::pin(self.engine.reclaim_tag(tag)).await
-    }
-
-    /// Announces a write of `keys` to the source, for writers that may die between their commit and the invalidation. Call
-    /// it before the commit, and [`finish`](WriteGuard::finish) after the commit or the rollback.
-    ///
-    /// From now on, and until the end of the guard, the keys are not in the cache and are not stored in it: reads load from
-    /// the source. If this process dies, the guard ends by itself after `life`. So no read that starts after the commit
-    /// returns an older value, whatever becomes of the writer, if the commit comes within `life`. Several writers may guard
-    /// one key at once.
-    ///
-    /// # Errors
-    /// When the backend did not acknowledge: roll back, or commit without the guard's promise and
-    /// [`invalidate`](Self::invalidate).
-    ///
-    /// # Cancellation safety
-    /// Dropped on its way, the guard may stand, and ends after `life`.
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::Result;
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let products = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// let guard = products.write_guard(&[7], Duration::from_secs(30)).await?;
-    /// // ... the write is committed, or rolled back ...
-    /// guard.finish().await?;
-    /// # Ok(()) }
-    /// ```
-    pub async fn write_guard(&self, keys: &[K], life: Duration) -> Result<WriteGuard<K, V>> {
-        if life.is_zero() {
-            return Err(Error::config(
-                "a write guard of zero life guards nothing: give the longest a commit may take",
-            ));
-        }
-        let guard = WriteIntent::new(fastrand::u128(..), life);
-        Box::pin(self.engine.guard(keys, guard)).await?;
-        Ok(WriteGuard { cache: self.clone(), keys: keys.to_vec(), guard })
+    pub async fn refresh_with<F, Fut, T, E>(&self, key: &K, loader: F) -> Result<Option<Arc<V>>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>>,
+        E: Into<BoxError>,
+    {
+        Ok(Box::pin(self.engine.refresh(key, given(loader))).await?.entry.into_value())
     }
 
     pub(crate) async fn end_write(&self, keys: &[K], guard: WriteIntent) -> Result<()> {
         Box::pin(self.engine.unguard(keys, guard)).await
-    }
-
-    /// Forgets everything that this cache keeps.
-    ///
-    /// # Errors
-    /// As [`invalidate`](Self::invalidate): then nothing is served from the cache until the backend acknowledges.
-    ///
-    /// # Cancellation safety
-    /// As [`invalidate`](Self::invalidate).
-    ///
-    /// # Examples
-    /// ```
-    /// # use larder::Result;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
-    /// # let squares = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
-    /// squares.get(&2).await?;
-    /// squares.clear().await?;
-    /// assert!(squares.get_if_present(&2).await?.is_none());
-    /// # Ok(()) }
-    /// ```
-    pub async fn clear(&self) -> Result<()> {
-        Box::pin(self.engine.clear()).await
     }
 
     /// Whether both are handles of one cache.
@@ -643,7 +385,7 @@ impl<K: Key, V> fmt::Debug for Cache<K, V> {
 }
 
 /// A loader that a caller brought, as the engine takes it.
-fn given<V, F, Fut, T, E>(loader: F) -> Load<V>
+fn given<K, V, F, Fut, T, E>(loader: F) -> Load<K, V>
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, E>> + Send + 'static,
@@ -654,26 +396,4 @@ where
         let load = loader();
         Box::pin(async move { load.await.map(Into::into).map_err(Error::from_source) })
     }))
-}
-
-/// What a partial failure of many keys says.
-fn partial<T>(answers: &[Result<T>]) -> Error {
-    /// How many positions the message names.
-    const NAMED: usize = 10;
-    let failed = answers.iter().enumerate().filter_map(|(at, answer)| Some((at, answer.as_ref().err()?)));
-    let failed: Vec<(usize, &Error)> = failed.collect();
-    let Some((_, first)) = failed.first() else { return Error::new(ErrorKind::Source, "no key failed") };
-    if answers.len() == 1 {
-        return Error::clone(first);
-    }
-    let named: Vec<String> = failed.iter().take(NAMED).map(|(at, _)| at.to_string()).collect();
-    let more = if failed.len() > NAMED { ", ..." } else { "" };
-    let message = format!(
-        "{} of {} keys failed, at {}{more} (`get_each` answers the others); the first: {first}",
-        failed.len(),
-        answers.len(),
-        named.join(", ")
-    );
-    let error = Error::new(first.kind(), message).with_source(Error::clone(first));
-    if first.is_transient() { error.transient() } else { error }
 }

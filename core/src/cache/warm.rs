@@ -163,7 +163,11 @@ async fn warm<K: Key, V: Value>(
 ) -> Vec<(K, Error)> {
     let concurrency = cache.engine().batches_at_once(concurrency);
     let batches = keys.chunks(batch).map(|keys| async move {
-        let answers = cache.engine().read_many(&keys, For::Warming).await;
+        let engine = cache.engine();
+        let answers = match engine.registered() {
+            Ok(source) => engine.read_many(&keys, source, For::Warming).await,
+            Err(error) => Err(error),
+        };
         failures(keys, answers)
     });
     let mut batches = std::pin::pin!(batches.buffer_unordered(concurrency));

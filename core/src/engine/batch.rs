@@ -15,6 +15,7 @@ use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
 use super::read::{Answer, Arrival, Deadlines, For, Found, Reading, patience};
 use super::{DynSource, Engine, Key, LoadFuture, Value};
 use crate::backend::{CacheBackend, Entry, Fence, Recency};
+use crate::cache::Origin;
 use crate::observe::{Event, MissCause, Tier};
 use crate::source::Loaded;
 use crate::strategy::Verdict;
@@ -33,8 +34,15 @@ struct Wanted<'a, K, V> {
     reading: Reading<'a>,
 }
 
+impl<K, V> Wanted<'_, K, V> {
+    /// The answer of a load, with the reason why there was one.
+    fn missed(&self, answer: Answer<V>) -> Answer<V> {
+        Answer { missed: Some(self.reading.cause), ..answer }
+    }
+}
+
 /// Answers aligned with the keys of a batch; `None` where there is none yet.
-type Answers<V> = [Option<Result<Entry<V>>>];
+type Answers<V> = [Option<Result<Answer<V>>>];
 
 /// The keys that have no answer yet.
 struct Missing<'a, K, V> {
@@ -79,18 +87,24 @@ struct Ready<K: Key, V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// The answers to `keys`, aligned with them; each distinct missing key is loaded once.
-    pub(crate) async fn read_many(self: &Arc<Self>, keys: &[K], whom: For) -> Result<Vec<Result<Entry<V>>>> {
+    /// Returns the answers to `keys`, aligned with them. Each distinct missing key is loaded once, from `source`.
+    pub(crate) async fn read_many(
+        self: &Arc<Self>,
+        keys: &[K],
+        source: &Arc<dyn DynSource<K, V>>,
+        whom: For,
+    ) -> Result<Vec<Result<Answer<V>>>> {
         let recent = self.clock.recent();
+        let near = |entry| Ok(Answer::cached(entry, Origin::Near, recent));
         let mut answers: Vec<_> =
-            keys.iter().map(|key| self.peek_at(key, recent, Recency::Touch).map(Ok)).collect();
+            keys.iter().map(|key| self.peek_at(key, recent, Recency::Touch).map(near)).collect();
         if answers.iter().any(Option::is_none) {
             if self.pending.any() {
                 self.retry_pending();
             }
             let Missing { wanted, mut repeated } = missing(keys, &answers, || self.reading());
             let start = self.sequence.now();
-            let (mut absent, approach) = self.read_far_many(wanted, &mut answers).await;
+            let (mut absent, approach) = self.read_far_many(wanted, source, &mut answers).await;
             let causes: HashMap<usize, MissCause> =
                 absent.iter().map(|wanted| (wanted.at, wanted.reading.cause)).collect();
             for Repeated { first, reading, .. } in &mut repeated {
@@ -99,7 +113,8 @@ impl<K: Key, V: Value> Engine<K, V> {
                     None => reading.hit(Tier::Far),
                 }
             }
-            self.load_many(start, &mut absent, approach, self.deadlines(whom), &mut answers).await?;
+            let deadlines = self.deadlines(whom);
+            self.load_many(start, source, &mut absent, approach, deadlines, &mut answers).await?;
             repeated.into_iter().for_each(|again| answers[again.at] = answers[again.first].clone());
         }
         let unanswered = || Err(Error::new(ErrorKind::Closed, "the key was not read"));
@@ -110,6 +125,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     async fn read_far_many<'a>(
         self: &Arc<Self>,
         wanted: Vec<Wanted<'a, K, V>>,
+        source: &Arc<dyn DynSource<K, V>>,
         answers: &mut Answers<V>,
     ) -> (Vec<Wanted<'a, K, V>>, Approach) {
         let (mut absent, open) = match self.pending.any() {
@@ -151,7 +167,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                     if verdict == Verdict::Due && self.is_refreshable(wanted.key) {
                         due.push((wanted.key, Some(answer.entry.clone())));
                     }
-                    answers[wanted.at] = Some(Ok(answer.entry));
+                    answers[wanted.at] = Some(Ok(answer));
                 }
                 Err(expired) => {
                     (wanted.known, wanted.reading.cause) = (Some(expired), MissCause::Expired);
@@ -159,28 +175,32 @@ impl<K: Key, V: Value> Engine<K, V> {
                 }
             }
         }
-        self.refresh_many_behind(due);
+        self.refresh_many_behind(source, due);
         (absent, Approach::Missing)
     }
 
     /// Loads together what is due, behind its reader.
-    fn refresh_many_behind(self: &Arc<Self>, mut due: Vec<(&K, Option<Entry<V>>)>) {
-        if !self.is_batched() {
+    fn refresh_many_behind(
+        self: &Arc<Self>,
+        source: &Arc<dyn DynSource<K, V>>,
+        mut due: Vec<(&K, Option<Entry<V>>)>,
+    ) {
+        if !source.is_batched() {
             // a rush of loads for what can be served: the others are due at their next read too
-            due.truncate(self.loads_at_once(LOADS_AT_ONCE));
+            due.truncate(self.loads_at_once(&**source, LOADS_AT_ONCE));
         }
         let Some(patience) = due.iter().filter_map(|(_, entry)| entry.as_ref().map(patience)).max() else {
             return;
         };
-        if let Err(error) = self.board_all(due, Approach::Missing, Some(patience)) {
+        if let Err(error) = self.board_all(source, due, Approach::Missing, Some(patience)) {
             tracing::debug!(%error, "entries were not refreshed");
         }
     }
 
     /// How many loads a batch has under way: all if they are one load, else no more than the limit lets through, since a
     /// batch would be refused by its own width.
-    fn loads_at_once(&self, keys: usize) -> usize {
-        if self.is_batched() {
+    fn loads_at_once(&self, source: &dyn DynSource<K, V>, keys: usize) -> usize {
+        if source.is_batched() {
             return keys.max(1);
         }
         self.strategy.settings.limit().map_or(LOADS_AT_ONCE, |limit| limit.loads.clamp(1, LOADS_AT_ONCE))
@@ -195,12 +215,13 @@ impl<K: Key, V: Value> Engine<K, V> {
     async fn load_many(
         self: &Arc<Self>,
         start: u64,
+        source: &Arc<dyn DynSource<K, V>>,
         absent: &mut [Wanted<'_, K, V>],
         approach: Approach,
         deadlines: Deadlines,
         answers: &mut Answers<V>,
     ) -> Result<()> {
-        let at_once = self.loads_at_once(absent.len());
+        let at_once = self.loads_at_once(&**source, absent.len());
         for absent in absent.chunks_mut(at_once) {
             // who has waited long enough begins no more loads
             let (late, wanted): (Vec<_>, Vec<_>) =
@@ -208,14 +229,14 @@ impl<K: Key, V: Value> Engine<K, V> {
             for wanted in late {
                 let never = std::future::pending();
                 let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, never).await;
-                answers[wanted.at] = Some(answer.map(|answer| answer.entry));
+                answers[wanted.at] = Some(answer.map(|answer| wanted.missed(answer)));
             }
             let keys = wanted.iter().map(|wanted| (wanted.key, wanted.known.clone())).collect();
-            let flights = self.board_all(keys, approach, None)?;
+            let flights = self.board_all(source, keys, approach, None)?;
             for (wanted, boarded) in wanted.into_iter().zip(flights) {
-                let reading = self.read_boarded(wanted.key, start, boarded, approach);
+                let reading = self.read_boarded(wanted.key, start, source, boarded, approach);
                 let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, reading).await;
-                answers[wanted.at] = Some(answer.map(|answer| answer.entry));
+                answers[wanted.at] = Some(answer.map(|answer| wanted.missed(answer)));
             }
         }
         Ok(())
@@ -226,6 +247,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self: &Arc<Self>,
         key: &K,
         start: u64,
+        source: &Arc<dyn DynSource<K, V>>,
         boarded: Boarded<V>,
         approach: Approach,
     ) -> Result<Answer<V>> {
@@ -237,7 +259,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         };
         match answer {
             Some(answer) => answer,
-            None => self.read_source(key, start, Plan::new(Load::Registered, approach)).await,
+            None => self.read_source(key, start, Plan::new(Load::From(Arc::clone(source)), approach)).await,
         }
     }
 
@@ -245,15 +267,16 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// loads many, else one for each.
     fn board_all(
         self: &Arc<Self>,
+        source: &Arc<dyn DynSource<K, V>>,
         keys: Vec<(&K, Option<Entry<V>>)>,
         approach: Approach,
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
-        if self.is_batched() {
-            return self.board_many(keys, approach, patience);
+        if source.is_batched() {
+            return self.board_many(source, keys, approach, patience);
         }
         let board = |(key, known)| {
-            let plan = Plan::new(Load::Registered, approach).knowing(known);
+            let plan = Plan::new(Load::From(Arc::clone(source)), approach).knowing(known);
             self.board(key, &mut Some(plan), patience)
         };
         keys.into_iter().map(board).collect()
@@ -262,11 +285,11 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// Joins the flights that are under way and starts one task for all the others.
     fn board_many(
         self: &Arc<Self>,
+        source: &Arc<dyn DynSource<K, V>>,
         keys: Vec<(&K, Option<Entry<V>>)>,
         approach: Approach,
         patience: Option<Duration>,
     ) -> Result<Vec<Boarded<V>>> {
-        let source = self.source.clone().ok_or_else(|| Error::config("this cache has no source"))?;
         let mut boarded = Vec::with_capacity(keys.len());
         let mut leading: Leading<K, V> = Vec::new();
         // all before the first: a refusal half way would abandon flights that others have joined
@@ -290,7 +313,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             let keys = leading.iter().map(|(landing, _)| landing.key().clone());
             let chain = Chain::batch(Chain::waiting(patience), self.id, keys);
             leading.iter().for_each(|(landing, _)| landing.flight().run_by(&chain));
-            let engine = Arc::clone(self);
+            let (engine, source) = (Arc::clone(self), Arc::clone(source));
             Self::spawn(chain.scope(async move { engine.fly_many(source, leading, approach).await }))?;
         }
         Ok(boarded)

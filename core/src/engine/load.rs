@@ -14,7 +14,8 @@ use tracing::Instrument as _;
 use super::chain::Chain;
 use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
-use super::{Engine, Key, Value};
+use super::source::loader_of;
+use super::{DynSource, Engine, Key, Value};
 use crate::backend::{BeginOutcome, CacheBackend, Entry, Fence, FillOutcome, LoadIntent};
 use crate::observe::Event;
 use crate::source::Loaded;
@@ -24,11 +25,13 @@ pub(crate) type LoadFuture<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>>> +
 pub(crate) type Loader<V> = Box<dyn FnOnce() -> LoadFuture<V> + Send>;
 
 /// By what a key is loaded.
-pub(crate) enum Load<V> {
+pub(crate) enum Load<K, V> {
     /// The source that the builder was given.
     Registered,
-    /// What the caller brought.
+    /// The loader that the caller passed.
     Given(Loader<V>),
+    /// The source of a batch: the registered one, or the caller's.
+    From(Arc<dyn DynSource<K, V>>),
 }
 
 /// How a load treats what the backend has.
@@ -45,15 +48,15 @@ pub(super) enum Approach {
 }
 
 /// What a load is begun with.
-pub(super) struct Plan<V> {
-    pub(super) load: Load<V>,
+pub(super) struct Plan<K, V> {
+    pub(super) load: Load<K, V>,
     pub(super) approach: Approach,
     /// What is cached of the key and is not good enough.
     pub(super) known: Option<Entry<V>>,
 }
 
-impl<V> Plan<V> {
-    pub(super) fn new(load: Load<V>, approach: Approach) -> Self {
+impl<K, V> Plan<K, V> {
+    pub(super) fn new(load: Load<K, V>, approach: Approach) -> Self {
         Self { load, approach, known: None }
     }
 
@@ -97,7 +100,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     pub(super) fn board(
         self: &Arc<Self>,
         key: &K,
-        plan: &mut Option<Plan<V>>,
+        plan: &mut Option<Plan<K, V>>,
         patience: Option<Duration>,
     ) -> Result<Boarded<V>> {
         self.admit(key)?;
@@ -117,7 +120,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             return Ok(boarded);
         }
         let loader = match load {
-            Load::Registered => self.source_loader(key, known.clone())?,
+            Load::Registered => loader_of(Arc::clone(self.registered()?), key, known.clone()),
+            Load::From(source) => loader_of(source, key, known.clone()),
             Load::Given(loader) => loader,
         };
         let engine = Arc::clone(self);

@@ -33,7 +33,7 @@ pub(crate) use self::load::{Load, LoadFuture, Loader};
 use self::pending::Pending;
 pub(crate) use self::read::{Answer, For};
 use self::sequence::Sequence;
-pub(crate) use self::source::{Batched, Conditional, DynSource, Single};
+pub(crate) use self::source::{Batched, Conditional, DynSource, GivenMany, Single};
 pub(crate) use crate::backend::Seen;
 use crate::backend::entry::{Entry, Hit};
 use crate::backend::{CacheBackend, Erased, Recency};

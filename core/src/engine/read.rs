@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::flight::{Flight, Outcome};
 use super::load::{Approach, Boarded, Load, Plan};
-use super::{DynSource, Engine, Key, Loader, Seen, Value};
+use super::{DynSource, Engine, Key, Seen, Value};
 use crate::backend::{CacheBackend, Entry};
 use crate::cache::Origin;
 use crate::clock::{CacheClock, Timestamp};
@@ -36,9 +36,15 @@ pub(crate) struct Answer<V> {
     pub(crate) kept: bool,
 }
 
+impl<V> Clone for Answer<V> {
+    fn clone(&self) -> Self {
+        Self { entry: self.entry.clone(), ..*self }
+    }
+}
+
 impl<V> Answer<V> {
     /// The answer of an entry that is cached.
-    fn cached(entry: Entry<V>, origin: Origin, now: Timestamp) -> Self {
+    pub(super) fn cached(entry: Entry<V>, origin: Origin, now: Timestamp) -> Self {
         Self { entry, origin, now, missed: None, kept: true }
     }
 }
@@ -120,13 +126,6 @@ pub(super) enum Arrival<V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// A loader that asks the registered source.
-    pub(super) fn source_loader(&self, key: &K, known: Option<Entry<V>>) -> Result<Loader<V>> {
-        let source = Arc::clone(self.registered()?);
-        let key = key.clone();
-        Ok(Box::new(move || Box::pin(async move { source.load_dyn(&key, known).await })))
-    }
-
     /// The registered source.
     pub(crate) fn registered(&self) -> Result<&Arc<dyn DynSource<K, V>>> {
         self.source.as_ref().ok_or_else(|| {
@@ -145,7 +144,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self: &Arc<Self>,
         key: &K,
         seen: Seen,
-        load: impl FnOnce() -> Load<V> + Send,
+        load: impl FnOnce() -> Load<K, V> + Send,
     ) -> Result<Answer<V>> {
         if self.pending.any() {
             self.retry_pending();
@@ -236,7 +235,7 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Loads a key behind its reader, unless somebody does already or the source has just failed. Whatever comes of it is
     /// the flight's own business.
-    fn refresh_behind(self: &Arc<Self>, key: &K, entry: &Entry<V>, load: impl FnOnce() -> Load<V>) {
+    fn refresh_behind(self: &Arc<Self>, key: &K, entry: &Entry<V>, load: impl FnOnce() -> Load<K, V>) {
         if self.is_refreshable(key) {
             let patience = patience(entry);
             let plan = Plan::new(load(), Approach::Missing).knowing(Some(entry.clone()));
@@ -252,7 +251,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Loads, or waits for a load, as long as a reader is to wait; serves what is known when that fails.
-    async fn read_slowly(self: &Arc<Self>, key: &K, start: u64, plan: Plan<V>) -> Result<Answer<V>> {
+    async fn read_slowly(self: &Arc<Self>, key: &K, start: u64, plan: Plan<K, V>) -> Result<Answer<V>> {
         let known = plan.known.clone();
         let deadlines = self.deadlines(For::Reader);
         self.awaited(key, known, deadlines, self.read_source(key, start, plan)).await
@@ -325,7 +324,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self: &Arc<Self>,
         key: &K,
         start: u64,
-        plan: Plan<V>,
+        plan: Plan<K, V>,
     ) -> Result<Answer<V>> {
         let mut plan = Some(plan);
         let mut takeovers = 0;
@@ -481,7 +480,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Loads whatever is cached, and puts the result in its place.
-    pub(crate) async fn refresh(self: &Arc<Self>, key: &K, load: Load<V>) -> Result<Answer<V>> {
+    pub(crate) async fn refresh(self: &Arc<Self>, key: &K, load: Load<K, V>) -> Result<Answer<V>> {
         let start = self.sequence.now();
         let known = match load {
             Load::Registered if self.registered()?.is_conditional() => self.read_far(key).await,

@@ -1,9 +1,15 @@
 //! The erased form of the user's sources.
 
+use std::collections::HashMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use super::{Key, Value};
+use super::{Key, Loader, Value};
 use crate::backend::Entry;
+use crate::error::BoxError;
 use crate::source::{BatchSource, ConditionalSource, KnownValue, Loaded, Source};
 use crate::{Error, ErrorKind, Result};
 
@@ -122,4 +128,59 @@ impl<K: Key, V: Value, S: BatchSource<K, Value = V>> DynSource<K, V> for Batched
             ),
         ))
     }
+}
+
+/// The batch loader of a call: answers pairs, and no pair for an absent key.
+pub(crate) struct GivenMany<F, I>(pub(crate) F, PhantomData<fn() -> I>);
+
+impl<F, I> GivenMany<F, I> {
+    pub(crate) fn new(loader: F) -> Self {
+        Self(loader, PhantomData)
+    }
+}
+
+#[async_trait]
+impl<K, V, F, Fut, I, T, E> DynSource<K, V> for GivenMany<F, (I, Fut)>
+where
+    K: Key,
+    V: Value,
+    F: Fn(Vec<K>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<I, E>> + Send + 'static,
+    I: IntoIterator<Item = (K, T)> + Send + 'static,
+    T: Into<Loaded<V>>,
+    E: Into<BoxError>,
+{
+    fn check_dyn(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn load_dyn(&self, key: &K, _known: Option<Entry<V>>) -> Result<Loaded<V>> {
+        let mut loaded = self.load_each_dyn(std::slice::from_ref(key)).await?;
+        loaded.pop().unwrap_or_else(|| Ok(Loaded::absent()))
+    }
+
+    fn is_batched(&self) -> bool {
+        true
+    }
+
+    fn is_conditional(&self) -> bool {
+        false
+    }
+
+    async fn load_each_dyn(&self, keys: &[K]) -> Result<Vec<Result<Loaded<V>>>> {
+        let answered = (self.0)(keys.to_vec()).await.map_err(Error::from_source)?;
+        let mut found: HashMap<K, Loaded<V>> =
+            answered.into_iter().map(|(key, value)| (key, value.into())).collect();
+        Ok(keys.iter().map(|key| Ok(found.remove(key).unwrap_or_else(Loaded::absent))).collect())
+    }
+}
+
+/// Returns the loader of one key of `source`; `known` is the cached entry, fresh or not.
+pub(super) fn loader_of<K: Key, V: Value>(
+    source: Arc<dyn DynSource<K, V>>,
+    key: &K,
+    known: Option<Entry<V>>,
+) -> Loader<V> {
+    let key = key.clone();
+    Box::new(move || Box::pin(async move { source.load_dyn(&key, known).await }))
 }

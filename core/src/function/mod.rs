@@ -123,7 +123,7 @@ pub async fn invalidate<K: Key, V: Value>(cache: &Cache<K, V>, key: &K) -> Resul
     cache.invalidate(key).await
 }
 
-fn given<V, R, F, Fut>((terms, call): (Terms, F)) -> Load<V>
+fn given<K, V, R, F, Fut>((terms, call): (Terms, F)) -> Load<K, V>
 where
     V: Value,
     R: Returns<V>,

@@ -1,7 +1,9 @@
 //! The key of a function's call.
 
 use std::fmt;
+use std::str::FromStr;
 
+use crate::Error;
 use crate::key::{CacheKey, KeyWriter};
 
 /// The key of a function call: a name, and the arguments that distinguish one call from another. `#[cached]` functions
@@ -80,5 +82,45 @@ impl fmt::Debug for CallKey {
 impl fmt::Display for CallKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Reads the text of a key, such as one that a log or a page shows.
+///
+/// # Errors
+/// [`Config`](crate::ErrorKind::Config) if the text is not that of a call: `name(..)` in printable ASCII, without spaces and
+/// braces.
+///
+/// # Examples
+/// ```
+/// use larder::key::CallKey;
+/// let key: CallKey = "product(7,=en)".parse()?;
+/// assert_eq!(key, CallKey::new("product", [&7 as &dyn larder::CacheKey, &"en"]));
+/// # Ok::<(), larder::Error>(())
+/// ```
+impl FromStr for CallKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let is_call = text.find('(').is_some_and(|at| at > 0) && text.ends_with(')');
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}".contains(&byte));
+        if is_call && is_plain {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::config(format!("`{}` is no key of a call: give `name(..)`", text.escape_debug())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_key_reads_back() {
+        let key = CallKey::new("a b", [&"c,)" as &dyn CacheKey, &Some(7)]);
+        assert_eq!(key.to_string().parse::<CallKey>().expect("it was printed"), key);
+        for other in ["", "name", "(7)", "name(7", "na me(7)", "name({7})", "n\u{e4}me(7)", "name(7)\n"] {
+            assert!(other.parse::<CallKey>().is_err(), "{other:?}");
+        }
     }
 }

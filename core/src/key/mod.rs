@@ -1,13 +1,13 @@
 //! Keys: injective, readable, safe in every store.
 
 mod call;
-
-use std::borrow::Cow;
-use std::fmt;
-use std::rc::Rc;
-use std::sync::Arc;
+mod impls;
+mod store_key;
+mod writer;
 
 pub use self::call::CallKey;
+pub use self::store_key::StoreKey;
+pub use self::writer::{IntegerKey, KeyWriter};
 
 /// The longest encoded key that is kept as it is; a longer one keeps a readable head and a digest.
 const LONGEST: usize = 200;
@@ -27,7 +27,10 @@ const HEAD: usize = 96;
 /// | `None`, `Some(7)` | `!`, `+7` |
 /// | `[1u8, 2]` (bytes: identifiers, digests) | `x0102` |
 /// | `("a-b", "c")`, `("a", "b-c")` | `(=a-b,=c)`, `(=a,=b-c)` |
-/// | `vec![1u64, 2]` | `[1,2]` |
+/// | `vec![1u64, 2]`, an ordered set of them | `[1,2]` |
+/// | an ordered map | `[(=a,1),(=b,2)]` |
+/// | `Duration` | its nanoseconds |
+/// | `IpAddr`, `Path("/tmp/a b")` | `=127.0.0.1`, `[!/,=tmp,=a%20b]` |
 ///
 /// Bytes other than ASCII letters, digits and `-_./@~` are written as `%` and two capital hex digits. A key longer than
 /// 200 bytes keeps its first 96, then `#` and a 128-bit digest; the whole key is then echoed in the stored header and
@@ -54,7 +57,8 @@ const HEAD: usize = 96;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot name an entry in a shared store",
     label = "this key type has no `CacheKey`",
-    note = "derive it (`#[derive(larder::CacheKey)]`, feature `macros`) or implement it by encoding the parts: `(self.a, self.b).encode(key)`; integers, strings, options, tuples, slices and byte arrays have it",
+    note = "derive it (`#[derive(larder::CacheKey)]`, feature `macros`) or implement it by encoding the parts: `(self.a, self.b).encode(key)`; integers, strings, options, tuples, slices, byte arrays, paths, addresses, durations and ordered maps have it",
+    note = "floats have none, since `NaN` differs from itself and `0.0` equals `-0.0`: encode an integer, such as cents",
     note = "an argument of a `#[cached]` function that does not belong in the key is left out with `skip(..)`"
 )]
 pub trait CacheKey {
@@ -62,387 +66,12 @@ pub trait CacheKey {
     fn encode(&self, key: &mut KeyWriter);
 }
 
-/// Collects the parts of a key; see [`CacheKey`](trait@CacheKey) for the form.
-///
-/// # Examples
-/// ```
-/// use larder::key::KeyWriter;
-/// let mut writer = KeyWriter::new();
-/// writer.string("a b");
-/// assert_eq!(writer.finish().as_str(), "=a%20b");
-/// ```
-#[derive(Debug, Default)]
-pub struct KeyWriter(String);
-
-impl KeyWriter {
-    /// An empty writer.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(String::with_capacity(32))
-    }
-
-    /// Writes a string part: `=` and the escaped text.
-    ///
-    /// # Examples
-    /// ```
-    /// let mut key = larder::key::KeyWriter::new();
-    /// key.string("a b");
-    /// assert_eq!(key.finish().as_str(), "=a%20b");
-    /// ```
-    pub fn string(&mut self, text: &str) {
-        self.0.push('=');
-        self.escaped(text);
-    }
-
-    /// Writes an integer part: its decimal digits.
-    ///
-    /// # Examples
-    /// ```
-    /// let mut key = larder::key::KeyWriter::new();
-    /// key.integer(-7i64);
-    /// assert_eq!(key.finish().as_str(), "-7");
-    /// ```
-    pub fn integer(&mut self, number: impl Into<IntegerKey>) {
-        let mut digits = itoa::Buffer::new();
-        self.0.push_str(match number.into().0 {
-            Number::Signed(number) => digits.format(number),
-            Number::Unsigned(number) => digits.format(number),
-            Number::WideSigned(number) => digits.format(number),
-            Number::WideUnsigned(number) => digits.format(number),
-        });
-    }
-
-    /// Writes raw bytes (an identifier, a digest): `x` and hex digits.
-    ///
-    /// # Examples
-    /// ```
-    /// let mut key = larder::key::KeyWriter::new();
-    /// key.bytes(&[1, 255]);
-    /// assert_eq!(key.finish().as_str(), "x01ff");
-    /// ```
-    pub fn bytes(&mut self, bytes: &[u8]) {
-        self.0.push('x');
-        for byte in bytes {
-            self.hex(*byte, b"0123456789abcdef");
-        }
-    }
-
-    /// Writes a bare name, escaped and not empty: what tells the variants of an enum apart. What it is made of follows as
-    /// [`parts`](Self::parts) or [`fields`](Self::fields).
-    ///
-    /// # Examples
-    /// ```
-    /// let mut key = larder::key::KeyWriter::new();
-    /// key.name("Rgb");
-    /// key.parts([&1 as &dyn larder::CacheKey, &2, &3]);
-    /// assert_eq!(key.finish().as_str(), "Rgb(1,2,3)");
-    /// ```
-    pub fn name(&mut self, name: &str) {
-        self.escaped(name);
-    }
-
-    /// Writes named parts between brackets: the fields of a struct, in an order that must stay.
-    ///
-    /// # Examples
-    /// ```
-    /// let mut key = larder::key::KeyWriter::new();
-    /// key.fields([("site", &"news" as &dyn larder::CacheKey), ("number", &3)]);
-    /// assert_eq!(key.finish().as_str(), "(site:=news,number:3)");
-    /// ```
-    pub fn fields<'a>(&mut self, fields: impl IntoIterator<Item = (&'a str, &'a dyn CacheKey)>) {
-        self.punctuation('(');
-        for (index, (name, field)) in fields.into_iter().enumerate() {
-            if index > 0 {
-                self.punctuation(',');
-            }
-            self.escaped(name);
-            self.punctuation(':');
-            field.encode(self);
-        }
-        self.punctuation(')');
-    }
-
-    /// Writes parts between brackets: what a struct of one's own or an enum variant is made of.
-    ///
-    /// # Examples
-    /// ```
-    /// let mut key = larder::key::KeyWriter::new();
-    /// key.parts([&"variant" as &dyn larder::CacheKey, &7]);
-    /// assert_eq!(key.finish().as_str(), "(=variant,7)");
-    /// ```
-    pub fn parts<'a>(&mut self, parts: impl IntoIterator<Item = &'a dyn CacheKey>) {
-        self.list('(', parts, ')');
-    }
-
-    fn list<'a>(&mut self, open: char, items: impl IntoIterator<Item = &'a dyn CacheKey>, close: char) {
-        self.0.push(open);
-        for (index, item) in items.into_iter().enumerate() {
-            if index > 0 {
-                self.0.push(',');
-            }
-            item.encode(self);
-        }
-        self.0.push(close);
-    }
-
-    pub(crate) fn escaped(&mut self, text: &str) {
-        for byte in text.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_./@~".contains(&byte) {
-                self.0.push(char::from(byte));
-            } else {
-                self.0.push('%');
-                self.hex(byte, b"0123456789ABCDEF");
-            }
-        }
-    }
-
-    pub(crate) fn punctuation(&mut self, mark: char) {
-        self.0.push(mark);
-    }
-
-    /// Writes what was encoded before.
-    pub(crate) fn encoded(&mut self, text: &str) {
-        self.0.push_str(text);
-    }
-
-    fn hex(&mut self, byte: u8, digits: &[u8; 16]) {
-        self.0.push(char::from(digits[usize::from(byte >> 4)]));
-        self.0.push(char::from(digits[usize::from(byte & 15)]));
-    }
-
-    pub(crate) fn into_text(self) -> String {
-        self.0
-    }
-
-    /// The finished key.
-    ///
-    /// # Examples
-    /// ```
-    /// let mut key = larder::key::KeyWriter::new();
-    /// key.integer(7u8);
-    /// assert_eq!(key.finish().as_str(), "7");
-    /// ```
-    #[must_use]
-    pub fn finish(self) -> StoreKey {
-        let short = (self.0.len() > LONGEST).then(|| {
-            let digest = twox_hash::XxHash3_128::oneshot(self.0.as_bytes());
-            format!("{}#{digest:032x}", &self.0[..HEAD]).into_boxed_str()
-        });
-        StoreKey { full: self.0, short }
-    }
-}
-
-/// An integer of any width that can be a key.
-///
-/// # Examples
-/// ```
-/// let mut writer = larder::key::KeyWriter::new();
-/// writer.integer(-3i8);
-/// assert_eq!(writer.finish().as_str(), "-3");
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct IntegerKey(Number);
-
-#[derive(Debug, Clone, Copy)]
-enum Number {
-    Signed(i64),
-    Unsigned(u64),
-    // formatting these costs three times as much
-    WideSigned(i128),
-    WideUnsigned(u128),
-}
-
-/// A key as shared stores see it: printable ASCII, never empty, at most 229 bytes.
-///
-/// # Examples
-/// ```
-/// use larder::key::StoreKey;
-/// let key = StoreKey::new(&("user", 7u64));
-/// assert_eq!(key.as_str(), "(=user,7)");
-/// let long = StoreKey::new(&"x".repeat(10_000));
-/// assert_eq!(long.as_str().len(), 96 + 1 + 32);
-/// assert_eq!(long.full().len(), 10_001);
-/// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StoreKey {
-    full: String,
-    short: Option<Box<str>>,
-}
-
-impl StoreKey {
-    /// Encodes a key.
-    ///
-    /// # Examples
-    /// ```
-    /// assert_eq!(larder::key::StoreKey::new(&Some(7)).as_str(), "+7");
-    /// ```
-    #[must_use]
-    pub fn new<K: CacheKey + ?Sized>(key: &K) -> Self {
-        let mut writer = KeyWriter::new();
-        key.encode(&mut writer);
-        writer.finish()
-    }
-
-    /// The form that names the entry in the store.
-    ///
-    /// # Examples
-    /// ```
-    /// assert_eq!(larder::key::StoreKey::new(&("user", 7)).as_str(), "(=user,7)");
-    /// ```
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.short.as_deref().unwrap_or(&self.full)
-    }
-
-    /// The whole encoded key, which the stored header echoes.
-    ///
-    /// # Examples
-    /// ```
-    /// assert_eq!(larder::key::StoreKey::new(&"x".repeat(500)).full().len(), 501);
-    /// ```
-    #[must_use]
-    pub fn full(&self) -> &str {
-        &self.full
-    }
-}
-
-impl fmt::Debug for StoreKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for StoreKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-macro_rules! integer_keys {
-    ($variant:ident as $wide:ty: $($int:ty)*) => {$(
-        impl From<$int> for IntegerKey {
-            fn from(number: $int) -> Self {
-                Self(Number::$variant(number as $wide))
-            }
-        }
-        impl CacheKey for $int {
-            fn encode(&self, key: &mut KeyWriter) {
-                key.integer(*self);
-            }
-        }
-    )*};
-}
-integer_keys!(Signed as i64: i8 i16 i32 i64 isize);
-integer_keys!(Unsigned as u64: u8 u16 u32 u64 usize);
-integer_keys!(WideSigned as i128: i128);
-integer_keys!(WideUnsigned as u128: u128);
-
-macro_rules! string_keys {
-    ($($text:ty)*) => {$(
-        impl CacheKey for $text {
-            fn encode(&self, key: &mut KeyWriter) {
-                key.string(self);
-            }
-        }
-    )*};
-}
-string_keys!(str String Cow<'_, str>);
-
-impl CacheKey for char {
-    fn encode(&self, key: &mut KeyWriter) {
-        key.string(self.encode_utf8(&mut [0; 4]));
-    }
-}
-
-impl CacheKey for bool {
-    fn encode(&self, key: &mut KeyWriter) {
-        key.punctuation(if *self { 'T' } else { 'F' });
-    }
-}
-
-impl CacheKey for () {
-    fn encode(&self, key: &mut KeyWriter) {
-        key.punctuation('_');
-    }
-}
-
-impl<T: CacheKey> CacheKey for Option<T> {
-    fn encode(&self, key: &mut KeyWriter) {
-        match self {
-            None => key.punctuation('!'),
-            Some(inner) => {
-                key.punctuation('+');
-                inner.encode(key);
-            }
-        }
-    }
-}
-
-macro_rules! transparent_keys {
-    ($($pointer:ident)*) => {$(
-        impl<T: CacheKey + ?Sized> CacheKey for $pointer<T> {
-            fn encode(&self, key: &mut KeyWriter) {
-                (**self).encode(key);
-            }
-        }
-    )*};
-}
-transparent_keys!(Box Arc Rc);
-
-impl<T: CacheKey + ?Sized> CacheKey for &T {
-    fn encode(&self, key: &mut KeyWriter) {
-        (**self).encode(key);
-    }
-}
-
-/// A byte array: an identifier or a digest.
-impl<const N: usize> CacheKey for [u8; N] {
-    fn encode(&self, key: &mut KeyWriter) {
-        key.bytes(self);
-    }
-}
-
-impl<T: CacheKey> CacheKey for [T] {
-    fn encode(&self, key: &mut KeyWriter) {
-        key.list('[', self.iter().map(|item| item as &dyn CacheKey), ']');
-    }
-}
-
-impl<T: CacheKey> CacheKey for Vec<T> {
-    fn encode(&self, key: &mut KeyWriter) {
-        self.as_slice().encode(key);
-    }
-}
-
-#[cfg(feature = "uuid")]
-impl CacheKey for uuid::Uuid {
-    fn encode(&self, key: &mut KeyWriter) {
-        key.bytes(self.as_bytes());
-    }
-}
-
-macro_rules! tuple_keys {
-    ($($name:ident)+) => {
-        impl<$($name: CacheKey),+> CacheKey for ($($name,)+) {
-            #[allow(non_snake_case)]
-            fn encode(&self, key: &mut KeyWriter) {
-                let ($($name,)+) = self;
-                key.parts([$($name as &dyn CacheKey),+]);
-            }
-        }
-    };
-}
-tuple_keys!(A);
-tuple_keys!(A B);
-tuple_keys!(A B C);
-tuple_keys!(A B C D);
-tuple_keys!(A B C D E);
-tuple_keys!(A B C D E F);
-tuple_keys!(A B C D E F G);
-tuple_keys!(A B C D E F G H);
-
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
 
     fn encoded<K: CacheKey + ?Sized>(key: &K) -> String {
@@ -460,6 +89,16 @@ mod tests {
         assert_eq!(encoded(&[1u8, 255]), "x01ff");
         assert_eq!(encoded(&vec![1u64, 2]), "[1,2]");
         assert_eq!(encoded("naïve{\0}"), "=na%C3%AFve%7B%00%7D");
+        assert_eq!(encoded(&Duration::from_micros(3)), "3000");
+        assert_eq!(encoded(&std::num::NonZeroU8::MIN), "1");
+        assert_eq!(encoded(&std::net::IpAddr::from([127, 0, 0, 1])), "=127.0.0.1");
+        assert_eq!(encoded(Path::new("/tmp/a b")), "[!/,=tmp,=a%20b]");
+        assert_eq!(encoded(&BTreeSet::from([2u8, 1])), "[1,2]");
+        assert_eq!(encoded(&BTreeMap::from([("b", 2u8), ("a", 1)])), "[(=a,1),(=b,2)]");
+        assert_eq!(
+            encoded(&(1u8, 2u8, 3u8, 4u8, 5u8, 6u8, 7u8, 8u8, 9u8, 10u8, 11u8, 12u8)),
+            "(1,2,3,4,5,6,7,8,9,10,11,12)"
+        );
     }
 
     #[test]
@@ -467,6 +106,9 @@ mod tests {
         assert_ne!(encoded(&("a-b", "c")), encoded(&("a", "b-c")));
         assert_ne!(encoded(&("a,=b",)), encoded(&("a", "b")));
         assert_ne!(encoded("7"), encoded(&7u8));
+        assert_eq!(encoded(Path::new("a//b/")), encoded(Path::new("a/b")), "they are equal paths");
+        assert_ne!(encoded(Path::new("a/b")), encoded(Path::new("a,=b")));
+        assert_ne!(encoded(Path::new("/a")), encoded(Path::new("a")));
         assert_ne!(encoded("%20"), encoded(" "));
         assert_ne!(encoded(&Some("")), encoded(&None::<&str>));
         assert_ne!(encoded(&vec![vec![1u64], vec![2]]), encoded(&vec![vec![1u64, 2]]));

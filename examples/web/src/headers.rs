@@ -31,7 +31,7 @@ pub fn told<V>(found: &CachedEntry<V>) -> HeaderMap {
 /// with another request (`collapsed`) and whether it was `stored`.
 #[must_use]
 pub fn cache_status<V>(found: &CachedEntry<V>) -> String {
-    let ttl = found.expires_in.as_secs();
+    let ttl = found.expires_in().as_secs();
     let Some(cause) = found.missed else {
         let tier = match found.origin {
             Origin::Near => "near",

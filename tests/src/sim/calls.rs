@@ -74,15 +74,15 @@ impl<S: Store> World<S> {
         }
         let ask = |key: &u64| self.history.ask(process.number, Ask::Read { key: *key });
         let operations: Vec<u64> = keys.iter().map(ask).collect();
-        let answers = waited(process.cache.get_each(keys), fate).await;
+        let answers = waited(process.cache.get_many_entries(keys), fate).await;
         for (place, operation) in operations.into_iter().enumerate() {
             let answer = answers.as_ref().map(|answers| match answers {
                 Ok(answers) => {
                     let got = answers
                         .get(place)
-                        .cloned()
-                        .unwrap_or_else(|| Err(Error::backend("get_each", "too few")));
-                    answered(got.map(|value| value.as_deref().copied()), "get_each")
+                        .map(|answer| answer.as_ref().map(|found| found.value.clone()).map_err(Error::clone))
+                        .unwrap_or_else(|| Err(Error::backend("get_many_entries", "too few")));
+                    answered(got.map(|value| value.as_deref().copied()), "get_many_entries")
                 }
                 Err(error) => failed(error),
             });

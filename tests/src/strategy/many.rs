@@ -33,10 +33,10 @@ pub async fn many_are_stood_in_for<F: CacheFixture>(fixture: F) {
     soon(cache.get_many(&[1, 2])).await.expect("loaded");
     world.pass_ttl().await;
     world.table.fail(Some("down"));
-    let answers = soon(cache.get_each(&[1, 3, 2])).await.expect("answered");
+    let answers = soon(cache.get_many_entries(&[1, 3, 2])).await.expect("answered");
     let values: Vec<_> = answers
         .iter()
-        .map(|answer| answer.as_ref().ok().and_then(|value| value.as_deref().copied()))
+        .map(|answer| answer.as_ref().ok().and_then(|found| found.value.as_deref().copied()))
         .collect();
     assert_eq!(values, [Some(10), None, Some(20)]);
     let error = soon(cache.get_many(&[1, 3, 2])).await.expect_err("one key cannot be had");

@@ -1,17 +1,17 @@
 //! Fences around a store that lives in the process.
 
+mod fences;
+
 use std::fmt::{self, Debug};
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use self::fences::{Fences, Granted, Guards, holds};
 use super::{
     BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, WriteIntent,
 };
 use crate::backend::Entry;
 use crate::clock::Timestamp;
-use crate::shards::{Shard, Shards, is_sweep_due};
-use crate::sync::MutexGuard;
 use crate::tag::ledger::Ledger;
 use crate::tag::{Stamp, Tag};
 use crate::{Result, mutation};
@@ -167,133 +167,6 @@ impl<K, S: Debug> Debug for Local<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Local").field(&self.store).finish()
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    nonce: u128,
-    exclusive: bool,
-    until: Timestamp,
-}
-
-struct Fences<K> {
-    standing: Shards<K, Standing>,
-    next: AtomicU64,
-}
-
-impl<K: Hash + Eq + Clone> Fences<K> {
-    fn new() -> Self {
-        Self { standing: Shards::default(), next: AtomicU64::new(1) }
-    }
-
-    fn of(&self, key: &K) -> MutexGuard<'_, Shard<K, Standing>> {
-        self.standing.of(key)
-    }
-
-    fn grant(
-        &self,
-        fences: &mut Shard<K, Standing>,
-        key: &K,
-        announce: LoadIntent,
-        now: Timestamp,
-    ) -> Granted {
-        let until = now.saturating_add(announce.lease());
-        if let Some(standing) = fences.get_mut(key).filter(|standing| standing.until > now) {
-            if announce.is_exclusive() || standing.exclusive {
-                return Granted::Busy(now.until(standing.until));
-            }
-            standing.until = standing.until.max(until);
-            return Granted::Fence(Fence::joined(standing.nonce));
-        }
-        let nonce = u128::from(self.next.fetch_add(1, Ordering::Relaxed));
-        let before = fences.len();
-        fences.insert(key.clone(), Standing { nonce, exclusive: announce.is_exclusive(), until });
-        if fences.len() > before && is_sweep_due(fences.len()) {
-            fences.retain(|_, standing| standing.until > now);
-        }
-        Granted::Fence(Fence::created(nonce))
-    }
-}
-
-/// Writes that were announced and have not ended.
-struct Guards<K> {
-    /// How many keys have guards.
-    count: AtomicUsize,
-    standing: Shards<K, Vec<(WriteIntent, Timestamp)>>,
-}
-
-impl<K> Default for Guards<K> {
-    fn default() -> Self {
-        Self { count: AtomicUsize::new(0), standing: Shards::default() }
-    }
-}
-
-impl<K: Hash + Eq + Clone> Guards<K> {
-    /// Returns `true` if a guard of `key` stands. Asked only under the lock of the key's fence.
-    fn hold(&self, key: &K, now: Timestamp) -> bool {
-        self.count.load(Ordering::SeqCst) > 0
-            && self.change(key, |standing| {
-                let holds = standing.get(key).is_some_and(|guards| stand(guards, now));
-                if !holds {
-                    standing.remove(key);
-                }
-                holds
-            })
-    }
-
-    fn add(&self, key: &K, guard: WriteIntent, now: Timestamp) {
-        let until = now.saturating_add(guard.life());
-        self.change(key, |standing| {
-            let before = standing.len();
-            let guards = standing.entry(key.clone()).or_default();
-            guards.retain(|(_, until)| *until > now);
-            if mutation::on("a guard has one slot (in process)") {
-                guards.clear();
-            }
-            guards.push((guard, until));
-            if standing.len() > before && is_sweep_due(standing.len()) {
-                standing.retain(|_, guards| stand(guards, now));
-            }
-        });
-    }
-
-    fn end(&self, key: &K, ended: WriteIntent) {
-        self.change(key, |standing| {
-            if let Some(guards) = standing.get_mut(key) {
-                guards.retain(|(guard, _)| guard.nonce() != ended.nonce());
-                if guards.is_empty() {
-                    standing.remove(key);
-                }
-            }
-        });
-    }
-
-    /// Changes the guards that `key` has a lock with, and counts their keys.
-    fn change<T>(
-        &self,
-        key: &K,
-        change: impl FnOnce(&mut Shard<K, Vec<(WriteIntent, Timestamp)>>) -> T,
-    ) -> T {
-        let mut standing = self.standing.of(key);
-        let before = standing.len();
-        let changed = change(&mut standing);
-        // under the lock, and wrapping: the difference may be negative
-        self.count.fetch_add(standing.len().wrapping_sub(before), Ordering::SeqCst);
-        changed
-    }
-}
-
-fn stand(guards: &[(WriteIntent, Timestamp)], now: Timestamp) -> bool {
-    guards.iter().any(|(_, until)| *until > now)
-}
-
-enum Granted {
-    Fence(Fence),
-    Busy(Duration),
-}
-
-fn holds<K: Hash + Eq>(fences: &Shard<K, Standing>, key: &K, fence: Fence, now: Timestamp) -> bool {
-    fences.get(key).is_some_and(|standing| standing.nonce == fence.nonce() && standing.until > now)
 }
 
 impl<K: Hash + Eq + Clone, S> Local<K, S> {
