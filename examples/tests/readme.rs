@@ -1,7 +1,8 @@
-//! The snippets of README.md: what is written there is what is compiled here, line by line.
+//! The snippets of README.md, compiled: its code blocks must occur in this file, line by line.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "the snippets are compiled; what they need is not there")]
+#![allow(dead_code, reason = "the snippets are compiled and not run")]
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,36 +18,51 @@ struct User {
     name: String,
 }
 
+/// The client of the hand-written version.
+trait Redis {
+    async fn get(&self, id: u64) -> io::Result<Option<User>>;
+    async fn set_ex(&self, id: u64, user: &User, seconds: u64) -> io::Result<()>;
+}
+
+/// The source of the hand-written version.
+trait Database {
+    async fn find_user(&self, id: u64) -> io::Result<User>;
+}
+
 #[rustfmt::skip]
-async fn the_first(pool: SqlitePool) -> larder::Result<()> {
+async fn user(redis: &impl Redis, database: &impl Database, id: u64) -> io::Result<User> {
+    if let Some(user) = redis.get(id).await? {
+        return Ok(user);
+    }
+    let user = database.find_user(id).await?; // reads the old row
+    // Meanwhile a writer commits a new row and deletes the key.
+    redis.set_ex(id, &user, 600).await?;      // stores the old row for ten minutes
+    Ok(user)
+}
+
+#[rustfmt::skip]
+async fn with_larder(redis: &RedisBackend, pool: SqlitePool) -> larder::Result<()> {
     let users: Cache<u64, User> = Cache::builder()
-        .backend(Quick::new(10_000))
+        .namespace("user")
+        .backend(redis.encoded(Json)) // in process: Quick::new(10_000)
         .source(QuerySource::new(pool, "SELECT id, name FROM users WHERE id = ?"))
         .strategy(Strategy::aside(Duration::from_secs(600)))
         .build()?;
-    let user: Option<Arc<User>> = users.get(&7).await?;  // one load however many ask; a hit allocates nothing
-    users.invalidate(&7).await?;                         // after a write
+    let user: Option<Arc<User>> = users.get(&7).await?; // concurrent callers share one load
+    users.invalidate(&7).await?;                        // after the commit of a write
     drop(user);
     Ok(())
 }
 
-#[rustfmt::skip]
-async fn with_redis(pool: SqlitePool) -> larder::Result<()> {
-    let redis = RedisBackend::connect("redis://localhost").await?;   // or redis-cluster://, redis-sentinel://, rediss://, redis+unix://
-    let users: Cache<u64, User> = Cache::builder()
-        .namespace("user")
-        .backend(redis.encoded(Json))
-        .source(QuerySource::new(pool, "SELECT id, name FROM users WHERE id = ?"))
-        .strategy(Strategy::aside(Duration::from_secs(600)).locked(redis.locks()))
-        .build()?;
-    drop(users);
-    let builder = Cache::<u64, User>::builder()
-        .backend(Tiered::new(Quick::new(10_000), redis.encoded(Json)));
-    drop(builder);
-    Ok(())
+/// The expressions in the text of README.md.
+fn inline(redis: &RedisBackend) {
+    let strategy = Strategy::aside(Duration::from_secs(600)).locked(redis.locks());
+    let in_process = Cache::<u64, User>::builder().backend(Quick::new(10_000)).strategy(strategy);
+    let tiers = Tiered::new(Quick::new(10_000), redis.encoded(Json));
+    drop((in_process, Cache::<u64, User>::builder().backend(tiers)));
 }
 
-/// A text without the indentation of its lines.
+/// Returns `text` without the indentation of its lines.
 fn flush(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
 }
