@@ -1,4 +1,4 @@
-//! Performance that is counted, not timed: allocations of a hit, sizes of futures.
+//! Performance that is counted, not timed: allocations of a hit and of a miss, sizes of futures.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -134,4 +134,28 @@ fn futures_are_small() {
     assert!(size_of_val(&cache.invalidate(&1)) <= 48, "{}", size_of_val(&cache.invalidate(&1)));
     assert!(size_of_val(&cache.get_many(&[1])) <= 48, "{}", size_of_val(&cache.get_many(&[1])));
     assert!(size_of_val(&cache.insert(&1, 1)) <= 96, "{}", size_of_val(&cache.insert(&1, 1)));
+}
+
+/// A miss allocates what outlives it (the value), what callers share (the flight and its chain), its task, and a future each
+/// for the read, the load and the source.
+#[test]
+fn a_local_miss_allocates_little() {
+    let source = larder::source_fn(|key: u64| async move { Ok::<_, std::convert::Infallible>(Some(key)) });
+    let strategy = Strategy::aside(common::MINUTE);
+    let cache = Cache::builder().backend(Quick::new(100_000)).source(source).strategy(strategy);
+    let cache: Cache<u64, u64> = cache.build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut key = 0;
+    let mut read = |keys: u64| {
+        runtime.block_on(async {
+            for _ in 0..keys {
+                key += 1;
+                assert_eq!(cache.get(&key).await.unwrap().as_deref(), Some(&key));
+            }
+        });
+    };
+    // until the store, the counters and the runtime have the room that they need
+    read(20_000);
+    let count = allocation_counter::measure(|| read(1_000)).count_total;
+    assert_eq!(count / 1_000, 8, "{count} allocations for 1000 misses");
 }

@@ -2,10 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use super::{
     BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, Recency,
@@ -76,6 +79,23 @@ pub(crate) enum Seen {
     Something,
 }
 
+/// An answer of a backend, as the calls of each miss give it: in place where it is there at once, which spares a local
+/// store the boxes.
+enum Answer<'a, T> {
+    Now(T),
+    Later(BoxFuture<'a, T>),
+}
+
+fn answer<'a, B: CacheBackend<K, V>, K, V, T>(future: impl Future<Output = T> + Send + 'a) -> Answer<'a, T> {
+    if !B::IS_IMMEDIATE {
+        return Answer::Later(Box::pin(future));
+    }
+    match future.now_or_never() {
+        Some(answer) => Answer::Now(answer),
+        None => unreachable!("a backend that says that it is immediate waits for nothing"),
+    }
+}
+
 /// The methods have names of their own: a twin with the same names would call itself for ever.
 #[async_trait]
 trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
@@ -84,10 +104,21 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     fn shared_name_dyn(&self, key: &K) -> Option<String>;
     fn is_bounded_dyn(&self) -> bool;
     fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool;
-    async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>>;
+    fn get_dyn<'a>(&'a self, key: &'a K, now: Timestamp) -> Answer<'a, Result<Option<Entry<V>>>>;
     async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>>;
-    async fn begin_dyn(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>>;
-    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome>;
+    fn begin_dyn<'a>(
+        &'a self,
+        key: &'a K,
+        announce: LoadIntent,
+        now: Timestamp,
+    ) -> Answer<'a, Result<BeginOutcome<V>>>;
+    fn fill_dyn<'a>(
+        &'a self,
+        key: &'a K,
+        fence: Fence,
+        entry: Entry<V>,
+        now: Timestamp,
+    ) -> Answer<'a, Result<FillOutcome>>;
     async fn renew_dyn(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool>;
     async fn release_dyn(&self, key: &K, fence: Fence, now: Timestamp) -> Result<()>;
     async fn put_dyn(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()>;
@@ -127,17 +158,28 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     fn watch_dyn(&self, watcher: std::sync::Weak<dyn super::Watcher>) -> bool {
         self.watch(watcher)
     }
-    async fn get_dyn(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
-        self.get(key, now).await
+    fn get_dyn<'a>(&'a self, key: &'a K, now: Timestamp) -> Answer<'a, Result<Option<Entry<V>>>> {
+        answer::<B, K, V, _>(self.get(key, now))
     }
     async fn get_many_dyn(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
         self.get_many(keys, now).await
     }
-    async fn begin_dyn(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
-        self.begin(key, announce, now).await
+    fn begin_dyn<'a>(
+        &'a self,
+        key: &'a K,
+        announce: LoadIntent,
+        now: Timestamp,
+    ) -> Answer<'a, Result<BeginOutcome<V>>> {
+        answer::<B, K, V, _>(self.begin(key, announce, now))
     }
-    async fn fill_dyn(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
-        self.fill(key, fence, entry, now).await
+    fn fill_dyn<'a>(
+        &'a self,
+        key: &'a K,
+        fence: Fence,
+        entry: Entry<V>,
+        now: Timestamp,
+    ) -> Answer<'a, Result<FillOutcome>> {
+        answer::<B, K, V, _>(self.fill(key, fence, entry, now))
     }
     async fn renew_dyn(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
         self.renew(key, fence, lease, now).await
@@ -193,16 +235,28 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
         self.0.watch_dyn(watcher)
     }
     async fn get(&self, key: &K, now: Timestamp) -> Result<Option<Entry<V>>> {
-        self.0.get_dyn(key, now).await
+        let later = match self.0.get_dyn(key, now) {
+            Answer::Now(answer) => return answer,
+            Answer::Later(later) => later,
+        };
+        later.await
     }
     async fn get_many(&self, keys: &[K], now: Timestamp) -> Result<Vec<Option<Entry<V>>>> {
         self.0.get_many_dyn(keys, now).await
     }
     async fn begin(&self, key: &K, announce: LoadIntent, now: Timestamp) -> Result<BeginOutcome<V>> {
-        self.0.begin_dyn(key, announce, now).await
+        let later = match self.0.begin_dyn(key, announce, now) {
+            Answer::Now(answer) => return answer,
+            Answer::Later(later) => later,
+        };
+        later.await
     }
     async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
-        self.0.fill_dyn(key, fence, entry, now).await
+        let later = match self.0.fill_dyn(key, fence, entry, now) {
+            Answer::Now(answer) => return answer,
+            Answer::Later(later) => later,
+        };
+        later.await
     }
     async fn renew(&self, key: &K, fence: Fence, lease: Duration, now: Timestamp) -> Result<bool> {
         self.0.renew_dyn(key, fence, lease, now).await

@@ -81,6 +81,10 @@ use crate::tag::{Stamp, Tag};
 /// }
 /// ```
 pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
+    /// Set if every call has its answer at the first poll, as in a store that is in this process.
+    #[doc(hidden)]
+    const IS_IMMEDIATE: bool = false;
+
     /// Calls `look` with the entry of `key` if this process holds one, to take out of it what is wanted. Performs no I/O. `None`
     /// means "not known here" (or that `look` said so), never "absent". `recency` says if this counts as a use of the key.
     ///

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
+
 use crate::Result;
 use crate::backend::entry::Hit;
 use crate::engine::{Engine, Key, Seen, Value};
@@ -14,22 +16,23 @@ use crate::engine::{Engine, Key, Seen, Value};
 ///
 /// An `async fn` would do the same, but it writes down its state for an interruption that a hit does not have, and takes it
 /// apart again by a call.
-pub(crate) struct Get<'a, K: Key, V, R, F> {
+pub(crate) struct Get<'a, K: Key, V, R> {
     engine: &'a Arc<Engine<K, V>>,
     key: &'a K,
-    state: State<R, F>,
+    state: State<'a, V, R>,
 }
 
-enum State<R, F> {
+enum State<'a, V, R> {
     Looks(R),
-    Waits(Pin<Box<F>>),
+    /// A future of no known type: taking a read apart would be too long to be in one piece with a hit.
+    Waits(BoxFuture<'a, Result<Option<Arc<V>>>>),
     Taken,
 }
 
-impl<'a, K: Key, V: Value, R, F> Get<'a, K, V, R, F>
+impl<'a, K: Key, V: Value, R, F> Get<'a, K, V, R>
 where
     R: FnOnce(&'a Arc<Engine<K, V>>, &'a K, Seen) -> F,
-    F: Future<Output = Result<Option<Arc<V>>>>,
+    F: Future<Output = Result<Option<Arc<V>>>> + Send + 'a,
 {
     #[inline]
     pub(crate) fn new(engine: &'a Arc<Engine<K, V>>, key: &'a K, rest: R) -> Self {
@@ -37,10 +40,10 @@ where
     }
 
     #[inline(never)]
-    fn wait(&mut self, seen: Seen, context: &mut Context<'_>) -> Poll<F::Output> {
+    fn wait(&mut self, seen: Seen, context: &mut Context<'_>) -> Poll<Result<Option<Arc<V>>>> {
         let state = std::mem::replace(&mut self.state, State::Taken);
         let mut rest = match state {
-            State::Looks(rest) => Box::pin(rest(self.engine, self.key, seen)),
+            State::Looks(rest) => Box::pin(rest(self.engine, self.key, seen)) as BoxFuture<'a, _>,
             State::Waits(rest) => rest,
             State::Taken => {
                 unreachable!("it is put back below, unless that panicked: then nobody polls again")
@@ -53,17 +56,17 @@ where
 }
 
 // nothing in it is pinned in its place: what waits is on the heap
-impl<K: Key, V, R, F> Unpin for Get<'_, K, V, R, F> {}
+impl<K: Key, V, R> Unpin for Get<'_, K, V, R> {}
 
-impl<'a, K: Key, V: Value, R, F> Future for Get<'a, K, V, R, F>
+impl<'a, K: Key, V: Value, R, F> Future for Get<'a, K, V, R>
 where
     R: FnOnce(&'a Arc<Engine<K, V>>, &'a K, Seen) -> F,
-    F: Future<Output = Result<Option<Arc<V>>>>,
+    F: Future<Output = Result<Option<Arc<V>>>> + Send + 'a,
 {
-    type Output = F::Output;
+    type Output = Result<Option<Arc<V>>>;
 
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Option<Arc<V>>>> {
         let mut seen = Seen::Nothing;
         if matches!(self.state, State::Looks(_))
             && let Some(Hit(value)) = self.engine.hit(self.key, &mut seen)

@@ -30,7 +30,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Arc<V>>>> {
-        all_values(Box::pin(self.engine.read_many(keys, self.engine.registered()?, For::Reader)).await?)
+        all_values(Box::pin(self.read_many(keys)).await?)
     }
 
     /// Returns a result for each of `keys`, aligned with them, each with its origin and its age. Unlike
@@ -57,8 +57,12 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get_many_entries(&self, keys: &[K]) -> Result<Vec<Result<CachedEntry<V>>>> {
-        let read = self.engine.read_many(keys, self.engine.registered()?, For::Reader);
-        Ok(Box::pin(read).await?.into_iter().map(|answer| answer.map(CachedEntry::new)).collect())
+        let answers = Box::pin(self.read_many(keys)).await?;
+        Ok(answers.into_iter().map(|answer| answer.map(CachedEntry::new)).collect())
+    }
+
+    async fn read_many(&self, keys: &[K]) -> Result<Vec<Result<Answer<V>>>> {
+        self.engine.read_many(keys, self.engine.registered()?, For::Reader).await
     }
 
     /// Returns the values of `keys`, aligned with them. `loader` is called with the missing keys that this process is not

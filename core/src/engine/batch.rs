@@ -1,7 +1,7 @@
 //! Reading many keys: one look near, one round trip far, one load for what is missing.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
 use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
 use super::read::{Answer, Arrival, Deadlines, For, Found, Reading, patience};
-use super::{DynSource, Engine, Key, LoadFuture, Value};
+use super::{DynSource, Engine, Key, Value};
 use crate::backend::{CacheBackend, Entry, Fence, Recency};
 use crate::cache::Origin;
 use crate::observe::{Event, MissCause, Tier};
@@ -228,14 +228,14 @@ impl<K: Key, V: Value> Engine<K, V> {
                 absent.iter_mut().partition(|wanted| self.is_over(wanted.known.as_ref(), deadlines));
             for wanted in late {
                 let never = std::future::pending();
-                let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, never).await;
+                let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, pin!(never)).await;
                 answers[wanted.at] = Some(answer.map(|answer| wanted.missed(answer)));
             }
             let keys = wanted.iter().map(|wanted| (wanted.key, wanted.known.clone())).collect();
             let flights = self.board_all(source, keys, approach, None)?;
             for (wanted, boarded) in wanted.into_iter().zip(flights) {
                 let reading = self.read_boarded(wanted.key, start, source, boarded, approach);
-                let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, reading).await;
+                let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, pin!(reading)).await;
                 answers[wanted.at] = Some(answer.map(|answer| wanted.missed(answer)));
             }
         }
@@ -252,14 +252,17 @@ impl<K: Key, V: Value> Engine<K, V> {
         approach: Approach,
     ) -> Result<Answer<V>> {
         let (answer, approach) = match self.arrival(key, &boarded).await {
-            Arrival::Outcome(outcome) => (self.acceptable(&outcome, start, boarded.leads), approach),
+            Arrival::Outcome(outcome) => (self.acceptable(outcome, start, boarded.leads), approach),
             // (with a plan of one's own: the source, which is asked by whoever comes first)
             Arrival::InVain | Arrival::Abandoned(_) => (None, approach),
             Arrival::Hangs => (None, approach.overtaking()),
         };
         match answer {
             Some(answer) => answer,
-            None => self.read_source(key, start, Plan::new(Load::From(Arc::clone(source)), approach)).await,
+            None => {
+                let mut plan = Some(Plan::new(Load::From(Arc::clone(source)), approach));
+                self.read_source(key, start, &mut plan).await
+            }
         }
     }
 
@@ -342,30 +345,26 @@ impl<K: Key, V: Value> Engine<K, V> {
                 vec![]
             }
         };
-        join_all(busy.into_iter().map(|(landing, known)| async {
-            let (source, key) = (Arc::clone(&source), landing.key().clone());
-            let loader = Box::new(move || -> LoadFuture<V> {
-                Box::pin(async move { source.load_dyn(&key, None).await })
-            });
-            let outcome = self.fly(landing.key(), loader, approach, known).await;
-            self.land(landing, outcome);
+        join_all(busy.into_iter().map(|(landing, known)| {
+            let load = Load::From(Arc::clone(&source));
+            async move {
+                let outcome = self.fly(landing.key(), load, approach, known.as_ref()).await;
+                self.land(landing, outcome);
+            }
         }))
         .await;
     }
 
     async fn fly_elected_many(&self, source: Arc<dyn DynSource<K, V>>, ready: Vec<Ready<K, V>>) {
         let started = self.sequence.next();
-        let began = self.clock.now();
         let keys: Vec<K> = ready.iter().map(|ready| ready.landing.key().clone()).collect();
-        let loader = || -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            Box::pin(async move { source.load_each_dyn(&keys).await })
+        let alive = || {
+            join_all(ready.iter().map(|ready| {
+                let announced = self.keep_announced(ready.landing.key(), ready.fence);
+                join(announced, self.keep_elected(ready.held.as_ref()))
+            }))
         };
-        let alive = join_all(ready.iter().map(|ready| {
-            let announced = self.keep_announced(ready.landing.key(), ready.fence);
-            join(announced, self.keep_elected(ready.held.as_ref()))
-        }));
-        let loaded = self.load(loader, async { _ = alive.await }).await;
-        let cost = began.until(self.clock.now());
+        let (loaded, cost) = self.load(|| source.load_each_dyn(&keys), alive).await;
         let values = loaded.unwrap_or_else(|error| ready.iter().map(|_| Err(error.clone())).collect());
         self.land_many(ready, values, cost, started).await;
     }
@@ -417,7 +416,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 let outcome = match value {
                     Ok(loaded) => {
                         let replaces = self.strategy.settings.stale.window().is_some();
-                        let fetch = Fetch { loaded, known, cost, started, replaces };
+                        let fetch = Fetch { loaded, known: known.as_ref(), cost, started, replaces };
                         self.fill(landing.key(), fence, fetch).await
                     }
                     Err(error) => {

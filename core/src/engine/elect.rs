@@ -28,6 +28,11 @@ pub(super) enum Elected<V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
+    /// Returns `true` if one of several processes is elected to load.
+    pub(super) fn elects(&self) -> bool {
+        self.strategy.settings.locking.is_some()
+    }
+
     /// Asks once for the lock of `key`; `None` when another process has it.
     pub(super) async fn try_elect(&self, key: &K) -> Option<Elected<V>> {
         let Some(locking) = &self.strategy.settings.locking else { return Some(Elected::Chosen(None)) };

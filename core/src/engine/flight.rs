@@ -71,7 +71,7 @@ pub(super) struct Flight<V> {
     /// The runtime that runs the load.
     pub(super) runtime: Option<runtime::Id>,
     /// Wakes those who wait in the order in which they came.
-    outcome: SetOnce<Arc<Outcome<V>>>,
+    outcome: SetOnce<Outcome<V>>,
     /// Set while the load runs out of sight, because its key was invalidated.
     detached: AtomicBool,
     /// The loads of its task, once there is one.
@@ -104,9 +104,9 @@ impl<V> Flight<V> {
     }
 
     /// Waits for the end of the flight. Dropping this strands nobody.
-    pub(super) async fn outcome(&self) -> Arc<Outcome<V>> {
+    pub(super) async fn outcome(&self) -> &Outcome<V> {
         // set by the landing, by its drop at the latest
-        Arc::clone(self.outcome.wait().await)
+        self.outcome.wait().await
     }
 }
 
@@ -198,7 +198,14 @@ impl<K: Key, V> Flights<K, V> {
 
     fn remove(&self, key: &K, flight: &Arc<Flight<V>>) -> Option<Arc<Flight<V>>> {
         let mut shard = self.loads.of(key);
-        if shard.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) { shard.remove(key) } else { None }
+        let (key, found) = shard.remove_entry(key)?;
+        if Arc::ptr_eq(&found, flight) {
+            drop(shard);
+            return Some(found);
+        }
+        // a successor stays
+        shard.insert(key, found);
+        None
     }
 
     /// How many keys are being loaded.
@@ -247,7 +254,7 @@ impl<K: Key, V> Landing<K, V> {
             self.flights.remove(&self.key, &self.flight);
         }
         // the first outcome is the only one
-        _ = self.flight.outcome.set(Arc::new(outcome));
+        _ = self.flight.outcome.set(outcome);
     }
 }
 

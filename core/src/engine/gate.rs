@@ -35,6 +35,11 @@ impl Gate {
         Self { limit, free: Semaphore::new(loads), waiting: AtomicUsize::new(0) }
     }
 
+    /// Returns `true` if everybody may enter at once.
+    pub(super) fn is_open(&self) -> bool {
+        self.limit.is_none()
+    }
+
     /// The permission to load, to be held as long as the load runs; `None` if there is no limit.
     ///
     /// A load that runs inside another one needs none. Prevents: parents that hold all permits wait for children that

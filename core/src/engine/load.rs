@@ -7,21 +7,24 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{Either, join, select};
+use futures_util::future::join;
 use tokio::runtime::Handle;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 
 use super::chain::Chain;
 use super::elect::{Elected, Held};
 use super::flight::{Flight, Landing, Outcome, Role};
-use super::source::loader_of;
 use super::{DynSource, Engine, Key, Value};
 use crate::backend::{BeginOutcome, CacheBackend, Entry, Fence, FillOutcome, LoadIntent};
 use crate::observe::Event;
 use crate::source::Loaded;
 use crate::{Error, ErrorKind, Result, mutation};
 
-pub(crate) type LoadFuture<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>>> + Send>>;
+pub(crate) type LoadFuture<V> = Loading<'static, Loaded<V>>;
+/// A load under way.
+pub(super) type Loading<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 pub(crate) type Loader<V> = Box<dyn FnOnce() -> LoadFuture<V> + Send>;
 
 /// By what a key is loaded.
@@ -74,9 +77,9 @@ pub(super) enum Announced<V> {
 }
 
 /// What a load came to.
-pub(super) struct Fetch<V> {
+pub(super) struct Fetch<'a, V> {
     pub(super) loaded: Loaded<V>,
-    pub(super) known: Option<Entry<V>>,
+    pub(super) known: Option<&'a Entry<V>>,
     pub(super) cost: Duration,
     pub(super) started: u64,
     /// Whether there may be an entry that this one replaces.
@@ -119,19 +122,17 @@ impl<K: Key, V: Value> Engine<K, V> {
             self.gather(landing, known, gather)?;
             return Ok(boarded);
         }
-        let loader = match load {
-            Load::Registered => loader_of(Arc::clone(self.registered()?), key, known.clone()),
-            Load::From(source) => loader_of(source, key, known.clone()),
-            Load::Given(loader) => loader,
-        };
+        if let Load::Registered = load {
+            self.registered()?;
+        }
         let engine = Arc::clone(self);
         let chain = Chain::load(Chain::waiting(patience), self.id, key.clone());
         boarded.flight.run_by(&chain);
-        Self::spawn(chain.scope(async move {
-            // boxed, since the runtime moves what it is given several times, and this has kilobytes
-            let outcome = Box::pin(engine.fly(landing.key(), loader, approach, known)).await;
+        // boxed, since it is moved several times before it runs
+        Self::spawn(chain.scope(Box::pin(async move {
+            let outcome = engine.fly(landing.key(), load, approach, known.as_ref()).await;
             engine.land(landing, outcome);
-        }))?;
+        })))?;
         Ok(boarded)
     }
 
@@ -160,20 +161,33 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// The whole of a flight: is elected, announces, loads, fills.
+    ///
+    /// Each miss makes a future of this, so what few of them need is boxed where they do.
     pub(super) async fn fly(
         &self,
         key: &K,
-        loader: Loader<V>,
+        load: Load<K, V>,
         approach: Approach,
-        known: Option<Entry<V>>,
+        known: Option<&Entry<V>>,
     ) -> Outcome<V> {
-        let elected = match approach {
-            Approach::Alone | Approach::Overtaking => Ok(Elected::Chosen(None)),
-            _ => self.elect(key, approach, known.as_ref()).await,
-        };
-        match elected {
+        match approach {
+            Approach::Missing | Approach::Refresh if self.elects() => {
+                Box::pin(self.fly_if_elected(key, load, approach, known)).await
+            }
+            _ => self.fly_elected(key, load, approach, known, None).await,
+        }
+    }
+
+    async fn fly_if_elected(
+        &self,
+        key: &K,
+        load: Load<K, V>,
+        approach: Approach,
+        known: Option<&Entry<V>>,
+    ) -> Outcome<V> {
+        match self.elect(key, approach, known).await {
             Ok(Elected::Chosen(held)) => {
-                let outcome = self.fly_elected(key, loader, approach, known, held.as_ref()).await;
+                let outcome = self.fly_elected(key, load, approach, known, held.as_ref()).await;
                 self.resign(held).await;
                 outcome
             }
@@ -181,7 +195,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Outcome::found(entry, self.sequence.next())
             }
             Ok(Elected::Found(entry, asked)) => Outcome::found(entry, asked),
-            Ok(Elected::Unelected) => self.fly_elected(key, loader, Approach::Alone, known, None).await,
+            Ok(Elected::Unelected) => self.fly_elected(key, load, Approach::Alone, known, None).await,
             Err(error) => Outcome::failed(error),
         }
     }
@@ -189,17 +203,18 @@ impl<K: Key, V: Value> Engine<K, V> {
     async fn fly_elected(
         &self,
         key: &K,
-        loader: Loader<V>,
+        load: Load<K, V>,
         approach: Approach,
-        known: Option<Entry<V>>,
+        known: Option<&Entry<V>>,
         held: Option<&Held>,
     ) -> Outcome<V> {
-        let _permit = match self.enter().await {
+        let entered = if self.gate.is_open() { Ok(None) } else { Box::pin(self.enter()).await };
+        let _permit = match entered {
             Ok(permit) => permit,
             Err(error) => return Outcome::failed(error),
         };
         let asked = self.sequence.next();
-        let fence = match self.announce(key, approach, known.as_ref()).await {
+        let fence = match self.announce(key, approach, known).await {
             Announced::Hit(entry) if mutation::on("a hit is current when its answer comes") => {
                 return Outcome::found(entry, self.sequence.next());
             }
@@ -207,12 +222,10 @@ impl<K: Key, V: Value> Engine<K, V> {
             Announced::Load(fence) => fence,
         };
         let started = self.sequence.next();
-        let began = self.clock.now();
-        let alive = join(self.keep_announced(key, fence), self.keep_elected(held));
-        let loaded = self.load(loader, async { _ = alive.await }).await;
+        let alive = || join(self.keep_announced(key, fence), self.keep_elected(held));
+        let (loaded, cost) = self.load(|| self.loading(key, load, known), alive).await;
         match loaded {
             Ok(loaded) => {
-                let cost = began.until(self.clock.now());
                 let replaces =
                     approach == Approach::Refresh || self.strategy.settings.stale.window().is_some();
                 self.fill(key, fence, Fetch { loaded, known, cost, started, replaces }).await
@@ -221,6 +234,24 @@ impl<K: Key, V: Value> Engine<K, V> {
                 self.withdraw(key, fence).await;
                 Outcome::source_failed(error)
             }
+        }
+    }
+
+    /// Asks the registered source, which is told what is `known`, or what the caller brought.
+    fn loading<'a>(
+        &'a self,
+        key: &'a K,
+        load: Load<K, V>,
+        known: Option<&Entry<V>>,
+    ) -> Loading<'a, Loaded<V>> {
+        match (load, self.registered()) {
+            (Load::Given(loader), _) => loader(),
+            (Load::From(source), _) => {
+                let known = known.cloned();
+                Box::pin(async move { source.load_dyn(key, known).await })
+            }
+            (Load::Registered, Ok(source)) => source.load_dyn(key, known.cloned()),
+            (Load::Registered, Err(error)) => Box::pin(std::future::ready(Err(error))),
         }
     }
 
@@ -281,29 +312,38 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Calls the loader within its budget; a panic becomes an error. `alive` runs beside it and never ends.
-    pub(super) async fn load<T>(
+    /// Calls the loader within its budget, and tells how long it took; a panic becomes an error. `alive` runs beside it.
+    pub(super) async fn load<'a, T, A: Future + Send>(
         &self,
-        loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>,
-        alive: impl Future<Output = ()>,
-    ) -> Result<T> {
+        loader: impl FnOnce() -> Loading<'a, T>,
+        alive: impl FnOnce() -> A,
+    ) -> (Result<T>, Duration) {
         let mut budget = self.strategy.settings.load_timeout;
         if mutation::on("a load has no budget") {
             budget = Duration::MAX;
         }
-        let began = self.clock.now();
-        let work = pin!(tokio::time::timeout(budget, caught(loader)));
-        let loaded = match select(work, pin!(alive)).await {
-            Either::Left((Ok(loaded), _)) => loaded,
-            Either::Left((Err(_elapsed), _)) => Err(Error::timeout("the load", budget)),
-            Either::Right(((), work)) => match work.await {
-                Ok(loaded) => loaded,
-                Err(_elapsed) => Err(Error::timeout("the load", budget)),
-            },
-        };
+        let (began, called) = (self.clock.now(), Instant::now());
+        let mut work = pin!(caught(loader));
+        // a load that answers at once needs neither a timer nor to be kept alive
+        let (mut alive, mut beside) = (Some(alive), None);
+        let loaded = std::future::poll_fn(|context| {
+            if let Poll::Ready(loaded) = work.as_mut().poll(context) {
+                return Poll::Ready(loaded);
+            }
+            if let Some(alive) = alive.take() {
+                beside = Some(Box::pin(unconstrained(spent(called.checked_add(budget), alive()))));
+            }
+            match &mut beside {
+                Some(beside) => {
+                    beside.as_mut().poll(context).map(|()| Err(Error::timeout("the load", budget)))
+                }
+                None => Poll::Pending,
+            }
+        });
+        let loaded = loaded.await;
         let elapsed = began.until(self.clock.now());
         self.recorder.record(&Event::Loaded { elapsed, error: loaded.as_ref().err() });
-        loaded
+        (loaded, elapsed)
     }
 
     /// Renews an announcement every third of its lease, until it is lost.
@@ -311,7 +351,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let Some(fence) = fence else { return };
         let lease = self.strategy.settings.lease;
         loop {
-            tokio::time::sleep((lease / 3).max(Duration::from_millis(1))).await;
+            sleep((lease / 3).max(Duration::from_millis(1))).await;
             match self.backend.renew(key, fence, lease, self.clock.now()).await {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -331,7 +371,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Stores what was loaded, if it is to be stored and its announcement still stands.
-    pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<V>) -> Outcome<V> {
+    pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<'_, V>) -> Outcome<V> {
         let Fetch { loaded, known, cost, started, replaces } = fetch;
         let refreshes = known.is_some();
         // tags and TTLs are the user's code too
@@ -349,7 +389,10 @@ impl<K: Key, V: Value> Engine<K, V> {
             Some(_) if keep && refreshes && mutation::on("a refresh is stored without its fence") => {
                 self.backend.put(key, entry.clone(), self.clock.now()).await.is_ok()
             }
-            Some(fence) if keep => self.store(key, fence, entry.clone()).await,
+            Some(fence) if keep => {
+                self.index(key, &entry);
+                self.is_stored(self.backend.fill(key, fence, entry.clone(), self.clock.now()).await)
+            }
             // what is there would be served stale although the source has something else, or nothing
             Some(_) if replaces => {
                 self.discard(key).await;
@@ -370,14 +413,14 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// The entry of what a loader or a writer gave.
-    pub(super) fn make(&self, key: &K, loaded: Loaded<V>, known: Option<Entry<V>>) -> Result<Made<V>> {
+    pub(super) fn make(&self, key: &K, loaded: Loaded<V>, known: Option<&Entry<V>>) -> Result<Made<V>> {
         let Loaded { value, ttl, store, mut tags, validator, modified } = loaded;
         let (value, validator) = match (modified, known) {
             (true, _) => (value, validator),
             (false, Some(known)) => {
                 tags.extend_from_slice(known.tags());
                 let kept = validator.or_else(|| known.validator().map(Into::into));
-                (known.into_value(), kept)
+                (known.value().cloned(), kept)
             }
             (false, None) => (None, None),
         };
@@ -419,9 +462,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    async fn store(&self, key: &K, fence: Fence, entry: Entry<V>) -> bool {
-        self.index(key, &entry);
-        match self.backend.fill(key, fence, entry, self.clock.now()).await {
+    /// Counts the answer to a fill; returns `true` if the entry is stored.
+    fn is_stored(&self, filled: Result<FillOutcome>) -> bool {
+        match filled {
             Ok(FillOutcome::Stored) => {
                 self.recorder.record(&Event::Filled);
                 true
@@ -439,7 +482,7 @@ impl<K: Key, V: Value> Engine<K, V> {
 }
 
 /// Runs the user's code; a panic, also one before the first await, becomes an error.
-async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>) -> Result<T> {
+async fn caught<'a, T>(loader: impl FnOnce() -> Loading<'a, T>) -> Result<T> {
     let mut load = catch_unwind(AssertUnwindSafe(loader)).map_err(panicked)?;
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
         Ok(Poll::Ready(loaded)) => Poll::Ready(loaded),
@@ -447,6 +490,18 @@ async fn caught<T>(loader: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T
         Err(panic) => Poll::Ready(Err(panicked(panic))),
     })
     .await
+}
+
+/// Runs `alive`, and ends at `end`, if that is a moment that a clock can show.
+async fn spent(end: Option<Instant>, alive: impl Future) {
+    let alive = async {
+        alive.await;
+        std::future::pending::<()>().await;
+    };
+    match end {
+        Some(end) => _ = timeout_at(end, alive).await,
+        None => alive.await,
+    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "what `catch_unwind` gives is passed on")]

@@ -29,7 +29,7 @@ use self::gate::Gate;
 use self::gather::Gathering;
 use self::holdoff::Holdoffs;
 use self::horizon::Horizon;
-pub(crate) use self::load::{Load, LoadFuture, Loader};
+pub(crate) use self::load::{Load, LoadFuture};
 use self::pending::Pending;
 pub(crate) use self::read::{Answer, For};
 use self::sequence::Sequence;

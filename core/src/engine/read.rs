@@ -1,6 +1,7 @@
 //! The pipeline of a read that this process's memory did not answer.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +89,8 @@ impl Drop for Reading<'_> {
 /// How long a reader waits for a load.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    began: Instant,
+    /// Not read from the clock where there is no limit.
+    began: Option<Instant>,
     /// For readers that can be served something stale.
     soft: Option<Duration>,
     hard: Option<Duration>,
@@ -101,7 +103,7 @@ impl Deadlines {
 
     /// The end of a wait; `None` if it has none, or none that a clock can show.
     fn end(&self, limit: Duration) -> Option<Instant> {
-        self.began.checked_add(limit)
+        self.began?.checked_add(limit)
     }
 }
 
@@ -115,8 +117,8 @@ pub(crate) enum For {
 }
 
 /// What becomes of the wait for a flight.
-pub(super) enum Arrival<V> {
-    Outcome(Arc<Outcome<V>>),
+pub(super) enum Arrival<'a, V> {
+    Outcome(&'a Outcome<V>),
     /// Its task ended without an outcome, or stands still in a runtime that is not driven any more.
     Abandoned(Error),
     /// It was a refresh, and failed: a try for somebody who could do without, and no answer.
@@ -169,8 +171,12 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
         };
         reading.cause = cause;
-        // boxed, since a far hit need not carry the room for a load
-        let answer = Box::pin(self.read_slowly(key, start, Plan::new(load(), approach).knowing(known))).await;
+        let (deadlines, mut plan) = (self.deadlines(For::Reader), Some(Plan::new(load(), approach)));
+        if let Some(plan) = &mut plan {
+            plan.known.clone_from(&known);
+        }
+        let reading_source = pin!(self.read_source(key, start, &mut plan));
+        let answer = self.awaited(key, known, deadlines, reading_source).await;
         answer.map(|answer| Answer { missed: Some(cause), ..answer })
     }
 
@@ -250,28 +256,19 @@ impl<K: Key, V: Value> Engine<K, V> {
         !self.is_closed() && !self.holdoffs.hold(key, self.clock.now()) && !self.flights.contain(key)
     }
 
-    /// Loads, or waits for a load, as long as a reader is to wait; serves what is known when that fails.
-    async fn read_slowly(self: &Arc<Self>, key: &K, start: u64, plan: Plan<K, V>) -> Result<Answer<V>> {
-        let known = plan.known.clone();
-        let deadlines = self.deadlines(For::Reader);
-        self.awaited(key, known, deadlines, self.read_source(key, start, plan)).await
-    }
-
     /// How long a wait that begins now is to last.
     pub(super) fn deadlines(&self, whom: For) -> Deadlines {
         let settings = &self.strategy.settings;
         let of_readers = |limit: Option<Duration>| limit.filter(|_| whom == For::Reader);
-        Deadlines {
-            began: Instant::now(),
-            soft: of_readers(settings.soft_timeout),
-            hard: of_readers(settings.hard_timeout),
-        }
+        let (soft, hard) = (of_readers(settings.soft_timeout), of_readers(settings.hard_timeout));
+        Deadlines { began: soft.or(hard).map(|_| Instant::now()), soft, hard }
     }
 
     /// Returns `true` if a reader who has this entry to fall back on does not wait for a load any more.
     pub(super) fn is_over(&self, known: Option<&Entry<V>>, deadlines: Deadlines) -> bool {
         let has_stale = known.is_some_and(|known| self.is_kept_for_errors(known));
-        deadlines.limit(has_stale).is_some_and(|limit| deadlines.began.elapsed() >= limit)
+        let limit = deadlines.limit(has_stale).zip(deadlines.began);
+        limit.is_some_and(|(limit, began)| began.elapsed() >= limit)
     }
 
     /// Waits for a reading as long as a reader is to wait; serves what is known when it fails.
@@ -280,14 +277,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         key: &K,
         known: Option<Entry<V>>,
         deadlines: Deadlines,
-        reading: impl Future<Output = Result<Answer<V>>>,
+        reading: Pin<&mut impl Future<Output = Result<Answer<V>>>>,
     ) -> Result<Answer<V>> {
         let known = known.filter(|known| self.is_kept_for_errors(known));
         let limit = deadlines.limit(known.is_some());
         // without a runtime there is no timer, and nothing is loaded
         let end = limit.and_then(|limit| deadlines.end(limit)).filter(|_| Handle::try_current().is_ok());
         let answer = match (end, limit) {
-            (Some(end), Some(limit)) => match tokio::time::timeout_at(end, reading).await {
+            (Some(end), Some(limit)) => match Box::pin(tokio::time::timeout_at(end, reading)).await {
                 Ok(answer) => answer,
                 // the load goes on, and fills
                 Err(_elapsed) => Err(Error::timeout("waiting for the load", limit)),
@@ -295,7 +292,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             _ => reading.await,
         };
         match (answer, known) {
-            (Err(error), Some(known)) => self.stand_in(key, known, error).await,
+            (Err(error), Some(known)) => Box::pin(self.stand_in(key, known, error)).await,
             (answer, _) => answer,
         }
     }
@@ -319,22 +316,25 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(self.answer(entry, Origin::Stale))
     }
 
-    /// Loads, or waits for a load under way. Counts nothing: one read is one hit or one miss, whatever it took.
+    /// Loads by `plan`, or waits for a load under way. Counts nothing: one read is one hit or one miss, whatever it took.
+    ///
+    /// A future of this is within that of each miss, so what few of them need is boxed where they do.
     pub(super) async fn read_source(
         self: &Arc<Self>,
         key: &K,
         start: u64,
-        plan: Plan<K, V>,
+        plan: &mut Option<Plan<K, V>>,
     ) -> Result<Answer<V>> {
-        let mut plan = Some(plan);
         let mut takeovers = 0;
         loop {
-            let boarded = self.board(key, &mut plan, None)?;
+            let boarded = self.board(key, plan, None)?;
             let outcome = match self.arrival(key, &boarded).await {
                 Arrival::Outcome(outcome) => outcome,
                 Arrival::InVain => continue,
                 Arrival::Hangs => {
-                    plan = plan.map(|plan| Plan { approach: plan.approach.overtaking(), ..plan });
+                    if let Some(plan) = plan {
+                        plan.approach = plan.approach.overtaking();
+                    }
                     continue;
                 }
                 // whoever followed has a plan of its own, and loads by it
@@ -346,11 +346,11 @@ impl<K: Key, V: Value> Engine<K, V> {
                     continue;
                 }
             };
-            if let Some(answer) = self.acceptable(&outcome, start, boarded.leads) {
+            if let Some(answer) = self.acceptable(outcome, start, boarded.leads) {
                 return answer;
             }
             // that load began before this caller did, and the key may have been invalidated between
-            let found = self.read_far(key).await;
+            let found = Box::pin(self.read_far(key)).await;
             if let Some(entry) = found.filter(|entry| entry.is_fresh(self.clock.now())) {
                 return Ok(self.answer(entry, Origin::Joined));
             }
@@ -358,13 +358,14 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Waits for a flight as long as one who needs the value does.
-    pub(super) async fn arrival(&self, key: &K, boarded: &Boarded<V>) -> Arrival<V> {
+    pub(super) async fn arrival<'a>(&self, key: &K, boarded: &'a Boarded<V>) -> Arrival<'a, V> {
         let Boarded { flight, leads } = boarded;
         // without a runtime there is no timer
         let patience = flight.patience.filter(|_| !leads && Handle::try_current().is_ok());
+        let outcome = pin!(flight.outcome());
         let outcome = match patience.or_else(|| self.abandoned_after(flight)) {
-            None => flight.outcome().await,
-            Some(limit) => match tokio::time::timeout(limit, flight.outcome()).await {
+            None => outcome.await,
+            Some(limit) => match Box::pin(tokio::time::timeout(limit, outcome)).await {
                 Ok(outcome) => outcome,
                 Err(_elapsed) => {
                     self.flights.detach_this(key, flight);
@@ -497,7 +498,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             };
             // a load that began before this call may have read what this call is meant to replace
             if outcome.loaded_from.is_some_and(|from| from >= start)
-                && let Some(answer) = self.acceptable(&outcome, start, boarded.leads)
+                && let Some(answer) = self.acceptable(outcome, start, boarded.leads)
             {
                 return answer;
             }

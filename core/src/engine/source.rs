@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Key, Loader, Value};
+use super::{Key, Value};
 use crate::backend::Entry;
 use crate::error::BoxError;
 use crate::source::{BatchSource, ConditionalSource, KnownValue, Loaded, Source};
@@ -173,14 +172,4 @@ where
             answered.into_iter().map(|(key, value)| (key, value.into())).collect();
         Ok(keys.iter().map(|key| Ok(found.remove(key).unwrap_or_else(Loaded::absent))).collect())
     }
-}
-
-/// Returns the loader of one key of `source`; `known` is the cached entry, fresh or not.
-pub(super) fn loader_of<K: Key, V: Value>(
-    source: Arc<dyn DynSource<K, V>>,
-    key: &K,
-    known: Option<Entry<V>>,
-) -> Loader<V> {
-    let key = key.clone();
-    Box::new(move || Box::pin(async move { source.load_dyn(&key, known).await }))
 }

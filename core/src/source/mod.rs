@@ -231,8 +231,8 @@ where
     type Value = V;
     type Error = E;
 
-    async fn load(&self, key: &K) -> Result<Option<V>, E> {
-        (self.load)(key.clone()).await
+    fn load(&self, key: &K) -> impl Future<Output = Result<Option<V>, E>> + Send {
+        (self.load)(key.clone())
     }
 }
 

@@ -192,6 +192,8 @@ where
     V: Send + Sync + 'static,
     S: LocalStore<K, V>,
 {
+    const IS_IMMEDIATE: bool = true;
+
     #[inline]
     fn look<T>(
         &self,
