@@ -103,6 +103,12 @@ impl<V> CachedEntry<V> {
     }
 }
 
+impl<V> Clone for CachedEntry<V> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), extra: self.extra.clone(), ..*self }
+    }
+}
+
 impl<V: fmt::Debug> fmt::Debug for CachedEntry<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, origin, age, fresh_for, stale_for, missed, kept, extra: _ } = self;

@@ -30,7 +30,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Arc<V>>>> {
-        all_values(Box::pin(self.read_many(keys)).await?)
+        all_values(Box::pin(self.read_many(keys, value)).await?)
     }
 
     /// Returns a result for each of `keys`, aligned with them, each with its origin and its age. Unlike
@@ -57,12 +57,15 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Ok(()) }
     /// ```
     pub async fn get_many_entries(&self, keys: &[K]) -> Result<Vec<Result<CachedEntry<V>>>> {
-        let answers = Box::pin(self.read_many(keys)).await?;
-        Ok(answers.into_iter().map(|answer| answer.map(CachedEntry::new)).collect())
+        Box::pin(self.read_many(keys, CachedEntry::new)).await
     }
 
-    async fn read_many(&self, keys: &[K]) -> Result<Vec<Result<Answer<V>>>> {
-        self.engine.read_many(keys, self.engine.registered()?, For::Reader).await
+    async fn read_many<T: Clone + Send>(
+        &self,
+        keys: &[K],
+        take: impl Fn(Answer<V>) -> T + Copy + Send + Sync,
+    ) -> Result<Vec<Result<T>>> {
+        self.engine.read_many(keys, self.engine.registered()?, For::Reader, take).await
     }
 
     /// Returns the values of `keys`, aligned with them. `loader` is called with the missing keys that this process is not
@@ -102,7 +105,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         E: Into<BoxError> + 'static,
     {
         let source: Arc<dyn DynSource<K, V>> = Arc::new(GivenMany::<F, (I, Fut)>::new(loader));
-        all_values(Box::pin(self.engine.read_many(keys, &source, For::Reader)).await?)
+        all_values(Box::pin(self.engine.read_many(keys, &source, For::Reader, value)).await?)
     }
 
     /// Loads keys before anybody asks for them: in batches, some at once, going on when some fail. See [`Warm`].
@@ -142,12 +145,16 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 }
 
+fn value<V>(answer: Answer<V>) -> Option<Arc<V>> {
+    answer.entry.into_value()
+}
+
 /// Returns the values of a batch, or one error if a key failed.
-fn all_values<V>(answers: Vec<Result<Answer<V>>>) -> Result<Vec<Option<Arc<V>>>> {
-    if answers.iter().any(Result::is_err) {
-        return Err(partial(&answers));
+fn all_values<V>(values: Vec<Result<Option<Arc<V>>>>) -> Result<Vec<Option<Arc<V>>>> {
+    if values.iter().any(Result::is_err) {
+        return Err(partial(&values));
     }
-    Ok(answers.into_iter().flatten().map(|answer| answer.entry.into_value()).collect())
+    Ok(values.into_iter().flatten().collect())
 }
 
 /// Returns the error of a batch in which some keys failed.

@@ -165,7 +165,7 @@ async fn warm<K: Key, V: Value>(
     let batches = keys.chunks(batch).map(|keys| async move {
         let engine = cache.engine();
         let answers = match engine.registered() {
-            Ok(source) => engine.read_many(&keys, source, For::Warming).await,
+            Ok(source) => engine.read_many(&keys, source, For::Warming, drop).await,
             Err(error) => Err(error),
         };
         failures(keys, answers)

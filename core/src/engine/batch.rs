@@ -41,8 +41,20 @@ impl<K, V> Wanted<'_, K, V> {
     }
 }
 
-/// Answers aligned with the keys of a batch; `None` where there is none yet.
-type Answers<V> = [Option<Result<Answer<V>>>];
+/// What is taken of the answers to a batch, aligned with its keys; `None` where there is none yet.
+struct Answers<T, F> {
+    taken: Vec<Option<Result<T>>>,
+    take: F,
+}
+
+impl<T, F> Answers<T, F> {
+    fn put<V>(&mut self, at: usize, answer: Result<Answer<V>>)
+    where
+        F: Fn(Answer<V>) -> T,
+    {
+        self.taken[at] = Some(answer.map(&self.take));
+    }
+}
 
 /// The keys that have no answer yet.
 struct Missing<'a, K, V> {
@@ -59,9 +71,9 @@ struct Repeated<'a> {
     reading: Reading<'a>,
 }
 
-fn missing<'a, K: Key, V>(
+fn missing<'a, K: Key, V, T>(
     keys: &'a [K],
-    answers: &Answers<V>,
+    answers: &[Option<Result<T>>],
     reading: impl Fn() -> Reading<'a>,
 ) -> Missing<'a, K, V> {
     let unanswered = || (0..keys.len()).filter(|&at| answers[at].is_none());
@@ -87,22 +99,25 @@ struct Ready<K: Key, V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Returns the answers to `keys`, aligned with them. Each distinct missing key is loaded once, from `source`.
-    pub(crate) async fn read_many(
+    /// Returns what `take` takes of the answers to `keys`, aligned with them. Each distinct missing key is loaded once, from
+    /// `source`.
+    pub(crate) async fn read_many<T: Clone + Send>(
         self: &Arc<Self>,
         keys: &[K],
         source: &Arc<dyn DynSource<K, V>>,
         whom: For,
-    ) -> Result<Vec<Result<Answer<V>>>> {
+        take: impl Fn(Answer<V>) -> T + Copy + Send + Sync,
+    ) -> Result<Vec<Result<T>>> {
         let recent = self.clock.recent();
-        let near = |entry| Ok(Answer::cached(entry, Origin::Near, recent));
-        let mut answers: Vec<_> =
+        let near = |entry| Ok(take(Answer::cached(entry, Origin::Near, recent)));
+        let taken: Vec<_> =
             keys.iter().map(|key| self.peek_at(key, recent, Recency::Touch).map(near)).collect();
-        if answers.iter().any(Option::is_none) {
+        let mut answers = Answers { taken, take };
+        if answers.taken.iter().any(Option::is_none) {
             if self.pending.any() {
                 self.retry_pending();
             }
-            let Missing { wanted, mut repeated } = missing(keys, &answers, || self.reading());
+            let Missing { wanted, mut repeated } = missing(keys, &answers.taken, || self.reading());
             let start = self.sequence.now();
             let (mut absent, approach) = self.read_far_many(wanted, source, &mut answers).await;
             let causes: HashMap<usize, MissCause> =
@@ -115,18 +130,20 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
             let deadlines = self.deadlines(whom);
             self.load_many(start, source, &mut absent, approach, deadlines, &mut answers).await?;
-            repeated.into_iter().for_each(|again| answers[again.at] = answers[again.first].clone());
+            for Repeated { at, first, .. } in repeated {
+                answers.taken[at] = answers.taken[first].clone();
+            }
         }
         let unanswered = || Err(Error::new(ErrorKind::Closed, "the key was not read"));
-        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect())
+        Ok(answers.taken.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect())
     }
 
     /// One round trip for all: answers what is there, refreshes behind what is due, and gives back what is absent.
-    async fn read_far_many<'a>(
+    async fn read_far_many<'a, T: Send>(
         self: &Arc<Self>,
         wanted: Vec<Wanted<'a, K, V>>,
         source: &Arc<dyn DynSource<K, V>>,
-        answers: &mut Answers<V>,
+        answers: &mut Answers<T, impl Fn(Answer<V>) -> T + Send>,
     ) -> (Vec<Wanted<'a, K, V>>, Approach) {
         let (mut absent, open) = match self.pending.any() {
             true => wanted.into_iter().partition(|wanted| self.pending.holds(wanted.key)),
@@ -167,7 +184,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                     if verdict == Verdict::Due && self.is_refreshable(wanted.key) {
                         due.push((wanted.key, Some(answer.entry.clone())));
                     }
-                    answers[wanted.at] = Some(Ok(answer));
+                    answers.put(wanted.at, Ok(answer));
                 }
                 Err(expired) => {
                     (wanted.known, wanted.reading.cause) = (Some(expired), MissCause::Expired);
@@ -212,14 +229,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         if is_limited { 1 } else { most }
     }
 
-    async fn load_many(
+    async fn load_many<T: Send>(
         self: &Arc<Self>,
         start: u64,
         source: &Arc<dyn DynSource<K, V>>,
         absent: &mut [Wanted<'_, K, V>],
         approach: Approach,
         deadlines: Deadlines,
-        answers: &mut Answers<V>,
+        answers: &mut Answers<T, impl Fn(Answer<V>) -> T + Send>,
     ) -> Result<()> {
         let at_once = self.loads_at_once(&**source, absent.len());
         for absent in absent.chunks_mut(at_once) {
@@ -229,14 +246,14 @@ impl<K: Key, V: Value> Engine<K, V> {
             for wanted in late {
                 let never = std::future::pending();
                 let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, pin!(never)).await;
-                answers[wanted.at] = Some(answer.map(|answer| wanted.missed(answer)));
+                answers.put(wanted.at, answer.map(|answer| wanted.missed(answer)));
             }
             let keys = wanted.iter().map(|wanted| (wanted.key, wanted.known.clone())).collect();
             let flights = self.board_all(source, keys, approach, None)?;
             for (wanted, boarded) in wanted.into_iter().zip(flights) {
                 let reading = self.read_boarded(wanted.key, start, source, boarded, approach);
                 let answer = self.awaited(wanted.key, wanted.known.take(), deadlines, pin!(reading)).await;
-                answers[wanted.at] = Some(answer.map(|answer| wanted.missed(answer)));
+                answers.put(wanted.at, answer.map(|answer| wanted.missed(answer)));
             }
         }
         Ok(())

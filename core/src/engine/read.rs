@@ -37,12 +37,6 @@ pub(crate) struct Answer<V> {
     pub(crate) kept: bool,
 }
 
-impl<V> Clone for Answer<V> {
-    fn clone(&self) -> Self {
-        Self { entry: self.entry.clone(), ..*self }
-    }
-}
-
 impl<V> Answer<V> {
     /// The answer of an entry that is cached.
     pub(super) fn cached(entry: Entry<V>, origin: Origin, now: Timestamp) -> Self {
