@@ -1,4 +1,4 @@
-//! Single reads that are asked for at once, sent as one.
+//! Combines single reads that run at the same time into one command.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,42 +16,43 @@ use crate::names::{Space, Values};
 use crate::read::{Found, read};
 use crate::server::Server;
 
-/// The most keys of one command; more go out beside each other.
+/// The maximum number of keys in one command. A larger batch is sent as several commands in parallel.
 const MOST: usize = 256;
 
 /// Collects the reads of tasks that run at the same time.
 ///
-/// The first to ask leads: it lets the other tasks run once, and then sends what has come together. Nobody waits for a
-/// timer, nor for a batch that is under way: under load batches form by themselves, since the answer to one wakes all of its
-/// askers together. Who was alone the last time, and finds nobody else's read under way, sends at once.
+/// The first caller leads: it yields once to the other tasks, and then sends the reads that have accumulated. A
+/// read never waits for a timer, nor for a batch that is in flight. Under load batches form by themselves, because
+/// one answer wakes all callers of its batch together. If the last batch held a single read and no batch is in
+/// flight, the leader sends at once.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     server: Arc<Server>,
     space: Space,
     strict: bool,
-    /// Batches collect beside each other, each from the tasks of some threads.
+    /// Each lane collects its own batch, from the tasks of some threads.
     lanes: [Lane; LANES],
 }
 
-/// On cache lines of its own.
+/// The queue of some threads, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Lane {
     queue: Mutex<Queue>,
-    /// The size of the last batch: its names in bytes, and how many they were.
+    /// The size of the last batch: the bytes of its names, and their number.
     last: [AtomicUsize; 2],
-    /// Batches that are not answered yet.
+    /// The number of batches that are not answered yet.
     under_way: AtomicUsize,
 }
 
 impl Lane {
-    /// Whether nobody else seems to read over this lane.
+    /// Returns `true` if no other caller seems to read over this lane.
     fn is_quiet(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0 && self.last[1].load(Ordering::Relaxed) == 1
     }
 }
 
-/// A batch that is under way, however that ends.
+/// A batch that counts as in flight until it is dropped.
 struct UnderWay<'a>(&'a AtomicUsize);
 
 impl<'a> UnderWay<'a> {
@@ -70,11 +71,11 @@ impl Drop for UnderWay<'_> {
 #[derive(Debug, Default)]
 struct Queue {
     batch: Batch,
-    /// Whether somebody will send what waits.
+    /// `true` if a leader will send the batch.
     led: bool,
 }
 
-/// The names that are asked for, and who asks.
+/// The names to read, and the callers that wait for them.
 #[derive(Debug, Default)]
 struct Batch {
     names: Values,
@@ -82,7 +83,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Room for as much again, and half of it more.
+    /// Reserves room for half as much again as the given size.
     fn with_room_for(bytes: usize, reads: usize) -> Self {
         let more = |last: usize| last + last / 2;
         Self {
@@ -101,7 +102,7 @@ impl Batcher {
         self.lanes[lane].queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads one value, with whatever else is asked for meanwhile. What is answered was asked for after this call began.
+    /// Reads one value, in one batch with the reads of other callers. The command is sent after this call began.
     pub(crate) async fn read(self: &Arc<Self>, key: &StoreKey, now: Timestamp) -> Found {
         let (answer, mut answered) = oneshot::channel();
         let lane = lane();
@@ -128,7 +129,7 @@ impl Batcher {
             tokio::task::yield_now().await;
         }
         let _under_way = UnderWay::begin(&self.lanes[lane].under_way);
-        // made outside of the lock
+        // allocated before the lock is taken, so that the lock is held briefly
         let last = &self.lanes[lane].last;
         let room = Batch::with_room_for(last[0].load(Ordering::Relaxed), last[1].load(Ordering::Relaxed));
         let batch = {
@@ -145,13 +146,14 @@ impl Batcher {
             _ => futures_util::future::join_all(names.chunks(MOST).map(read)).await.concat(),
         };
         for (asker, found) in batch.askers.into_iter().zip(found) {
-            // who gave up does not care
+            // a caller that was dropped has no receiver any more
             _ = asker.send(found);
         }
     }
 }
 
-/// A batch that is sent whatever becomes of the caller who leads it: when that one is dropped, a task goes on.
+/// A batch that is sent even if its leader is dropped: a spawned task then continues it. Prevents: followers
+/// without an answer.
 struct Leading(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Future for Leading {
@@ -170,7 +172,8 @@ impl Future for Leading {
 impl Drop for Leading {
     fn drop(&mut self) {
         let Some(batch) = self.0.take() else { return };
-        // without a runtime there is nobody left to answer: the batch's own end tells them
+        // without a runtime no task can continue; dropping the batch closes the channels of its followers, which
+        // fail
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             drop(runtime.spawn(batch));
         }

@@ -1,4 +1,4 @@
-//! The server's clock, as far as this process knows it.
+//! The server's clock, as this process estimates it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use larder::clock::Timestamp;
 
-/// How old a reading may be: clocks of machines drift apart by less than 1 ms in this time.
+/// The maximum age of a reading. Clocks of machines drift apart by less than 1 ms in this time.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// What the clock of one node said, and when it was asked.
+/// The time of one node's clock, and the time at which it was requested.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
     server_us: u64,
@@ -22,21 +22,21 @@ impl Reading {
         Self { server_us, asked, took }
     }
 
-    /// The latest that the server's clock can show at `now`, in milliseconds: entries are judged by it, so that none
-    /// lives longer for a slow answer.
+    /// The latest time that the server's clock can show at `now`, in milliseconds. The expiry of entries is checked
+    /// against it, so that a slow answer never extends the life of an entry.
     fn latest_ms(self, now: Timestamp) -> u64 {
-        // in plain nanoseconds, since every hit comes by here
+        // in plain nanoseconds, since each hit calls this
         let passed_us = now.as_nanos().saturating_sub(self.asked.as_nanos()) / 1_000;
         self.server_us.saturating_add(passed_us) / 1_000
     }
 
-    /// The earliest that it can show: lives are counted from it.
+    /// The earliest time that the server's clock can show. The life of an entry starts at it.
     fn earliest_ms(self, now: Timestamp) -> u64 {
         let took = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         self.latest_ms(now).saturating_sub(took)
     }
 
-    /// The server's millisecond in which something ends that has `remaining` to live.
+    /// The server's millisecond at which a life of `remaining` ends.
     pub(crate) fn ending_in(self, remaining: Duration, now: Timestamp) -> u64 {
         match life_ms(remaining) {
             None => u64::MAX,
@@ -49,7 +49,7 @@ impl Reading {
         self.latest_ms(now).saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The process's times at some milliseconds of the server's.
+    /// Converts milliseconds of the server's clock to the process's times.
     pub(crate) fn to_local<const N: usize>(self, at_ms: [u64; N], now: Timestamp) -> [Timestamp; N] {
         const MILLI: u64 = 1_000_000;
         let (server, now) = (self.latest_ms(now), now.as_nanos());
@@ -63,13 +63,13 @@ impl Reading {
     }
 }
 
-/// A life in whole milliseconds, rounded down but never to nothing; `None` for ever. Redis has no room for more than 2^62.
+/// A life in whole milliseconds, rounded down to 1 at least. `None` means no expiry. Redis accepts at most 2^62.
 pub(crate) fn life_ms(remaining: Duration) -> Option<u64> {
     let life = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1);
     (life < 1 << 62).then_some(life)
 }
 
-/// The readings of all nodes; in a cluster by slot, since each node has its clock.
+/// The readings of all nodes; in a cluster by slot, since each node has its own clock.
 #[derive(Debug, Default)]
 pub(crate) struct Clocks(Mutex<HashMap<u16, Reading>>);
 
@@ -78,12 +78,12 @@ impl Clocks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reading that is good enough at `now`.
+    /// Returns a reading that is fresh enough at `now`.
     pub(crate) fn fresh(&self, slot: u16, now: Timestamp) -> Option<Reading> {
         self.readings().get(&slot).copied().filter(|reading| reading.asked.until(now) < FRESH)
     }
 
-    /// As in another process.
+    /// Forgets all readings, as in a new process.
     #[cfg(test)]
     pub(crate) fn forget(&self) {
         self.readings().clear();
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_slow_answer_lengthens_no_life() {
-        // asked at 100, answered 40 ms later; the server read its clock somewhere between
+        // requested at 100, answered 40 ms later; the server read its clock somewhere between
         let reading = Reading::new(5_000_000, at(100), Duration::from_millis(40));
         let end = reading.ending_in(Duration::from_millis(1_000), at(200));
         assert_eq!(end, 5_000 + 100 - 41 + 1_000);

@@ -1,4 +1,4 @@
-//! How to connect.
+//! The configuration of a connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::{
     target::Topology,
 };
 
-/// How long things may take.
+/// The timeouts and pauses of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     pub(crate) connect: Duration,
@@ -26,25 +26,25 @@ pub(crate) struct Timing {
     pub(crate) connections: usize,
 }
 
-/// How a near tier ([`larder::Tiered`]) is told of changes by other processes.
+/// The way in which near tiers (L1, [`larder::Tiered`]) are notified of changes by other processes.
 ///
 /// # Examples
 /// See [`RedisConfig::pushes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Pushes {
-    /// By the server itself (`CLIENT TRACKING` with `BCAST`, RESP3), over a connection of its own: of changes by any
-    /// program, of evictions and expiries too. Reads cost the server nothing more; each change costs it a message to each
-    /// process with a near tier on the namespace.
+    /// The server itself sends notifications (`CLIENT TRACKING` with `BCAST`, RESP3), over a separate connection.
+    /// They cover changes by any program, evictions and expiries. Reads cost the server nothing more. Each change
+    /// costs it a message to each process with a near tier on the namespace.
     #[default]
     Tracking,
-    /// By the process that makes the change, over pub/sub: for servers or proxies without tracking, and not for clusters.
-    /// What other programs change is noticed only when the near entry ends: set
-    /// [`near_ttl`](larder::Tiered::near_ttl). Each change costs its maker one more small command in the same round trip.
-    /// Messages are numbered by the server, so that a lost one is noticed.
+    /// The process that makes a change publishes a notification. For servers or proxies without tracking, and not
+    /// for clusters. A change by another program is noticed only when the near entry expires: set
+    /// [`near_ttl`](larder::Tiered::near_ttl). Each change costs its process one more small command in the same
+    /// round trip. The server numbers the messages, so that a lost one is noticed.
     PubSub,
 }
 
-/// Where Redis is and how long it may take, before it is connected.
+/// The address of Redis, its timeouts and other settings, before it is connected.
 ///
 /// | URL | what it reaches |
 /// |---|---|
@@ -91,7 +91,7 @@ enum Origin {
 }
 
 impl fmt::Debug for RedisConfig {
-    /// Without the URL, which may hold a password.
+    /// Omits the URL, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig").field("timing", &self.timing).finish_non_exhaustive()
     }
@@ -116,7 +116,7 @@ from! {
 }
 
 impl RedisConfig {
-    /// The server at `url`.
+    /// A configuration for the server at `url`.
     pub fn new(url: impl Into<String>) -> Self {
         Self::over(Origin::Url(url.into()))
     }
@@ -131,7 +131,7 @@ impl RedisConfig {
         Self { origin, timing, pushes: Pushes::default() }
     }
 
-    /// Reaches a URL with the client fred. Without this it is redis-rs, if that feature is enabled.
+    /// Connects to a URL with the client fred. Default: redis-rs, if that feature is enabled.
     #[cfg(feature = "fred")]
     #[must_use]
     pub fn fred(mut self) -> Self {
@@ -141,36 +141,38 @@ impl RedisConfig {
         self
     }
 
-    /// How long a connection attempt may take. Default 1 s.
+    /// Sets the maximum time for a connection attempt. Default 1 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timing.connect = timeout;
         self
     }
 
-    /// How long a command may take, a new connection included. Default 500 ms.
+    /// Sets the maximum time for a command, including a new connection. Default 500 ms.
     #[must_use]
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.timing.command = timeout;
         self
     }
 
-    /// The longest pause between attempts to reconnect; pauses double from 20 ms and are jittered. Default 1 s.
+    /// Sets the longest pause between attempts to reconnect. Pauses double from 20 ms and are jittered. Default 1
+    /// s.
     #[must_use]
     pub fn longest_pause(mut self, pause: Duration) -> Self {
         self.timing.longest_pause = pause;
         self
     }
 
-    /// How many connections to keep, made when they are needed; in a cluster to each node. Commands of one thread go over
-    /// one, so that under load threads do not wait for each other. Default 2.
+    /// Sets the number of connections, in a cluster to each node. They are made when they are needed. The commands
+    /// of one thread use one connection, so that under load threads do not wait for each other. Default 2.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.timing.connections = connections;
         self
     }
 
-    /// How near tiers are told of changes. Default [`Pushes::Tracking`]. All processes of a namespace must agree.
+    /// Sets the way in which near tiers (L1) are notified of changes. Default [`Pushes::Tracking`]. All processes
+    /// of a namespace must use the same.
     ///
     /// # Examples
     /// ```
@@ -186,10 +188,11 @@ impl RedisConfig {
 
     /// Connects.
     ///
-    /// A server that cannot be reached is no error: the cache works without it, and uses it once it is there.
+    /// A server that cannot be reached is no error: the cache works without it, and uses it once it can be reached.
     ///
     /// # Errors
-    /// When no retry can help: the URL is wrong, the password is, or the peer is not a Redis of version 6 or later.
+    /// If no retry can help: the URL is invalid, the password is wrong, or the peer is not a Redis of version 6 or
+    /// later.
     pub async fn connect(self) -> Result<RedisBackend> {
         let Self { origin, timing, pushes } = self;
         if timing.connect.is_zero() || timing.command.is_zero() || timing.longest_pause.is_zero() {
@@ -224,7 +227,7 @@ fn target(url: &str) -> Result<Target> {
     }
     #[cfg(feature = "tls")]
     if target.tls {
-        // whoever chose one for the process is left alone; without any, rustls would panic in the client
+        // a provider that the process has chosen is kept; without any, rustls would panic in the client
         _ = rustls::crypto::ring::default_provider().install_default();
     }
     Ok(target)
@@ -244,14 +247,14 @@ async fn by_fred(url: &str, timing: Timing, pushes: Pushes) -> Result<RedisBacke
     begun(client, pushes, connected)
 }
 
-/// Starts although the server is away, but not when it would never let us in.
+/// Accepts a server that is unreachable, but fails if the server will never accept this client.
 fn begun(
     client: impl Client,
     pushes: Pushes,
     connected: std::result::Result<(), Failure>,
 ) -> Result<RedisBackend> {
     if pushes == Pushes::PubSub && client.is_cluster() {
-        // messages overtake changes there: they go from node to node on their own
+        // in a cluster, messages travel from node to node separately from changes, and may overtake them
         return Err(Error::config(
             "a cluster tells of changes by tracking: leave out `.pushes(Pushes::PubSub)`",
         ));
@@ -270,7 +273,7 @@ fn begun(
 #[cfg(feature = "redis-rs")]
 #[allow(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn refused(cause: redis::RedisError) -> Error {
-    // its detail can repeat a part of the URL
+    // the detail can repeat a part of the URL
     Error::config(format!("{} ({})", crate::target::WRONG_URL, cause.category()))
 }
 

@@ -1,4 +1,4 @@
-//! The operations that are the same whatever a value looks like: announcements, fences, guards, removal.
+//! The operations that do not depend on the format of a value: announcements, fences, write guards, removal.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::nonce::identity;
 use crate::script::{BEGIN, GUARD, RELEASE, RENEW, UNGUARD};
 use crate::server::Server;
 
-/// The most keys that are removed at once.
+/// The maximum number of keys that are removed at once.
 const MOST: usize = 1_000;
 
-/// An announcement that is about to be sent.
+/// A load's request for a fence, before it is sent.
 pub(crate) struct Announcement {
-    /// The mode and the client's part of the fence's name; the server adds the time of each execution.
+    /// The mode and the client's part of the fence's name. The server adds the time of each execution.
     own: String,
     lease: i64,
     despite_hit: bool,
@@ -35,7 +35,7 @@ impl Announcement {
         }
     }
 
-    /// The command; a value counts only if its header names `ledger`, unless that is empty.
+    /// The command that asks for a fence. A value counts only if its header names `ledger`, unless that is empty.
     pub(crate) fn command<'a>(&'a self, names: &'a Names, ledger: &'a [u8]) -> Command<'a> {
         let looks = i64::from(self.despite_hit);
         let arguments =
@@ -44,7 +44,7 @@ impl Announcement {
     }
 }
 
-/// What the server answers to an announcement.
+/// The server's answer to a request for a fence.
 pub(crate) enum Announced {
     Value(Bytes),
     Fence(Fence),
@@ -52,7 +52,7 @@ pub(crate) enum Announced {
     Guarded,
 }
 
-/// The answer to an announcement, and the server's time in microseconds.
+/// Parses the answer to a request for a fence, and the server's time in microseconds.
 pub(crate) fn announced(reply: Reply) -> std::result::Result<(Announced, i64), Failure> {
     let unreadable = || Failure::new(FailureKind::Server, "the server answered no announcement");
     let [kind, subject, now] = <[Reply; 3]>::try_from(reply.list()?).map_err(|_| unreadable())?;
@@ -73,17 +73,17 @@ pub(crate) fn announced(reply: Reply) -> std::result::Result<(Announced, i64), F
     Ok((announced, now.number()?))
 }
 
-/// A fence's name, without its mode, as the scripts take it.
+/// The name of a fence without its mode, in the format of the scripts.
 pub(crate) fn hex(fence: Fence) -> String {
     format!("{:032x}", fence.nonce())
 }
 
-/// A life as the scripts take it: empty for ever.
+/// The life of an entry in the format of the scripts: empty for no expiry.
 pub(crate) fn life<V>(entry: &Entry<V>, now: Timestamp) -> String {
     life_ms(entry.remaining(now)).map_or_else(String::new, |life| life.to_string())
 }
 
-/// A lease as the scripts take it.
+/// A lease in the format of the scripts.
 pub(crate) fn lease_ms(lease: Duration) -> i64 {
     life_ms(lease).and_then(|lease| i64::try_from(lease).ok()).unwrap_or(1 << 62)
 }
@@ -112,7 +112,7 @@ impl Server {
         self.number("unguard", UNGUARD.call(&names.all(), [Arg::from(nonce.as_str())])).await.map(|_| ())
     }
 
-    /// Removes entries and ends their fences: the invalidation that any other program may send too.
+    /// Removes entries and revokes their fences. This is the same invalidation that other programs may send.
     pub(crate) async fn unlink(&self, operation: &str, names: &[Names]) -> Result<()> {
         let removed = match self.client.is_cluster() {
             false => self.unlink_together(names).await,
@@ -121,7 +121,7 @@ impl Server {
         removed.map_err(|failure| failure.into_error(operation))
     }
 
-    /// On one server: fence and value in one command.
+    /// Removes fence and value with one command, on one server.
     async fn unlink_together(&self, names: &[Names]) -> std::result::Result<(), Failure> {
         let all: Vec<[Arg<'_>; 2]> =
             names.iter().map(|names| [names.fence.as_str().into(), names.value.as_str().into()]).collect();
@@ -133,18 +133,18 @@ impl Server {
         commands.iter().try_for_each(|_| answers.next()?.number().map(|_| ()))
     }
 
-    /// In a cluster: the fences, and the value of each whose fence is gone. Each key has a command of its own, which follows the
-    /// key while its slot migrates; one with two keys fails meanwhile.
+    /// Removes the fences, and then the value of each key whose fence is gone, in a cluster. Each key has its own
+    /// command, which follows the key while its slot migrates. A command with two keys fails meanwhile.
     ///
-    /// In this order, one after the other's answer, prevents: a load from before the invalidation stores its value between the
-    /// two.
+    /// The order, with each command sent after the other's answer, prevents: a load from before the invalidation
+    /// stores its value between the two.
     async fn unlink_apart(&self, names: &[Names]) -> std::result::Result<(), Failure> {
         let mut removed = Ok(());
         for names in names.chunks(MOST) {
             let fences = self.unlink_each(names.iter().map(|names| names.fence.as_str())).await;
             let ended = names.iter().zip(&fences).filter(|(_, ended)| ended.is_ok());
             let values = self.unlink_each(ended.map(|(names, _)| names.value.as_str())).await;
-            // what failed is asked for again by the caller, from the fence on
+            // the caller retries a failed key, starting with the fence
             removed = fences.into_iter().chain(values).fold(removed, std::result::Result::and);
         }
         removed
@@ -173,7 +173,7 @@ mod tests {
     use crate::config::Pushes;
     use crate::names::Space;
 
-    /// A cluster that notes what is removed together, and fails for one key.
+    /// A cluster that records removals in order, and fails for one key.
     #[derive(Debug, Default)]
     struct Nodes {
         trips: Mutex<Vec<Vec<String>>>,

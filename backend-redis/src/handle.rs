@@ -1,4 +1,4 @@
-//! The handle that users have.
+//! The handle for users.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,11 @@ use crate::plain::Plain;
 use crate::server::Server;
 use crate::store::RedisStore;
 
-/// Redis as a store of bytes, shared by processes: give it a codec. A cheap handle; clones share the connection.
+/// A Redis backend for bytes that processes share: add a codec with [`encoded`](Self::encoded). A cheap handle,
+/// whose clones share the connection.
 ///
-/// A [breaker](larder::backend::Breaker) is around it, so that a dead server costs one timeout and not one for each read.
+/// It is wrapped in a [breaker](larder::backend::Breaker), so that a dead server costs one timeout and not one for
+/// each read.
 ///
 /// # Examples
 /// ```no_run
@@ -50,12 +52,14 @@ impl RedisBackend {
         Self { server, strict: false, failures: 5, pause: Duration::from_secs(1) }
     }
 
-    /// Connects to the server, cluster or sentinels at `url`: [`RedisConfig`] lists the forms and has more to set.
+    /// Connects to the server, cluster or sentinels at `url`. [`RedisConfig`] lists the URL forms and has more
+    /// settings.
     ///
-    /// A server that cannot be reached is no error: the cache works without it, and uses it once it is there.
+    /// A server that cannot be reached is no error: the cache works without it, and uses it once it can be reached.
     ///
     /// # Errors
-    /// When no retry can help: the URL is wrong, the password is, or the peer is not a Redis of version 6 or later.
+    /// If no retry can help: the URL is invalid, the password is wrong, or the peer is not a Redis of version 6 or
+    /// later.
     ///
     /// # Examples
     /// ```no_run
@@ -67,7 +71,7 @@ impl RedisBackend {
         RedisConfig::new(url).connect().await
     }
 
-    /// The store with values encoded by `codec`.
+    /// Returns a backend whose values are encoded by `codec`.
     ///
     /// # Examples
     /// ```no_run
@@ -79,7 +83,7 @@ impl RedisBackend {
         Encoded::new(self.clone(), codec)
     }
 
-    /// The server's locks, for [`Strategy::locked`](larder::Strategy::locked).
+    /// Returns the server's locks, for [`Strategy::locked`](larder::Strategy::locked).
     ///
     /// # Examples
     /// ```no_run
@@ -92,7 +96,7 @@ impl RedisBackend {
         RedisLocks::new(Arc::clone(&self.server))
     }
 
-    /// The tag ledger of a namespace.
+    /// Returns the tag ledger of a namespace.
     ///
     /// # Examples
     /// ```no_run
@@ -105,11 +109,12 @@ impl RedisBackend {
         RedisLedger::new(Arc::clone(&self.server), Space::new(namespace.into()))
     }
 
-    /// Bare values without larder's header, under names of your own: for keys that other programs read and write too.
+    /// Returns a backend for bare values without larder's header, under names of your own. For keys that other
+    /// programs also read and write.
     ///
-    /// **Unfenced** as far as the others go: a `SET` by another program while this one loads may be overwritten by the older
-    /// value. Among larder's own processes fills are fenced as ever. Absence is not kept, ages and load costs are not known,
-    /// and the keys of a namespace cannot be cleared together.
+    /// **Unfenced** against the other programs: if another program sends `SET` during a load, the load may
+    /// overwrite it with the older value. Among larder's own processes fills are fenced as usual. Absence is not
+    /// cached, ages and load costs are not known, and the keys of a namespace cannot be cleared together.
     ///
     /// # Examples
     /// ```no_run
@@ -132,8 +137,9 @@ impl RedisBackend {
         self.guarded(Plain::new(Arc::clone(&self.server), codec, name))
     }
 
-    /// Treats what another incarnation of the server stored as lost: after a restart from disk, or the promotion of a
-    /// replica, which may both bring back what was invalidated. Costs one more small answer for each read. Off by default.
+    /// Treats entries that another incarnation of the server stored as lost. Another incarnation is a restart from
+    /// disk or the promotion of a replica, either of which may restore invalidated entries. Costs one more small
+    /// answer for each read. Off by default.
     ///
     /// # Examples
     /// ```no_run
@@ -147,8 +153,8 @@ impl RedisBackend {
         self
     }
 
-    /// How many failures in a row open the breaker (a timeout opens it at once), and the longest that it stays open before
-    /// a try. Default 5 and 1 s; zeros are refused by `build()`.
+    /// Sets the number of failures in a row that open the breaker, and the longest time that it stays open before a
+    /// try. A timeout opens it at once. Default 5 and 1 s. `build()` refuses zeros.
     ///
     /// # Examples
     /// ```no_run
@@ -177,7 +183,7 @@ impl IntoBackend<StoreKey, Payload> for RedisBackend {
     }
 }
 
-/// The store without its breaker, about to be opened.
+/// A backend without its breaker, before it is opened.
 struct Opening {
     server: Arc<Server>,
     strict: bool,

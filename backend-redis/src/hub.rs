@@ -1,18 +1,22 @@
-//! One connection for all near tiers of a process: what servers push goes to whom it concerns, and is proven complete.
+//! Dispatches notifications to all near tiers (L1) of a process over one connection, and confirms that none is
+//! missing.
 //!
-//! A *session* is one connection to each primary, on which every change below the watched namespaces is announced
-//! (`CLIENT TRACKING ON BCAST`), or one on which processes tell each other (pub/sub). It ends with any doubt: a connection
-//! that is lost, an answer or a push that is late, another primary, another server in the old one's place. Whoever watches
-//! is then told that anything may have changed, and again when the next session listens.
+//! A *session* is one connection to each primary, on which every change below the watched namespaces is sent
+//! (`CLIENT TRACKING ON BCAST`), or one connection on which processes notify each other (pub/sub). It ends with any
+//! doubt: a lost connection, a late answer or push, another primary, another server in the old one's place. Each
+//! watcher is then notified that anything may have changed, and again when the next session listens.
 //!
-//! Within a session a *beat* several times in each bound proves that nothing is missing. It writes a key that only this
-//! session listens to, to each primary, over the ordinary connections; when all of these writes have been pushed, so has been
-//! whatever was acknowledged before the beat began, since pushes of one server come in the order of its changes. That goes by
-//! the push and not by an answer, which may overtake it. The beat also takes away the last beat's key, and continues the chain
-//! that this key held: if it is missing, the server was flushed, or has forgotten writes, and the answer names another chain.
-//! Over pub/sub messages are numbered by the server, and a beat asks for the numbers.
+//! Within a session, a *heartbeat* confirms that no notification is missing, three times in each `max_staleness`.
+//! It writes a key to each primary, over the ordinary connections. Only this session listens to these keys. Pushes
+//! of one server arrive in the order of its changes. Once all of these writes have been pushed, each change that
+//! was acknowledged before the heartbeat began has been pushed too. The push counts and not the answer, which may
+//! overtake pushes.
 //!
-//! What is pushed is handled in order on one task, so that a proof covers the handling too.
+//! The heartbeat also removes the key of the last one, and continues the chain that this key held. If the key is
+//! missing, the server was flushed or has forgotten writes, and the answer names another chain. Over pub/sub, the
+//! server numbers the messages, and a heartbeat asks for the numbers.
+//!
+//! Notifications are handled in order on one task, so that a heartbeat confirms their handling too.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,28 +41,28 @@ use crate::server::{Server, incarnated};
 use crate::tell;
 use crate::topology::Topology;
 
-/// How long a beat's key stays, unless the next beat takes it away.
+/// The life of a heartbeat's key, unless the next heartbeat removes it.
 const BEAT_LIFE: Duration = Duration::from_secs(60);
-/// So many beats in a row may go unanswered before the session ends.
+/// The number of heartbeats in a row that may stay unanswered before the session ends.
 const MOST_UNANSWERED: u64 = 30;
-/// The first pause after a session, and the longest.
+/// The first and the longest pause after a session.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
-/// The longest pause if the server refuses to tell of changes, which no retry helps.
+/// The longest pause if the server refuses to send notifications, which no retry can fix.
 const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
 
-/// Who watches what.
+/// The watchers of a server, and the task that serves them.
 #[derive(Default)]
 pub(crate) struct Hub {
     state: Mutex<State>,
-    /// Somebody came.
+    /// Notified when a watcher is registered.
     came: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    /// By namespace.
+    /// The watchers by namespace.
     watches: HashMap<String, Vec<Watch>>,
-    /// The task that runs for them.
+    /// The task that serves the watchers.
     running: Option<AbortHandle>,
 }
 
@@ -69,7 +73,7 @@ struct Watch {
     watcher: Weak<dyn Watcher>,
 }
 
-/// One who watches, while something is handed out.
+/// A watcher that is kept alive while notifications are dispatched.
 struct Present {
     space: Arc<Space>,
     strict: bool,
@@ -83,13 +87,13 @@ impl Watch {
     }
 }
 
-/// Begins to tell `watcher` of the changes in a namespace; `false` when there is no runtime to do so.
+/// Registers `watcher` for the changes in a namespace. Returns `false` if there is no runtime.
 pub(crate) fn watch(server: &Arc<Server>, space: Space, strict: bool, watcher: Weak<dyn Watcher>) -> bool {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
     let mut state = server.hub.state();
     let watch = Watch { space: Arc::new(space), strict, watcher };
     state.watches.entry(watch.space.namespace().to_owned()).or_default().push(watch);
-    // one that was started in a runtime which is no more has ended with it
+    // a task whose runtime has shut down has ended with it
     if state.running.as_ref().is_none_or(AbortHandle::is_finished) {
         state.running = Some(runtime.spawn(run(Arc::downgrade(server))).abort_handle());
     }
@@ -104,7 +108,7 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// Tells all who watch a namespace but one, who did it.
+    /// Notifies the watchers of a namespace of a change, except for the one that made it.
     pub(crate) fn changed_by(&self, one: &Weak<dyn Watcher>, namespace: &str, name: &str) {
         let others = self
             .of(namespace)
@@ -117,7 +121,7 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everybody who still watches.
+    /// The watchers that are still alive, after removing the others.
     fn present(&self) -> Vec<Present> {
         let mut state = self.state();
         state.watches.retain(|_, watches| {
@@ -127,13 +131,13 @@ impl Hub {
         state.watches.values().flatten().filter_map(Watch::present).collect()
     }
 
-    /// Who watches a namespace.
+    /// The watchers of a namespace that are still alive.
     fn of(&self, namespace: &str) -> Vec<Present> {
         let state = self.state();
         state.watches.get(namespace).into_iter().flatten().filter_map(Watch::present).collect()
     }
 
-    /// Whether there is nobody left to run for. Whoever comes next starts it again.
+    /// Returns `true` if no watcher is left, and marks the task as ended. The next watcher starts it again.
     fn stops(&self) -> bool {
         let mut state = self.state();
         let is_idle = state.watches.values().flatten().all(|watch| watch.watcher.strong_count() == 0);
@@ -144,10 +148,10 @@ impl Hub {
     }
 }
 
-/// Sessions one after the other, until nobody watches or the server's handles are gone.
+/// Runs sessions one after the other, until no watcher is left or the server's handles are dropped.
 async fn run(server: Weak<Server>) {
     let mut pause = PAUSES[0];
-    // the last warning, until there is proof again
+    // the last warning, until a heartbeat confirms again
     let mut warned: Option<String> = None;
     loop {
         let Some(server) = server.upgrade() else { return };
@@ -184,10 +188,11 @@ async fn run(server: Weak<Server>) {
     }
 }
 
-/// What is known of a namespace in this session.
+/// The state of a namespace in this session.
 struct Known {
     ledger: Stamp,
-    /// The number of the last message heard, and of the last that must have been when it was asked for.
+    /// The number of the last message received. At first, the number of the last message that existed when the
+    /// session asked.
     heard: u64,
 }
 
@@ -195,23 +200,23 @@ struct Session<'a> {
     server: &'a Server,
     listener: Arc<dyn Listener>,
     heard: mpsc::UnboundedReceiver<Heard>,
-    /// What the names of its beats begin with.
+    /// The beginning of the names of this session's heartbeats.
     prefix: String,
     topology: Topology,
     incarnations: Vec<Bytes>,
-    /// The chain of beats at each primary.
+    /// The chain of heartbeats at each primary.
     chains: Vec<Bytes>,
     known: HashMap<String, Known>,
-    /// The number of the last beat.
+    /// The number of the last heartbeat.
     beats: u64,
-    /// And of the last one that was answered.
+    /// The number of the last heartbeat that was answered.
     answered: u64,
-    /// The keys of this beat that have not been pushed.
+    /// The keys of this heartbeat that have not been pushed.
     beating: Vec<String>,
 }
 
 impl<'a> Session<'a> {
-    /// Listens, beats and hands out, until nobody watches; an error is any doubt.
+    /// Listens, sends heartbeats and dispatches, until no watcher is left. Any doubt is an error.
     async fn run(server: &'a Server, has_proven: &mut bool) -> Result<(), Failure> {
         let topology = Topology::of(server).await?;
         let (hearer, heard) = mpsc::unbounded_channel();
@@ -250,7 +255,7 @@ impl<'a> Session<'a> {
         format!("{}{number}:{{{node}}}", self.prefix)
     }
 
-    /// Asks each primary to tell of all changes below these prefixes, besides what it was asked for before.
+    /// Asks each primary for notifications of changes below these prefixes, in addition to the earlier ones.
     async fn track(&self, prefixes: &[String]) -> Result<(), Failure> {
         for node in &self.topology.nodes {
             let key = format!("{{{node}}}");
@@ -274,7 +279,7 @@ impl<'a> Session<'a> {
                 Pushes::Tracking => self.track(&space.prefixes()).await?,
                 Pushes::PubSub => self.listener.subscribe(&tell::channel(space.namespace())).await?,
             }
-            // in this order: what happens from now on is heard, and what happened before is known
+            // in this order; prevents: a change between the two that is neither received nor part of the state
             let ledger = self.ledger(space).await?;
             let heard = match self.server.pushes {
                 Pushes::Tracking => 0,
@@ -286,18 +291,19 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The ledger's state.
+    /// Reads the ledger's state.
     async fn ledger(&self, space: &Space) -> Result<Stamp, Failure> {
-        // with the kind of its failure: an outage is no refusal
+        // keeps the kind of its failure: an outage is no refusal
         self.server.try_stamp(space, false, &space.head).await
     }
 
-    /// How many messages there were about a namespace.
+    /// Reads the number of messages that were sent about a namespace.
     async fn told(&self, space: &Space) -> Result<u64, Failure> {
         count(self.server.run(&[asking_told(space)]).await.next()?)
     }
 
-    /// Proves that everything acknowledged before now has been handed out, if the servers answer; says whether it did.
+    /// Sends a heartbeat. Returns `true` if it confirms that all changes acknowledged before it have been
+    /// dispatched.
     async fn beat(&mut self, present: &[Present], bound: Duration) -> Result<bool, Failure> {
         let asked: Vec<Timestamp> = present.iter().map(|one| one.watcher.now()).collect();
         let deadline = Instant::now() + bound;
@@ -324,15 +330,15 @@ impl<'a> Session<'a> {
                 answered = &mut asking, if answer.is_none() => match answered {
                     Ok(answered) => answer = Some(answered),
                     Err(failure) if self.beats - self.answered < MOST_UNANSWERED => {
-                        // a server that is busy or away: nothing is proven, and nothing was missed as long as the listener
-                        // is connected
+                        // a server that is busy or away: nothing is confirmed, and nothing is missed while the
+                        // listener is connected
                         tracing::debug!(%failure, "a heartbeat was not answered");
                         return Ok(false);
                     }
                     Err(failure) => return Err(failure),
                 },
                 () = sleep_until(deadline) => {
-                    // what was written was not pushed: the listener is deaf
+                    // the write was answered but not pushed: the listener receives nothing
                     let is_deaf = answer.is_some() || self.beats - self.answered >= MOST_UNANSWERED;
                     let late = || Failure::new(FailureKind::Timeout, "a heartbeat is late");
                     return if is_deaf { Err(late()) } else { Ok(false) };
@@ -347,8 +353,8 @@ impl<'a> Session<'a> {
         Ok(is_proven)
     }
 
-    /// The key of this beat at a node, and those that may be there from the last ones: the last that was answered, or any
-    /// since then.
+    /// The key of this heartbeat at a node, and the keys of earlier ones that may still exist: from the last
+    /// answered one on.
     fn beat_keys(&self, node: &str) -> Vec<String> {
         let since = self.answered.max(1);
         std::iter::once(self.beats)
@@ -357,13 +363,14 @@ impl<'a> Session<'a> {
             .collect()
     }
 
-    /// Whether all messages there were have come.
+    /// Returns `true` if all messages that were sent have been received.
     fn has_heard(&self, told: &[(Arc<Space>, u64)]) -> bool {
         let heard = |space: &Space| self.known.get(space.namespace()).map_or(u64::MAX, |known| known.heard);
         told.iter().all(|(space, number)| heard(space) >= *number)
     }
 
-    /// Whether an answered beat proves anything: the first one does not, since there is none to compare it with.
+    /// Returns `true` if an answered heartbeat confirms anything. The first does not, since there is none to
+    /// compare it with.
     fn proves(&mut self, answer: Answer) -> Result<bool, Failure> {
         if answer.topology != self.topology {
             return Err(Failure::new(FailureKind::Lost, "slots have moved, or primaries changed"));
@@ -375,12 +382,12 @@ impl<'a> Session<'a> {
         if !is_first && !is_same {
             return Err(Failure::new(FailureKind::Lost, "the server has forgotten, or is another"));
         }
-        // of what a primary without slots is about to get, nobody would tell
+        // a primary without slots is not listened to, and may be about to get some
         Ok(!is_first && self.topology.is_whole)
     }
 
-    /// Hands out what is heard until it is time for the next beat, or somebody new is here, or this is the first: it proves
-    /// nothing, since it has none before it to be compared with.
+    /// Dispatches notifications until the next heartbeat is due or a new watcher is registered. After the first
+    /// heartbeat it returns at once: that one confirms nothing, since there is none before it to compare it with.
     async fn hand_out_until(&mut self, next: Instant) -> Result<(), Failure> {
         while self.beats > 1 {
             tokio::select! {
@@ -393,13 +400,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Tells whom it concerns.
+    /// Dispatches a notification to the watchers that it concerns.
     async fn hand_out(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
             Heard::Changed(names) => {
                 for name in names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
                     if name.starts_with(&self.prefix) {
-                        // the last beat's key is told too, when this one takes it away
+                        // the key of the last heartbeat is pushed too, when this one removes it
                         self.beating.retain(|waiting| waiting != name);
                     } else {
                         self.changed(name).await?;
@@ -440,7 +447,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Asks which tags were invalidated, and tells.
+    /// Reads which tags were invalidated, and notifies the watchers.
     async fn ledger_changed(&mut self, namespace: &str) -> Result<(), Failure> {
         let present = self.server.hub.of(namespace);
         let (Some(first), Some(known)) = (present.first(), self.known.get_mut(namespace)) else {
@@ -448,7 +455,8 @@ impl<'a> Session<'a> {
         };
         let (head, ended) = since(self.server, &first.space, known.ledger).await?;
         known.ledger = head;
-        // in strict mode entries know the ledger by the life of its server too; in a cluster, each by that of its own node
+        // in strict mode, entries identify the ledger also by its server's incarnation; in a cluster, by that of
+        // their own node
         let life = self.incarnations.first().filter(|_| !self.server.client.is_cluster());
         let strictly = |at: Stamp| Some(Stamp::new(incarnated(at.ledger(), life?), at.count()));
         for Present { watcher, strict, .. } in &present {
@@ -458,7 +466,7 @@ impl<'a> Session<'a> {
                 .and_then(|ended| ended.iter().map(|(tags, at)| Some((tags, known(*at)?))).collect());
             match ended {
                 Some(ended) => ended.into_iter().for_each(|(tags, at)| watcher.tags_ended(tags, at)),
-                // another ledger, or too much to follow
+                // another ledger, or more invalidations than the ledger remembers
                 None => watcher.lost(),
             }
         }
@@ -466,20 +474,20 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What a beat was answered.
+/// The answer to a heartbeat.
 struct Answer {
     incarnations: Vec<Bytes>,
     topology: Topology,
-    /// The chain of beats at each primary: another one if the last beat's keys were no longer there.
+    /// The chain of heartbeats at each primary: another one if the keys of the last heartbeat no longer existed.
     chains: Vec<Bytes>,
-    /// How many messages there were about each namespace; over pub/sub.
+    /// The number of messages that were sent about each namespace, over pub/sub.
     told: Vec<(Arc<Space>, u64)>,
 }
 
-/// The questions of a beat.
+/// The commands of a heartbeat.
 struct Asking<'a> {
     server: &'a Server,
-    /// For each primary its keys: the beat's, then those that may be there from the last.
+    /// The keys for each primary: the key of this heartbeat, then those of earlier ones that may still exist.
     keys: Vec<Vec<String>>,
     spaces: Vec<Arc<Space>>,
 }

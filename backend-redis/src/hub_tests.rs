@@ -1,4 +1,4 @@
-//! What counts as proof, and what as doubt: a server whose answers and pushes are chosen.
+//! Tests of heartbeats and of doubts, with a server whose answers and pushes are chosen.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -52,23 +52,23 @@ impl Watcher for Watching {
     }
 }
 
-/// A server that does what it is told to.
+/// A simulated server.
 #[derive(Debug)]
 struct Fake {
     hearer: Mutex<Option<Hearer>>,
     messages: Messages,
-    /// The chain of beats.
+    /// The chain of heartbeats.
     chain: AtomicI64,
-    /// Whether a beat is pushed.
+    /// `true` if a heartbeat is pushed.
     pushes: AtomicBool,
     answers: AtomicBool,
     life: AtomicU64,
-    /// What there is to be told about tags.
+    /// The reply about invalidated tags.
     invalidated: Mutex<Vec<Reply>>,
     sessions: AtomicU64,
-    /// The answer to a listener's commands, if it is an error.
+    /// The error to a listener's commands, if they are refused.
     refuses: Mutex<Option<&'static str>>,
-    /// What a cluster says of its nodes.
+    /// The reply to `CLUSTER NODES`.
     nodes: Mutex<Option<String>>,
 }
 
@@ -109,7 +109,7 @@ impl Runner for Fake {
             }
             Ok(if BEAT.is_run_by(command) {
                 if self.pushes.load(SeqCst) {
-                    // the key that is written and those that are taken away, in the order of their names
+                    // the key that is written and those that are removed, in the order of their names
                     let keys = command.arguments[2..command.arguments.len() - 1].iter();
                     let mut keys: Vec<_> = keys
                         .filter_map(|key| match key {
@@ -158,7 +158,7 @@ impl Client for Fake {
     }
 }
 
-/// Takes every command, or refuses each with an error.
+/// A listener that accepts each command, or refuses each with an error.
 struct Deaf(Option<&'static str>);
 
 #[async_trait]
@@ -181,7 +181,7 @@ struct World {
     server: Arc<Server>,
 }
 
-/// What happened in a while.
+/// The events of a period.
 #[derive(Debug, PartialEq, Eq)]
 struct Passed {
     proofs: u64,
@@ -189,7 +189,7 @@ struct Passed {
 }
 
 impl World {
-    /// One who watches, proven.
+    /// A watcher, after its first confirmed heartbeat.
     async fn new() -> Self {
         Self::with(Fake::new(), Pushes::Tracking).await
     }
@@ -259,7 +259,7 @@ async fn silence_of_the_server_proves_nothing_and_forgets_nothing() {
     world.fake.answers.store(true, SeqCst);
     let passed = world.passes(BOUND).await;
     assert!(passed.proofs >= 2 && passed.losses == 0, "{passed:?}");
-    // but not for ever
+    // unanswered heartbeats are tolerated, but not for ever
     world.fake.answers.store(false, SeqCst);
     assert!(world.passes(BOUND * 20).await.losses > 0);
 }
@@ -304,7 +304,7 @@ async fn changes_and_tags_are_told_before_they_are_proven() {
     assert_eq!(world.passes(BOUND).await, Passed { proofs: 3, losses: 0 });
     let told = world.watching.told.lock().unwrap().clone();
     assert_eq!(told, ["shop:v:{7}", "[Tag(kind:=a)] at 1", "[Tag(kind:=b), Tag(kind:=c)] at 2"]);
-    // more than the ledger knows of, or another ledger
+    // more than the ledger remembers, or another ledger
     *world.fake.invalidated.lock().unwrap() =
         vec![Reply::Bytes("0000000000000009:0".into()), Reply::Number(0)];
     world.fake.changed("shop:l:{shop}");
@@ -332,12 +332,12 @@ async fn in_a_cluster_nothing_is_proven_while_keys_may_move_to_where_nobody_list
     set(TWO.into());
     let world = World::with(Arc::clone(&fake), Pushes::Tracking).await;
     assert_eq!(fake.sessions.load(SeqCst), 1);
-    // one without slots has come
+    // a primary without slots has joined
     set(format!("{TWO}c 127.0.0.1:3@3 master - 0 0 1 connected\n"));
     tokio::time::sleep(BOUND).await;
     assert_eq!(world.passes(BOUND * 5).await.proofs, 0);
     assert_eq!(fake.sessions.load(SeqCst), 2, "others are listened to");
-    // and got some
+    // and has got some slots
     set(TWO.replace("0-8191", "0-8190") + "c 127.0.0.1:3@3 master - 0 0 1 connected 8191\n");
     assert!(world.passes(BOUND * 3).await.losses > 0);
     assert_eq!(fake.sessions.load(SeqCst), 3);
@@ -408,7 +408,7 @@ async fn a_server_that_does_not_track_is_asked_once_a_minute_and_warned_of_once(
         assert_eq!(warned.load(SeqCst), 2, "{said}");
         *world.fake.refuses.lock().unwrap() = None;
         assert!(world.passes(Duration::from_secs(65)).await.proofs > 0, "{said}");
-        // and so is the same one after there was proof
+        // and so is the same reason after a confirmed heartbeat
         *world.fake.refuses.lock().unwrap() = Some("ERR something else");
         world.fake.tell(Heard::Lost);
         world.passes(HOUR).await;
@@ -416,7 +416,7 @@ async fn a_server_that_does_not_track_is_asked_once_a_minute_and_warned_of_once(
     }
 }
 
-/// A server that is away is looked for soon, also when it went while a session began.
+/// An unreachable server is retried soon, also if it failed while a session began.
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_no_refusal() {
     let world = World::new().await;

@@ -1,8 +1,8 @@
-//! Threads, a few to a lane: what one lane uses, the others do not fight over.
+//! Assigns each thread to one of a few lanes, so that threads of different lanes do not contend.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many lanes there are.
+/// The number of lanes.
 pub(crate) const LANES: usize = 4;
 
 /// The lane of this thread.
@@ -11,6 +11,6 @@ pub(crate) fn lane() -> usize {
     thread_local! {
         static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % LANES;
     }
-    // a thread that is ending has no locals any more
+    // a thread that is ending has no thread-locals any more
     OWN.try_with(|own| *own).unwrap_or(0)
 }

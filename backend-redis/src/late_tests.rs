@@ -1,5 +1,5 @@
-//! Commands that a server executes twice, the second time late: a client library sent them again after a lost connection, and
-//! the first copy was still on its way. None may break a promise.
+//! Tests of commands that a server executes twice, the second time late. A client library sends them again after a
+//! lost connection, while the first copy is still in flight. No guarantee may break.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -56,7 +56,7 @@ impl Sent {
     }
 }
 
-/// A client that keeps a copy of what it sends.
+/// A client that keeps a copy of each command.
 #[derive(Debug)]
 struct Copying {
     client: Arc<dyn Client>,
@@ -104,7 +104,7 @@ struct World {
     server: RedisServer,
     copying: Arc<Copying>,
     redis: RedisBackend,
-    /// A process of its own.
+    /// Another process.
     other: RedisBackend,
     version: Arc<AtomicU64>,
 }
@@ -140,7 +140,7 @@ impl World {
         IntoBackend::<u64, u64>::into_backend(self.redis.encoded(Json), &scope).unwrap()
     }
 
-    /// What another process reads after the entry's tag was invalidated, and after `late`.
+    /// The value that another process reads after the entry's tag was invalidated, and after `late`.
     async fn read_after(&self, late: impl AsyncFnOnce(&Self)) -> Option<u64> {
         let cache = self.cache(&self.redis);
         assert_eq!(cache.get(&7).await.unwrap().as_deref(), Some(&1));
@@ -168,7 +168,7 @@ macro_rules! world {
     };
 }
 
-/// prevents: the fence of a load from before an invalidation stands again.
+/// prevents: the fence of a load from before an invalidation is valid again.
 #[tokio::test]
 async fn an_announcement_leaves_another_fence_each_time() {
     let world = world!();
@@ -202,7 +202,7 @@ async fn an_announcement_recognizes_its_own_fence() {
     }
 }
 
-/// prevents: the ledger that a `clear` began comes back without the tags that were invalidated in it.
+/// prevents: the ledger that a `clear` began is restored without the tags that were invalidated in it.
 #[tokio::test]
 async fn a_clear_begins_another_ledger_each_time() {
     let world = world!();
@@ -232,7 +232,7 @@ async fn a_ledger_is_another_each_time_it_is_made() {
     assert_eq!(world.read_after(late).await, Some(2));
 }
 
-/// prevents: a flush that no heartbeat notices.
+/// prevents: a flush that no heartbeat detects.
 #[tokio::test]
 async fn a_beat_after_a_flush_continues_no_chain() {
     let world = world!();
@@ -249,7 +249,7 @@ async fn a_beat_after_a_flush_continues_no_chain() {
     assert_ne!(beat(&["b:4", "b:3"]).await, first);
 }
 
-/// A tag that is invalidated once more costs a load; one that is forgotten once more changes nothing.
+/// A repeated invalidation of a tag costs a load. A repeated removal of a tag changes nothing.
 #[tokio::test]
 async fn late_copies_on_the_ledger_cost_loads_at_most() {
     let world = world!();
@@ -265,7 +265,7 @@ async fn late_copies_on_the_ledger_cost_loads_at_most() {
     assert_eq!(world.copying.arrives_late(&TAGS).await, nothing);
 }
 
-/// The first execution has ended the fence, the guard or the lock, so the second finds nothing of its own.
+/// The first execution has ended the fence, the write guard or the lock, so the second finds nothing to end.
 #[tokio::test]
 async fn late_copies_of_what_ends_something_do_nothing() {
     let world = world!();
@@ -304,7 +304,7 @@ async fn late_copies_of_what_ends_something_do_nothing() {
     assert_eq!(world.copying.arrives_late(&UNLOCK).await, Reply::Number(0));
 }
 
-/// What begins something that nobody ends costs time: until the end of its lease or life, and no longer.
+/// A repeated start that no command ends expires with its lease or life.
 #[tokio::test]
 async fn late_copies_of_what_begins_something_end_by_themselves() {
     let world = world!();

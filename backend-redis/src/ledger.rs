@@ -36,8 +36,8 @@ pub struct RedisLedger {
     space: Space,
 }
 
-/// What is known of tags in one state of the ledger. Every read learns which state the ledger is in, so that this needs no
-/// bound in time: in another state it is not used.
+/// The known tags in one state of the ledger. Every read returns the state of the ledger, so that no time limit is
+/// needed: in another state the known tags are not used.
 #[derive(Debug, Default)]
 pub(crate) struct Views(Mutex<Known>);
 
@@ -48,10 +48,10 @@ struct Known {
 }
 
 impl Views {
-    /// How many tags are remembered.
+    /// The maximum number of tags that are remembered.
     const MOST: usize = 10_000;
 
-    /// Whether an entry stands in the state `head` of the ledger; `None` when that is not known.
+    /// Returns `true` if an entry is valid in the state `head` of the ledger, and `None` if that is not known.
     pub(crate) fn allow<V>(&self, entry: &Entry<V>, head: Stamp) -> Option<bool> {
         if entry.tags().is_empty() || entry.stamp() == head {
             return Some(true);
@@ -74,8 +74,8 @@ impl Views {
     }
 }
 
-/// The state of a ledger, and the tags that were invalidated after `known`, with the state after each; `None` when that is
-/// not known any more.
+/// Reads the state of a ledger, and the tags that were invalidated after `known`, with the state after each. The
+/// tags are `None` if the ledger no longer remembers them.
 pub(crate) async fn since(
     server: &Server,
     space: &Space,
@@ -105,7 +105,7 @@ impl RedisLedger {
         Self { server, space }
     }
 
-    /// What the ledger says of `tags`, and its state as it counts in these lives of the servers.
+    /// Reads `tags` from the ledger, and its state as it counts in these incarnations of the servers.
     pub(crate) async fn look(&self, tags: &[Tag], incarnations: &[&str]) -> Result<(Stamp, LedgerView)> {
         let (fresh, subjects) = (identity(), subjects(tags));
         let mut commands = vec![self.command(&fresh, "view", &subjects)];
@@ -123,7 +123,7 @@ impl RedisLedger {
         self.server.run_one(operation, self.command(&fresh, what, subjects)).await
     }
 
-    /// Works on the tags; `fresh` is the identity of the ledger if one must be made.
+    /// The command for the tags. `fresh` is the identity of the ledger if one must be made.
     fn command<'a>(&'a self, fresh: &'a str, what: &'a str, subjects: &[Arg<'a>]) -> Command<'a> {
         let arguments = [Arg::from(fresh), Arg::from(what)].into_iter().chain(subjects.iter().copied());
         TAGS.call(&[&self.space.head, &self.space.tags], arguments)

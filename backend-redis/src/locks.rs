@@ -16,17 +16,19 @@ use crate::nonce::nonce;
 use crate::script::{LOCK, RELOCK, UNLOCK};
 use crate::server::Server;
 
-/// How often a waiter looks again by itself, in case a message was lost; each time between a half and the whole of it.
+/// The interval at which a waiter checks by itself, in case a message was lost; jittered to between a half and the
+/// whole.
 const RECHECK: Duration = Duration::from_millis(200);
 
-/// How often a lock is given back that may be held after a failure, and the first pause, which doubles.
+/// The maximum number of attempts to release a lock that may be held after a failure, and the first pause, which
+/// doubles.
 const TRIES: usize = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Locks with a lease: `SET NX PX` with a token that is never reused, checked and deleted in one step.
 ///
-/// Who waits is told of the release by a message (`PUBLISH`), and looks by itself now and then, since messages may be lost.
-/// Losing a lock (its lease ended, the server restarted) is seen by the next renewal.
+/// A waiter is notified of the release by a message (`PUBLISH`), and also checks at intervals, since messages may
+/// be lost. If a lock is lost (its lease ended, the server restarted), the next renewal detects it.
 ///
 /// # Examples
 /// ```no_run
@@ -48,7 +50,7 @@ pub struct RedisLocks {
     server: Arc<Server>,
 }
 
-/// The key of a lock, and the name of the channel that tells of its release.
+/// The key of a lock, which is also the name of the channel for its release.
 fn key(name: &str) -> String {
     format!("larder:lock:{{{}}}", StoreKey::new(name))
 }
@@ -67,7 +69,8 @@ impl RedisLocks {
         Ok(self.server.number("release a lock", command).await? == 1)
     }
 
-    /// Gives a lock back in the background, after a failure that may have left it held: others would wait for its lease.
+    /// Releases a lock in the background, after a failure that may have left it held. Prevents: others wait for its
+    /// lease.
     fn give_back(&self, key: String, own: String) {
         let locks = self.clone();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -83,13 +86,13 @@ impl RedisLocks {
         }));
     }
 
-    /// How long somebody may still hold the lock; `None` when nobody does.
+    /// The time for which another holder may keep the lock. `None` if it is free.
     async fn held_for(&self, key: &str) -> Result<Option<Duration>> {
         let left = self
             .server
             .number("wait for a lock", Command { name: "PTTL", arguments: vec![Arg::from(key)], key })
             .await?;
-        // -2: there is none; -1: a lock without a lease is none of ours, and has no end to wait for
+        // -2: no lock; -1: a lock without a lease is not one of ours, and has no end to wait for
         Ok(u64::try_from(left)
             .ok()
             .map(|left| Duration::from_millis(left.max(1)))
@@ -125,7 +128,7 @@ impl Drop for Waiting {
         drop(runtime.spawn(async move {
             let client = &server.client;
             let ended = client.unsubscribe(&channel).await;
-            // somebody may have come meanwhile, whose own request was overtaken by this one
+            // a waiter may have come meanwhile, and this request may have overtaken its subscription
             let wanted = client.messages().is_waited_for(&channel);
             let begun = if wanted { client.subscribe(&channel).await } else { Ok(()) };
             if let Err(failure) = ended.and(begun) {
@@ -135,7 +138,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A subscription that failed costs promptness, nothing else.
+/// Logs a failed subscription, which only makes waiters slower.
 fn told(failure: &Failure) {
     tracing::debug!(%failure, "a waiter of a lock looks by itself, since it cannot be told");
 }
@@ -147,7 +150,7 @@ impl LockProvider for RedisLocks {
         let own = text(token);
         let command = LOCK.call(&[&key], [Arg::from(own.as_str()), Arg::from(lease_ms(lease))]);
         let asked = self.server.number("lock", command).await;
-        // without an answer it may be held, by nobody who knows
+        // without an answer the lock may be held, under a token that no caller knows
         let left = asked.inspect_err(|_| self.give_back(key, own))?;
         Ok(match u64::try_from(left).unwrap_or(1) {
             0 => Acquired::Held(token),
@@ -171,19 +174,19 @@ impl LockProvider for RedisLocks {
         let began = Instant::now();
         let waiting = Waiting::begin(&self.server, key.clone()).await;
         loop {
-            // listens before it looks: a release between the two is heard
+            // listens before it checks (prevents: a release between the two that is missed)
             let mut arrived = std::pin::pin!(waiting.arrived.notified());
             arrived.as_mut().enable();
             let Some(left) = self.held_for(&key).await? else { return Ok(()) };
             let again = RECHECK.mul_f64(0.5 + fastrand::f64() / 2.0);
             let rest = at_most.saturating_sub(began.elapsed());
             if rest.is_zero() {
-                // no error: the caller tries again and sees
+                // no error: the caller tries again
                 return Ok(());
             }
             let pause = left.saturating_add(Duration::from_millis(1)).min(again).min(rest);
             if tokio::time::timeout(pause, arrived).await.is_ok() {
-                // a message says so; who is too late is told by the next try
+                // a message arrived; if another process was faster, the caller's next attempt finds out
                 return Ok(());
             }
         }

@@ -1,30 +1,31 @@
-//! What is kept under which name.
+//! The names of keys in Redis.
 //!
-//! | key | what |
+//! | key | content |
 //! |---|---|
 //! | `<namespace>:v:{<key>}` | the value: [`larder::backend::Frame`] |
 //! | `<namespace>:f:{<key>}` | the fence of the load that may fill: `s` (shared) or `x` (exclusive) and 32 hex digits |
-//! | `<namespace>:q:{<key>}` | writes under way: a sorted set of guards (32 hex digits), by the server's millisecond in which each ends |
+//! | `<namespace>:q:{<key>}` | writes in progress: a sorted set of write guards (32 hex digits), by the server's millisecond in which each ends |
 //! | `<namespace>:l:{<namespace>}` | the ledger's head: 16 hex digits, `:`, a count |
 //! | `<namespace>:t:{<namespace>}` | the ledger's tags: a hash of counts, `id` and `floor` |
-//! | `<namespace>:n:{<namespace>}` | how many messages about changes there were; only with [`crate::Pushes::PubSub`] |
+//! | `<namespace>:n:{<namespace>}` | the number of notifications sent about changes; only with [`crate::Pushes::PubSub`] |
 //! | `larder:beat:<listener>:<number>:{<node>}` | a heartbeat, for a minute |
 //! | `larder:lock:{<name>}` | a lock: its token; released over the channel of the same name |
 //!
-//! `<key>` is [`larder::key::StoreKey::as_str`]: never empty and without braces, so that all keys of an entry are in one slot.
+//! `<key>` is [`larder::key::StoreKey::as_str`]: never empty and without braces, so that all keys of an entry are
+//! in one slot.
 
 use larder::key::StoreKey;
 
-/// What comes between the namespace and the key in the name of a value.
+/// The text between the namespace and the key in the name of a value.
 const VALUE: &str = ":v:{";
-/// In the name of its fence.
+/// The same in the name of its fence.
 const FENCE: &str = ":f:{";
-/// In the name of its guards.
+/// The same in the name of its write guards.
 const GUARDS: &str = ":q:{";
-/// And in that of a ledger's head.
+/// The same in the name of a ledger's head.
 const HEAD: &str = ":l:{";
 
-/// What a name is, and of which namespace; `None` for one that is of no matter to a near tier.
+/// The kind of a name and its namespace. `None` for a name that does not concern near tiers.
 pub(crate) fn parsed(name: &str) -> Option<(&str, Kind)> {
     let (namespace, _) = name.split_once('{')?;
     let value = namespace.strip_suffix(":v:").map(|namespace| (namespace, Kind::Value));
@@ -46,17 +47,17 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// All of them, as the scripts take them.
+    /// All names of the entry, in the order of the scripts.
     pub(crate) fn all(&self) -> [&str; 3] {
         [&self.value, &self.fence, &self.guards]
     }
 }
 
-/// The names of many values, written one after the other.
+/// The names of many values, in one string.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     text: String,
-    /// Where each name ends.
+    /// The position at which each name ends.
     ends: Vec<usize>,
 }
 
@@ -70,7 +71,7 @@ impl Values {
         self.ends.push(self.text.len());
     }
 
-    /// How long they are together.
+    /// The total length of the names.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len()
     }
@@ -87,7 +88,7 @@ pub(crate) struct Space {
     namespace: String,
     pub(crate) head: String,
     pub(crate) tags: String,
-    /// How many messages there were about the namespace; only where changes are published.
+    /// The number of notifications sent about the namespace; only where changes are published.
     pub(crate) told: String,
 }
 
@@ -103,7 +104,7 @@ impl Space {
         &self.namespace
     }
 
-    /// What the names of all values begin with, and that of the head: all whose changes matter to a near tier.
+    /// The prefix of the names of all values, and of the head: the changes that concern near tiers.
     pub(crate) fn prefixes(&self) -> [String; 2] {
         [VALUE, HEAD].map(|kind| format!("{}{kind}", self.namespace))
     }
@@ -145,7 +146,7 @@ impl Space {
     }
 }
 
-/// The slot of a key in a cluster: CRC16 (XMODEM) of the part in braces, or of the whole when there is none.
+/// The slot of a key in a cluster: CRC16 (XMODEM) of the part in braces, or of the whole key if it has none.
 pub(crate) fn slot(name: &str) -> u16 {
     let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(name);
@@ -184,7 +185,7 @@ mod tests {
         assert_ne!(space.plain("a".into()).fence, space.plain("{a}x".into()).fence);
     }
 
-    /// The values of the cluster's specification.
+    /// The values from the cluster's specification.
     #[test]
     fn slots_are_those_of_the_specification() {
         assert_eq!(slot("123456789"), 0x31C3);

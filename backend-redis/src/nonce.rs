@@ -1,11 +1,11 @@
-//! Numbers that are never used twice.
+//! Numbers that are never reused.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that no other process and no other call has: 64 random bits of this process (the standard library draws them
-/// from the system) and a counter.
+/// A number that no other process and no other call returns: 64 random bits of this process (the standard library
+/// takes them from the system) and a counter.
 pub(crate) fn nonce() -> u128 {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static COUNTER: AtomicU64 = AtomicU64::new(0);

@@ -1,4 +1,4 @@
-//! Bare values, shared with programs that know nothing of larder.
+//! Bare values, shared with programs that do not use larder.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +20,7 @@ use crate::names::{Names, Space, slot};
 use crate::script::{FILL, PLAIN, PUT};
 use crate::server::Server;
 
-/// Bare values under names of the user's: what [`RedisBackend::plain`](crate::RedisBackend::plain) makes.
+/// A backend for bare values under names of the user, made by [`RedisBackend::plain`](crate::RedisBackend::plain).
 ///
 /// # Examples
 /// See [`RedisBackend::plain`](crate::RedisBackend::plain).
@@ -88,7 +88,8 @@ impl<V, C: Codec<V>, N> PlainStore<V, C, N> {
         Ok(names)
     }
 
-    /// Bytes that cannot be decoded are a counted miss; a value of another program without expiry lives for ever.
+    /// Converts an answer to an entry. Bytes that cannot be decoded are a counted miss. A value of another program
+    /// without expiry has no end of life.
     fn entry(&self, answer: Reply, now: Timestamp) -> std::result::Result<Option<Entry<V>>, Failure> {
         let Ok([value, left]) = <[Reply; 2]>::try_from(answer.list()?) else {
             return Err(Failure::new(FailureKind::Server, "the server gave no value and life"));
@@ -109,7 +110,7 @@ impl<V, C: Codec<V>, N> PlainStore<V, C, N> {
         self.entry(answer, now).map_err(|failure| failure.into_error(operation))
     }
 
-    /// `None` when there is a value.
+    /// Asks for a fence. Returns `None` if a value exists.
     async fn announce(&self, names: &Names, announce: LoadIntent) -> Result<Option<BeginOutcome<V>>> {
         let announcement = Announcement::new(announce);
         let answer = self.plain.server.run_one("begin", announcement.command(names, &[])).await?;
@@ -150,12 +151,12 @@ where
     }
 
     fn watch(&self, _watcher: Weak<dyn Watcher>) -> bool {
-        // the names are the user's own: nothing says what to listen to
+        // the names are the user's own, so there is no prefix to listen to
         false
     }
 
     fn is_bounded(&self) -> bool {
-        // by the command timeout of its connection
+        // the command timeout of the connection bounds each call
         true
     }
 
@@ -176,7 +177,7 @@ where
         if let Some(begun) = self.announce(&names, announce).await? {
             return Ok(begun);
         }
-        // a value is there; how long it lives, and whether it can be read, only another look tells
+        // a value exists; only another read returns its remaining life and content
         if let Some(entry) = self.read("begin", &names.value, now).await? {
             return Ok(BeginOutcome::Hit(entry));
         }
@@ -186,7 +187,7 @@ where
 
     async fn fill(&self, key: &K, fence: Fence, entry: Entry<V>, now: Timestamp) -> Result<FillOutcome> {
         let Some(value) = entry.value() else {
-            // a bare string cannot say "absent"
+            // a bare string cannot represent absence
             self.release(key, fence, now).await?;
             return Ok(FillOutcome::Refused);
         };

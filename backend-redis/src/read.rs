@@ -1,4 +1,4 @@
-//! Reading values: together, and only as much as one answer holds.
+//! Reads values together, and at most as many as one answer holds.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::names::Space;
 use crate::script::{INCARNATION, TIME};
 use crate::server::{Head, Server, head, incarnated};
 
-/// The bytes under a key, and what they are judged by: the ledger that was current after they were asked for, and the
-/// clock of the server that has them.
+/// The bytes under a key, and the data for the freshness check: the ledger that was current after the request for
+/// them, and the clock of their server.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw {
     pub(crate) bytes: Bytes,
@@ -20,19 +20,19 @@ pub(crate) struct Raw {
     pub(crate) reading: Reading,
 }
 
-/// What was found under a key.
+/// The outcome of the read of one key.
 pub(crate) type Found = Result<Option<Raw>, Failure>;
 
-/// The keys of one slot, by their places; on a node all are in one.
+/// The keys of one slot, by their positions; on a single node all are in one group.
 struct Group {
     slot: u16,
     places: Vec<usize>,
-    /// The clock of the slot's server, unless it is to be asked with the rest.
+    /// The clock of the slot's server, unless it must be requested in the same round trip.
     reading: Option<Reading>,
 }
 
-/// Reads values and the ledger in one round trip (in a cluster, one to each node, at once). Answers are aligned with the names,
-/// of which there must be one at least.
+/// Reads values and the ledger in one round trip (in a cluster, one to each node, at once). The answers are in the
+/// order of the names, of which there must be at least one.
 pub(crate) async fn read(
     server: &Server,
     space: &Space,
@@ -104,11 +104,11 @@ fn grouped(server: &Server, names: &[&str], now: Timestamp) -> Vec<Group> {
     groups.into_iter().map(group).collect()
 }
 
-/// What decides which ledger the entries of one slot must belong to.
+/// The data that determine to which ledger the entries of one slot must belong.
 struct Judge {
-    /// In a cluster the head comes from its own node; on a node it is the last of the values.
+    /// In a cluster the head comes from the ledger's own node. On a single node it is the last of the values.
     head: Option<Result<Option<Head>, Failure>>,
-    /// The lives of the head's server, and of the values'; only in strict mode.
+    /// The incarnations of the head's server, and of the values' servers; only in strict mode.
     lives: [Result<Vec<Bytes>, Failure>; 2],
 }
 
@@ -118,7 +118,7 @@ impl Judge {
             Some(head) => head?,
             None => values.pop().map_or(Ok(None), Reply::bytes)?.and_then(|bytes| head(&bytes)),
         };
-        // no ledger: whatever is there was stored under one that was lost
+        // without a ledger, each value was stored under a ledger that was lost
         let Some(current) = current else { return Ok(vec![None; values.len()]) };
         let mut ledger = current.ledger();
         for lives in self.lives {

@@ -1,4 +1,4 @@
-//! How many round trips operations take: exact, counted at the client.
+//! Tests of the exact number of round trips that operations take, counted at the client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -17,7 +17,7 @@ use crate::client::{Client, Command, Failure, Hearer, Listener, Messages, Reply,
 use crate::config::{Pushes, RedisConfig};
 use crate::handle::RedisBackend;
 
-/// Counts what goes to the server: one round trip, of so many commands.
+/// Counts the round trips to the server, and their commands.
 #[derive(Debug)]
 struct Counting {
     client: Arc<dyn Client>,
@@ -54,7 +54,7 @@ impl Client for Counting {
 }
 
 impl Counting {
-    /// Round trips and commands of an operation.
+    /// Returns the round trips and commands of an operation.
     async fn of<T>(&self, operation: impl Future<Output = T>) -> (usize, usize) {
         let before = (self.trips.load(SeqCst), self.commands.load(SeqCst));
         operation.await;
@@ -139,12 +139,12 @@ async fn reads_at_the_same_time_are_one_command() {
     let together = futures_util::future::join_all(keys.iter().map(|key| cache.get(key)));
     assert_eq!(count.of(together).await, (1, 1));
     let read = async |key: u64| assert_eq!(cache.get(&key).await.unwrap().as_deref(), Some(&key));
-    // more than one command takes, and one key several times
+    // more keys than one command takes, some of them several times
     let many = (0..600).map(|number| read(number % 200));
     assert_eq!(count.of(futures_util::future::join_all(many)).await, (3, 3));
 }
 
-/// Whoever leads a batch may be dropped: the others are answered.
+/// If the leader of a batch is dropped, its followers are still answered.
 #[tokio::test]
 async fn a_leader_that_gives_up_strands_nobody() {
     let Some(server) = RedisServer::start(&[]) else { return };
@@ -162,7 +162,7 @@ async fn a_leader_that_gives_up_strands_nobody() {
     assert_eq!(count.of(follower).await, (1, 1));
 }
 
-/// The server forgets its scripts: they are sent once more, and nothing is executed twice.
+/// If the server forgets its scripts, they are sent once more, and nothing is executed twice.
 #[tokio::test]
 async fn forgotten_scripts_cost_one_more() {
     let Some(server) = RedisServer::start(&[]) else { return };
@@ -175,7 +175,7 @@ async fn forgotten_scripts_cost_one_more() {
     assert_eq!(count.of(cache.get(&1)).await.0, 1, "and it was stored");
 }
 
-/// Entries are judged by the server's time: a process with another clock agrees.
+/// The expiry of entries follows the server's time: a process with another clock agrees.
 #[tokio::test]
 async fn processes_with_different_clocks_agree_on_an_entrys_life() {
     let Some(server) = RedisServer::start(&[]) else { return };
@@ -199,8 +199,8 @@ fn server_forgets_clock(redis: &RedisBackend) {
     redis.server.clocks.forget();
 }
 
-/// A hit's future is allocated and moved about: what hardly any hit needs is boxed. (Twice the size cost a fifth of the
-/// throughput at 64 tasks, and a third at 256.)
+/// The future of a hit is allocated and moved, so parts that few hits need are boxed. (Twice the size cost a fifth
+/// of the throughput at 64 tasks, and a third at 256.)
 #[tokio::test]
 async fn futures_of_a_hit_are_small() {
     let Some(server) = RedisServer::start(&[]) else { return };

@@ -1,10 +1,10 @@
-//! The scripts, and how they are run.
+//! The Lua scripts, and the functions that run them.
 
 use std::sync::LazyLock;
 
 use crate::client::{Arg, Command, Failure, FailureKind, Reply, Runner};
 
-/// A script of the server's, known to it by its digest.
+/// A Lua script, which the server identifies by its digest.
 #[derive(Debug)]
 pub(crate) struct Script {
     text: &'static str,
@@ -57,13 +57,14 @@ impl Script {
         Command { name: "EVALSHA", arguments: all, key: keys.first().copied().unwrap_or_default() }
     }
 
-    /// Whether the command runs this script.
+    /// Returns `true` if the command runs this script.
     pub(crate) fn is_run_by(&self, command: &Command<'_>) -> bool {
         command.name == "EVALSHA"
             && matches!(command.arguments.first(), Some(Arg::Bytes(digest)) if *digest == self.digest.as_bytes())
     }
 
-    /// The same command with the script itself, for a server that does not know it; it does from then on.
+    /// The same command with the script's text, for a server that does not know it. The server knows it from then
+    /// on.
     fn spelled<'a>(command: &Command<'a>) -> Option<Command<'a>> {
         let Some(Arg::Bytes(digest)) = command.arguments.first().filter(|_| command.name == "EVALSHA") else {
             return None;
@@ -95,13 +96,14 @@ impl Script {
     }
 }
 
-/// Runs commands together. Scripts that the server has forgotten are sent once more, spelled out: the answer says that they
-/// were not executed.
+/// Runs commands together. A script that the server has forgotten is sent once more, with its text: the error
+/// confirms that it was not executed.
 pub(crate) async fn run(client: &dyn Runner, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
     run_before(client, commands, commands.len()).await
 }
 
-/// The same, where the commands from `last` on must come after the others: when one of those is sent once more, so are they.
+/// As [`run`], for commands of which those from `last` on must come after the others: if one of the others is sent
+/// once more, so are they.
 pub(crate) async fn run_before(
     client: &dyn Runner,
     commands: &[Command<'_>],
@@ -171,7 +173,7 @@ mod tests {
         assert_eq!(*told.0.lock().expect("no panic"), ["put", "tell", "fill", "tell"]);
     }
 
-    /// Known from the documentation of the format: a digest that changes is another script to every server.
+    /// The digests of the format's documentation: a changed digest is another script to every server.
     #[test]
     fn digests_are_sha1_in_hex() {
         assert_eq!(Script::new("return 1").digest, "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");

@@ -1,4 +1,4 @@
-//! What all handles of one connection share.
+//! The state that all handles of one connection share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,18 +18,18 @@ use crate::nonce::identity;
 use crate::script::{self, INCARNATION, STAMP, TIME};
 use crate::tell::told;
 
-/// A connection, and what was learnt over it.
+/// A connection, and the data that were learnt over it.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) client: Arc<dyn Client>,
     pub(crate) clocks: Clocks,
     pub(crate) pushes: Pushes,
     pub(crate) hub: Hub,
-    /// Who these handles are to those who are told of changes by them.
+    /// The name of these handles in notifications of their changes.
     pub(crate) sender: String,
 }
 
-/// The state of a ledger: which one it is for entries of one slot, and its count.
+/// The state of a ledger: its identity for entries of one slot, and its count.
 pub(crate) type Head = Stamp;
 
 impl Server {
@@ -37,7 +37,7 @@ impl Server {
         Self { client, clocks: Clocks::default(), pushes, hub: Hub::default(), sender: identity() }
     }
 
-    /// Which clock a key is under, and in a cluster which slot it is in.
+    /// The clock of a key: in a cluster by the slot of the key.
     pub(crate) fn slot(&self, name: &str) -> u16 {
         if self.client.is_cluster() { slot(name) } else { 0 }
     }
@@ -52,10 +52,12 @@ impl Server {
         Answers { answers: answers.into_iter(), took: sent.elapsed() }
     }
 
-    /// Runs a fill, of which this process's own near tiers need not be told, where that can be had.
+    /// Runs a fill, of which this process's own near tiers need no notification. They get one with
+    /// `Pushes::Tracking`.
     pub(crate) async fn run_untold(&self, commands: &[Command<'_>]) -> Answers {
         match self.pushes {
-            // the server ignores `NOLOOP` for what scripts do: it costs the process another far read
+            // the server ignores `NOLOOP` for changes by scripts; the notification costs the process another far
+            // read (L2)
             Pushes::Tracking => self.run(commands).await,
             Pushes::PubSub => {
                 let sent = Instant::now();
@@ -75,7 +77,7 @@ impl Server {
         answer.number().map_err(|failure| failure.into_error(operation))
     }
 
-    /// A reading of the clock that `name` is under; asks for one when there is none.
+    /// Returns a reading of the clock for `name`, and requests one if there is none.
     pub(crate) async fn reading(&self, operation: &str, name: &str, now: Timestamp) -> Result<Reading> {
         let slot = self.slot(name);
         if let Some(reading) = self.clocks.fresh(slot, now) {
@@ -87,7 +89,7 @@ impl Server {
         Ok(reading)
     }
 
-    /// The ledger's state for entries in the slot of `name`; makes the ledger when there is none.
+    /// Returns the ledger's state for entries in the slot of `name`, and makes the ledger if there is none.
     pub(crate) async fn stamp(
         &self,
         operation: &str,
@@ -98,7 +100,7 @@ impl Server {
         self.try_stamp(space, strict, name).await.map_err(|failure| failure.into_error(operation))
     }
 
-    /// [`stamp`](Self::stamp), with the failure as the client reports it.
+    /// As [`stamp`](Self::stamp), with the failure as the client reports it.
     pub(crate) async fn try_stamp(
         &self,
         space: &Space,
@@ -116,7 +118,7 @@ impl Server {
         answers.incarnate(head, incarnations.len())
     }
 
-    /// The keys whose nodes' incarnations decide whether an entry at `name` stands: none, unless that is asked for.
+    /// The keys whose nodes' incarnations decide if an entry at `name` is valid: none outside of strict mode.
     pub(crate) fn incarnations<'a>(&self, space: &'a Space, strict: bool, name: &'a str) -> Vec<&'a str> {
         match (strict, self.client.is_cluster()) {
             (false, _) => vec![],
@@ -137,7 +139,7 @@ impl Answers {
         self.answers.next().unwrap_or_else(|| Err(Failure::new(FailureKind::Server, "an answer is missing")))
     }
 
-    /// An answer that is the server's time in microseconds.
+    /// Takes an answer that is the server's time in microseconds.
     pub(crate) fn reading(&mut self, asked: Timestamp) -> std::result::Result<Reading, Failure> {
         let micros = self.next()?.number()?;
         Ok(self.read(micros, asked))
@@ -147,17 +149,17 @@ impl Answers {
         Reading::new(u64::try_from(micros).unwrap_or(0), asked, self.took)
     }
 
-    /// An answer that is the head of a ledger: `None` when there is no ledger.
+    /// Takes an answer that is the head of a ledger. `None` if there is no ledger.
     pub(crate) fn head(&mut self) -> std::result::Result<Option<Head>, Failure> {
         Ok(self.next()?.bytes()?.and_then(|bytes| head(&bytes)))
     }
 
-    /// Answers that say which life of which server they are of.
+    /// Takes answers that are incarnations of servers.
     pub(crate) fn incarnations(&mut self, count: usize) -> std::result::Result<Vec<Bytes>, Failure> {
         (0..count).map(|_| Ok(self.next()?.bytes()?.unwrap_or_default())).collect()
     }
 
-    /// The head as it counts in these lives of the servers.
+    /// Returns the head as it counts in these incarnations of the servers.
     pub(crate) fn incarnate(
         &mut self,
         head: Head,
@@ -169,12 +171,12 @@ impl Answers {
     }
 }
 
-/// The identity of a ledger in one life of a server.
+/// The identity of a ledger in one incarnation of a server.
 pub(crate) fn incarnated(ledger: u64, incarnation: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(ledger, incarnation)
 }
 
-/// Takes `identity:count` apart. Anything else is no ledger.
+/// Parses `identity:count`. Returns `None` for anything else.
 pub(crate) fn head(bytes: &[u8]) -> Option<Head> {
     let (ledger, count) = std::str::from_utf8(bytes).ok()?.split_once(':')?;
     Some(Head::new(u64::from_str_radix(ledger, 16).ok()?, count.parse().ok()?))

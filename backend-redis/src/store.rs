@@ -1,4 +1,4 @@
-//! The store of one namespace.
+//! The backend of one namespace.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -35,10 +35,11 @@ pub struct RedisStore {
     scope: BackendContext,
     batcher: Arc<Batcher>,
     ledger: RedisLedger,
-    /// The identity of the ledger when it was last seen: a guess that spares a hit of a begin a second look. 0 for none.
+    /// The identity of the ledger when it was last seen, or 0: a guess that saves a second read if a begin finds a
+    /// value.
     last_ledger: AtomicU64,
     views: Views,
-    /// Who watches through this store.
+    /// The watcher that is registered through this store.
     watcher: OnceLock<Weak<dyn Watcher>>,
 }
 
@@ -51,14 +52,15 @@ impl RedisStore {
     }
 
     fn see_ledger(&self, stamp: Stamp) {
-        // hardly ever another: readers do not fight over it
+        // written only when it changes, so that readers do not contend
         if self.last_ledger.load(Ordering::Relaxed) != stamp.ledger() {
             self.last_ledger.store(stamp.ledger(), Ordering::Relaxed);
         }
     }
 
-    /// An entry, unless a tag has ended it; `head` is the state of the ledger after it was read. Another look is needed only
-    /// when something was invalidated since the load, and once for each tag in each state of the ledger.
+    /// Returns an entry, unless one of its tags was invalidated. `head` is the state of the ledger after it was
+    /// read. Another read is needed only if a tag was invalidated since the load, and once for each tag in each
+    /// state of the ledger.
     async fn judged(
         &self,
         key: &StoreKey,
@@ -67,7 +69,7 @@ impl RedisStore {
     ) -> Result<Option<Entry<Payload>>> {
         match self.views.allow(&entry, head) {
             Some(allowed) => Ok(allowed.then_some(entry)),
-            // boxed, since hardly any hit needs the room for another look
+            // boxed, since few hits need the room for another read
             None => Box::pin(self.look(key, entry)).await,
         }
     }
@@ -80,9 +82,9 @@ impl RedisStore {
         Ok(view.allows(entry.stamp()).then_some(entry))
     }
 
-    /// Looks up together what is not known of the tags of many entries, so that each needs no look of its own.
+    /// Reads the unknown tags of many entries together, so that no entry needs its own read.
     async fn look_up_tags(&self, entries: impl Iterator<Item = &(Entry<Payload>, Stamp)>) -> Result<()> {
-        // in a strict cluster each node's entries have a ledger of their own
+        // in a strict cluster the entries of each node have their own ledger
         if self.strict {
             return Ok(());
         }
@@ -98,7 +100,7 @@ impl RedisStore {
         Ok(())
     }
 
-    /// The entry in what was found, whatever its tags. Bytes that are no entry are a counted miss.
+    /// Decodes the entry, without a check of its tags. Bytes that are no entry are a counted miss.
     fn entry(&self, key: &StoreKey, raw: Raw, now: Timestamp) -> Option<Entry<Payload>> {
         self.see_ledger(raw.ledger);
         match Frame::decode(raw.bytes, key, self.scope.schema()) {
@@ -134,7 +136,8 @@ impl RedisStore {
         Frame::of(entry, self.scope.schema(), stamp, times).encode(key)
     }
 
-    /// Commands whose answers tell which ledger an entry at `name` must be of: [`head`](Self::head) takes them.
+    /// Adds the commands whose answers tell to which ledger an entry at `name` must belong. [`head`](Self::head)
+    /// takes the answers.
     fn asking_head<'a>(&'a self, name: &'a str, commands: &mut Vec<Command<'a>>) {
         commands.push(Command {
             name: "GET",
@@ -155,7 +158,7 @@ impl RedisStore {
         let names = self.space.entry(key);
         let announcement = Announcement::new(announce);
         let known = self.last_ledger.load(Ordering::Relaxed).to_le_bytes();
-        // in a strict cluster each node's entries have an identity of their own
+        // in a strict cluster the entries of each node have their own identity
         let known = if known == [0; 8] || self.strict { &[][..] } else { &known[..] };
         let mut commands = vec![announcement.command(&names, known)];
         self.asking_head(&names.value, &mut commands);
@@ -172,7 +175,8 @@ impl RedisStore {
             (fences::Announced::Busy(left), _) => Announced::Busy(left),
             (fences::Announced::Guarded, _) => Announced::Guarded,
             (fences::Announced::Fence(fence), head) => {
-                // a load is stamped before it begins: with what was read beside the announcement, or made now
+                // a load is stamped before it begins: with the head that was read with the fence's request, or that
+                // is made now
                 let stamp = match head {
                     Some(head) => head,
                     None => self.server.stamp("begin", &self.space, self.strict, &names.value).await?,
@@ -184,10 +188,10 @@ impl RedisStore {
     }
 }
 
-/// What there is after an announcement.
+/// The outcome of a request for a fence.
 enum Announced {
     Value(Raw),
-    /// A value is there, and no ledger that it could be of.
+    /// A value exists, and no ledger to which it could belong.
     Lost,
     Fence(Fence),
     Busy(Duration),
@@ -202,7 +206,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         _recency: Recency,
         _look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
     ) -> Option<T> {
-        // a server is elsewhere: this process knows nothing without asking
+        // a server is remote: without I/O this process knows no entry
         None
     }
 
@@ -211,13 +215,13 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
     }
 
     fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
-        // what it fills is no news to it
+        // its own fills need no notification
         _ = self.watcher.set(Weak::clone(&watcher));
         hub::watch(&self.server, self.space.clone(), self.strict, watcher)
     }
 
     fn is_bounded(&self) -> bool {
-        // by the command timeout of its connection
+        // the command timeout of the connection bounds each call
         true
     }
 
@@ -245,7 +249,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
             if found.iter().all(std::result::Result::is_err) {
                 return Err(error);
             }
-            // some nodes of a cluster answered: what they have is served
+            // some nodes of a cluster answered: their entries are served
             self.scope.record(&Event::backend_failed("get_many", &error));
         }
         let raws = keys.iter().zip(found).map(|(key, found)| {
@@ -320,11 +324,11 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         if let Some(watcher) = self.watcher.get().filter(|_| stored) {
             self.server.hub.changed_by(watcher, self.space.namespace(), &value);
         }
-        // a namespace that was cleared while the load ran: what was stored belongs to no ledger
+        // the namespace was cleared during the load: the stored value belongs to no ledger
         let Some(head) = head.filter(|head| stored && head.ledger() == fence.stamp().ledger()) else {
             return Ok(FillOutcome::Refused);
         };
-        // and one of whose tags was invalidated: it is there, and nobody will ever be given it
+        // a tag was invalidated during the load: the value is stored, but no read will return it
         let entry = entry.stamped(fence.stamp());
         let stands = self.judged(key, entry, head).await?.is_some();
         Ok(if stands { FillOutcome::Stored } else { FillOutcome::Refused })
@@ -368,7 +372,7 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         if !self.strict {
             return Ok(stamp);
         }
-        // entries know the ledger by the life of its server too
+        // entries identify the ledger also by its server's incarnation
         self.server.stamp("invalidate tags", &self.space, true, &self.space.head).await
     }
 

@@ -1,8 +1,8 @@
-//! Where the server is: what a URL says.
+//! The address of the server, parsed from a URL.
 
 use larder::{Error, Result};
 
-/// A URL, taken apart as far as the client libraries differ.
+/// A URL, parsed as far as the client libraries differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) topology: Topology,
@@ -25,7 +25,7 @@ pub(crate) enum Topology {
 
 impl Target {
     pub(crate) fn parse(url: &str) -> Result<Self> {
-        // a password may be anywhere in what is no URL
+        // text that is no URL may contain a password anywhere, so it is not repeated
         let (scheme, rest) = url.split_once("://").ok_or_else(unknown)?;
         let (tls, plain) = match scheme.strip_prefix("rediss") {
             Some(rest) => (true, rest),
@@ -107,7 +107,7 @@ impl Target {
         Ok(target)
     }
 
-    /// The URL of one node, in the form that all clients read; of a socket only redis-rs does.
+    /// The URL of one node, in the form that all clients read; only redis-rs reads that of a socket.
     pub(crate) fn node_url(&self, host: &str) -> String {
         let Self { tls, login, database, topology, .. } = self;
         if *topology == Topology::Unix {
@@ -123,7 +123,7 @@ impl Target {
     }
 }
 
-/// `host:port`. What is no host may be a misplaced password, and is not repeated.
+/// Parses `host:port`. Text that is no host may be a misplaced password, and is not repeated.
 fn with_port(host: &str) -> Result<String> {
     // the colons of an IPv6 address are inside its brackets
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -151,7 +151,7 @@ fn with_port(host: &str) -> Result<String> {
 const WRITE: &str =
     "write redis://user:password@host:port, and `@`, `/`, `?`, `#` in a password as %40, %2F, %3F, %23";
 
-/// The error of a URL that a client library refuses.
+/// The error for a URL that a client library refuses.
 pub(crate) const WRONG_URL: &str =
     "the URL is not one of Redis: write redis://user:password@host:port/0, a password percent-encoded";
 

@@ -1,4 +1,4 @@
-//! Telling of changes over pub/sub, where the server does not.
+//! Sends notifications of changes over pub/sub, for servers that do not.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ pub(crate) fn namespace(channel: &str) -> Option<&str> {
     channel.strip_prefix("larder:changes:")
 }
 
-/// A message: its number, its sender, and the names of what changed.
+/// Parses a message: its number, its sender, and the names that changed.
 pub(crate) fn read(text: &[u8]) -> Option<(u64, &str, impl Iterator<Item = &str>)> {
     let mut lines = std::str::from_utf8(text).ok()?.split('\n');
     Some((lines.next()?.parse().ok()?, lines.next()?, lines))
 }
 
-/// Runs commands, and tells of what they changed after them in the same round trip, as `sender`. A change that could not be told of has
-/// failed: whoever made it tries again.
+/// Runs commands, and publishes the names that they changed after them in the same round trip, as `sender`. If the
+/// notification fails, the change fails too, so that its caller tries again.
 pub(crate) async fn told(
     client: &dyn Runner,
     sender: &str,
@@ -59,7 +59,7 @@ pub(crate) async fn told(
     answers
 }
 
-/// Whether the command may change what near tiers keep.
+/// Returns `true` if the command may change the entries of near tiers.
 fn is_change(command: &Command<'_>) -> bool {
     let invalidates = || matches!(command.arguments.get(5), Some(Arg::Bytes(b"invalidate")));
     command.name == "UNLINK"
@@ -67,7 +67,7 @@ fn is_change(command: &Command<'_>) -> bool {
         || (TAGS.is_run_by(command) && invalidates())
 }
 
-/// The names among the arguments that matter to near tiers, with their namespaces.
+/// The names among the arguments that concern near tiers, with their namespaces.
 fn names<'a>(command: &Command<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
     let keys = match (command.name, command.arguments.get(1)) {
         ("UNLINK", _) => &command.arguments[..],

@@ -1,4 +1,4 @@
-//! Which primaries there are, so that each is listened to.
+//! The primaries of a server or cluster, each of which a session must listen to.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -9,17 +9,17 @@ use crate::server::Server;
 /// The primaries at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Topology {
-    /// For each primary a text whose slot it has: what is in braces in a key that is to be there.
+    /// A text for each primary, which as the part of a key in braces puts the key in one of its slots.
     pub(crate) nodes: Vec<String>,
-    /// Of all that has which slots.
+    /// A hash of all primaries and their slots.
     signature: u64,
-    /// Whether all slots have a primary, and each primary can be listened to. One without slots cannot, and may be about to
-    /// get some.
+    /// `true` if all slots have a primary, and each primary can be listened to. A primary without slots cannot, and
+    /// may be about to get some.
     pub(crate) is_whole: bool,
 }
 
 impl Topology {
-    /// The only server.
+    /// The topology of a single server.
     pub(crate) fn node() -> Self {
         Self { nodes: vec!["0".to_owned()], signature: 0, is_whole: true }
     }
@@ -34,7 +34,8 @@ impl Topology {
         Self::parse(&text).ok_or_else(|| Failure::new(FailureKind::Server, "CLUSTER NODES names no primary"))
     }
 
-    /// The answer to `CLUSTER NODES`: `id address flags primary ping pong epoch link slot slot-slot ...`, one for each line.
+    /// Parses the answer to `CLUSTER NODES`: `id address flags primary ping pong epoch link slot slot-slot ...`,
+    /// one for each line.
     fn parse(text: &str) -> Option<Self> {
         let mut primaries: Vec<(&str, Vec<(u16, u16)>)> = Vec::new();
         for line in text.lines() {
@@ -58,7 +59,7 @@ impl Topology {
     }
 }
 
-/// A slot or a range of them; those on the move are in brackets, and still where they were.
+/// Parses a slot or a range of slots. Migrating slots are in brackets, and still belong to this primary.
 fn range(word: &str) -> Option<(u16, u16)> {
     let (first, last) = word.split_once('-').unwrap_or((word, word));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
@@ -67,7 +68,7 @@ fn range(word: &str) -> Option<(u16, u16)> {
 
 fn text_in(slots: &[(u16, u16)]) -> Option<String> {
     let is_there = |text: &String| slots.iter().any(|&(first, last)| (first..=last).contains(&slot(text)));
-    // each slot is hit by one number in 16,384 on average; one that is never hit in so many tries would be news
+    // each slot is hit by one number in 16,384 on average, so that a slot is found long before the end
     (0..1_000_000u32).map(|number| number.to_string()).find(is_there)
 }
 

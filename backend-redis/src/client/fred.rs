@@ -27,18 +27,18 @@ use crate::names::slot;
 use crate::target::{Target, Topology};
 
 pub(crate) struct Fred {
-    /// Makes one more client, which is not connected.
+    /// Makes another client, which is not connected.
     another: Arc<dyn Fn() -> FredClient + Send + Sync>,
     connecting: Duration,
-    /// Of a lane, or of several; messages come over the first.
+    /// The connections, one for each lane or shared by lanes. Messages arrive over the first.
     links: Vec<Link<Arc<Connected>>>,
     messages: Messages,
     is_cluster: bool,
     timeout: Duration,
 }
 
-/// A client that is connected once. It does not reconnect by itself: a new one takes its place, since one whose server was a
-/// black hole, or whose slots moved, may stay connected and answer nothing (fred 10.1).
+/// A client that is connected once, and never reconnects by itself. A new client replaces it, since a client whose
+/// server became a black hole, or whose slots moved, may stay connected and answer nothing (fred 10.1).
 struct Connected {
     client: FredClient,
     tasks: Vec<AbortHandle>,
@@ -60,7 +60,8 @@ impl fmt::Debug for Fred {
 }
 
 impl Fred {
-    /// Over clients that their owner keeps alive. One that answers nothing any more is replaced by a new one like it.
+    /// Uses clients that their owner keeps alive. A client that stops answering is replaced by a new one with its
+    /// settings.
     pub(crate) fn over(clients: Vec<FredClient>, timing: Timing) -> Self {
         let messages = Messages::default();
         let is_cluster = clients[0].is_clustered();
@@ -83,13 +84,13 @@ impl Fred {
         Self { another, connecting: timing.connect, links, messages, is_cluster, timeout: timing.command }
     }
 
-    /// Will connect to a URL.
+    /// Returns a client that will connect to a URL.
     pub(crate) fn new(target: &Target, timing: Timing) -> larder::Result<Self> {
-        // the library's error can repeat a part of the URL
+        // the library's error can repeat a part of the URL (prevents: a password in an error)
         let client =
             configured(target, timing).map_err(|_| larder::Error::config(crate::target::WRONG_URL))?;
         let (messages, is_cluster) = (Messages::default(), client.is_clustered());
-        // one node of several that does not answer is no reason to leave the others
+        // one silent node of a cluster is no reason to drop the connections to the others
         let timeouts = if is_cluster { 5 } else { 1 };
         let tolerance = Tolerance { timeouts, forgives: !is_cluster, losses: true };
         let turn = AtomicUsize::new(0);
@@ -106,7 +107,7 @@ impl Fred {
         Ok(Self { another, connecting: timing.connect, links, messages, is_cluster, timeout: timing.command })
     }
 
-    /// Connects now, to know at once of what no retry will mend.
+    /// Connects now, so that errors which no retry can fix are reported at once.
     pub(crate) async fn connect(&self) -> Result<(), Failure> {
         self.links[0].live().await.map(|_| ())
     }
@@ -122,8 +123,8 @@ impl Connected {
         if !client.is_clustered() {
             return sent(client, command).await.map_err(failure).and_then(reply);
         }
-        // fred (10.1) follows `MOVED`; after `ASK` it sends the command to the first server again, and when it has done so
-        // often enough, its router ends
+        // fred (10.1) follows `MOVED`; after `ASK` it sends the command to the first server again, and its router
+        // ends once the redirections are used up
         let once = Options { max_redirections: Some(1), ..Options::default() };
         match sent(&client.with_options(&once), command).await {
             Err(error) if command.name == "UNLINK" && *error.kind() == ErrorKind::Routing => {
@@ -134,8 +135,8 @@ impl Connected {
         }
     }
 
-    /// Sends a command to the server to which the slot of its key is moving, over a connection of its own: for an
-    /// invalidation, which must not wait until the slot has moved. `None` if it is not moving.
+    /// Sends a command to the server to which the slot of its key is moving, over a separate connection. Used for
+    /// an invalidation, which must not wait until the slot has moved. Returns `None` if the slot is not moving.
     async fn asked_elsewhere(
         &self,
         client: &FredClient,
@@ -161,7 +162,7 @@ impl Connected {
     }
 
     fn client(&self) -> Result<&FredClient, Failure> {
-        // it would keep the command until it is connected again
+        // fred would queue the command until it is connected again
         if !self.client.is_connected() {
             return Err(Failure::new(FailureKind::Lost, "not connected"));
         }
@@ -169,7 +170,8 @@ impl Connected {
     }
 }
 
-/// The time that a connection to where a slot is moving may take; the command's own timeout counts too.
+/// The maximum time for a connection to the server to which a slot is moving. The command's own timeout also
+/// applies.
 const REDIRECTED: Duration = Duration::from_secs(1);
 
 async fn sent(client: &impl ClientLike, command: &Command<'_>) -> Result<Resp3Frame, FredError> {
@@ -178,7 +180,8 @@ async fn sent(client: &impl ClientLike, command: &Command<'_>) -> Result<Resp3Fr
     client.custom_raw::<Value>(custom, arguments).await
 }
 
-/// The server that a slot is moving to, as the server that has it says in `CLUSTER NODES`: `[slot->-id]` in its own line.
+/// The server to which a slot is moving, from `CLUSTER NODES` of its current server: `[slot->-id]` in the `myself`
+/// line.
 fn importing(nodes: &str, slot: u16) -> Option<String> {
     let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
     let own = nodes.lines().find(|line| line.contains("myself"))?;
@@ -203,7 +206,7 @@ async fn dialed(client: FredClient, messages: Messages, limit: Duration) -> Resu
             tokio::select! {
                 ready = client.wait_for_connect() => ready.map_err(login_failure)?,
                 Ok((error, _)) = errors.recv() => return Err(login_failure(error)),
-                // it may have been told before anybody listened
+                // the state may have changed before the receiver existed
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
         }
@@ -228,7 +231,7 @@ fn listening(client: FredClient, messages: Messages, mut tasks: Vec<AbortHandle>
     Arc::new(Connected { client, tasks })
 }
 
-/// Hands on what is pushed; and asks again for it when a client of the user's has reconnected.
+/// Dispatches pushed messages, and subscribes again when a client of the user has reconnected.
 async fn listen(client: FredClient, messages: Messages) {
     let mut arrived = client.message_rx();
     let mut reconnected = client.reconnect_rx();
@@ -287,10 +290,10 @@ impl Listener for Listening {
     }
 }
 
-/// Hands on what is told, until the connection is lost. Fred keeps to itself that all keys were flushed: that is noticed by
-/// a heartbeat.
+/// Dispatches notifications until the connection is lost. Fred does not report that all keys were flushed; a
+/// heartbeat detects it.
 fn tell(client: &FredClient, hearer: Hearer) -> impl Future<Output = ()> + use<> {
-    // from now on, and not from when the task begins
+    // created now, not when the task starts (prevents: a notification lost between the two)
     let (mut changes, mut messages) = (client.invalidation_rx(), client.message_rx());
     let (mut reconnected, mut failed) = (client.reconnect_rx(), client.error_rx());
     async move {
@@ -320,7 +323,7 @@ fn tell(client: &FredClient, hearer: Hearer) -> impl Future<Output = ()> + use<>
 
 fn configured(target: &Target, timing: Timing) -> Result<FredClient, FredError> {
     let first = &target.hosts[0];
-    // for the login, which is written in the URL's own way
+    // sets the login, which is percent-encoded in the URL
     let url = match target.topology {
         Topology::Unix => format!("redis://{}localhost", target.login),
         _ => target.node_url(first),
@@ -340,11 +343,11 @@ fn configured(target: &Target, timing: Timing) -> Result<FredClient, FredError> 
     let config = Config {
         server,
         version: RespVersion::RESP3,
-        // fred would send `SELECT 0`, for which a user needs a right more
+        // fred would send `SELECT 0`, which needs one more permission
         database: u8::try_from(target.database).ok().filter(|&number| number > 0),
         ..Config::from_url_centralized(&url)?
     };
-    // one of several that is silent must leave time for the others
+    // one silent node of several must leave time for the others
     let node = if target.hosts.len() > 1 { timing.connect / 3 } else { timing.connect };
     let connecting = ConnectionConfig {
         connection_timeout: node,
@@ -355,7 +358,8 @@ fn configured(target: &Target, timing: Timing) -> Result<FredClient, FredError> 
     Ok(FredClient::new(config, None, Some(connecting), None))
 }
 
-/// A client that asks the same servers, from another one on at each turn: one that is silent does not stay the first.
+/// A client that asks the same servers, starting with another one at each turn, so that a silent server does not
+/// stay the first.
 fn turned(client: &FredClient, turn: usize) -> FredClient {
     let mut config = client.client_config();
     if let ServerConfig::Clustered { hosts, .. } | ServerConfig::Sentinel { hosts, .. } = &mut config.server {
@@ -400,7 +404,7 @@ fn reply(frame: Resp3Frame) -> Result<Reply, Failure> {
     })
 }
 
-/// What the server says of a command.
+/// Converts a server's error reply to a failure.
 fn said(text: &str) -> Failure {
     Failure::said(text)
 }
@@ -420,12 +424,12 @@ fn failure(error: FredError) -> Failure {
     };
     match kind {
         FailureKind::Lost | FailureKind::Timeout => Failure::new(kind, error.to_string()).with_source(error),
-        // the error would repeat what the server said
+        // the source would repeat the server's text
         _ => Failure::new(kind, said.to_string()),
     }
 }
 
-/// The failure of making a connection.
+/// Converts an error of connecting to a failure.
 fn login_failure(error: FredError) -> Failure {
     failure(error).of_login()
 }
@@ -434,7 +438,7 @@ fn login_failure(error: FredError) -> Failure {
 impl Runner for Fred {
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>> {
         let link = &self.links[lane() % self.links.len()];
-        // written together: fred gathers what is asked before it flushes
+        // written together: fred queues the commands before it flushes
         match commands {
             [command] => vec![self.one(link, command).await],
             commands => join_all(commands.iter().map(|command| self.one(link, command))).await,

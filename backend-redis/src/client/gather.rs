@@ -1,14 +1,14 @@
-//! Small values in one buffer.
+//! Copies small values into one buffer.
 
 use bytes::{Bytes, BytesMut};
 
 use super::{Failure, Reply};
 
-/// Values up to this size are gathered.
+/// The maximum size of a value that is copied.
 const SMALL: usize = 1 << 10;
 
-/// Puts small values of a batch into one buffer. Each came in an allocation made by the connection's thread, and would be
-/// freed by its reader's: at a hundred thousand a second the allocator's locks cost more than the copy.
+/// Copies the small values of a batch into one buffer. Each was allocated by the connection's thread and would be
+/// freed by its reader's thread. At 100,000 values a second, the allocator's locks cost more than the copy.
 pub(super) fn gather(answers: &mut [Result<Reply, Failure>]) {
     let (mut count, mut size) = (0, 0);
     small(answers, &mut |bytes| (count, size) = (count + 1, size + bytes.len()));

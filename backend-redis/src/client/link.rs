@@ -1,4 +1,4 @@
-//! A connection that comes back by itself.
+//! A connection that is made again after a loss.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 use super::{Failure, FailureKind};
 
-/// The first pause after a connection that could not be made.
+/// The first pause after a failed connection attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The time for which the last timeout is remembered where answers do not make up for it.
+/// The time after which a timeout is forgotten, if answers do not clear it.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
 type Dialing<C> = Shared<BoxFuture<'static, Result<Live<C>, Failure>>>;
 type Dialer<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, Failure>> + Send + Sync>;
 
-/// A connection, and which one it is.
+/// A connection, and its number.
 #[derive(Clone)]
 pub(super) struct Live<C> {
     pub(super) connection: C,
@@ -29,28 +29,31 @@ pub(super) struct Live<C> {
     timeouts: Arc<Timeouts>,
 }
 
-/// Commands that were not answered in time.
+/// The commands that were not answered in time.
 #[derive(Default)]
 struct Timeouts {
     count: AtomicU32,
-    /// When the last one was, in milliseconds since the link was made.
+    /// The time of the last timeout, in milliseconds since the link was made.
     last: AtomicU64,
 }
 
-/// What is taken for the end of a connection.
+/// The signs by which a connection counts as lost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tolerance {
-    /// So many commands that were not answered in time: a black hole looks like this, and only another connection can tell.
+    /// The number of timeouts after which the connection is replaced. A black hole looks like this, and only a new
+    /// connection can tell.
     pub(super) timeouts: u32,
-    /// Set if an answer makes up for them. In a cluster it does not, since it may be another node's: there they are forgotten
-    /// when there is none for a while.
+    /// `true` if an answer clears the timeouts. In a cluster it does not, since it may come from another node.
+    /// There they are forgotten after a while without a timeout.
     pub(super) forgives: bool,
-    /// An error that says so; unless the client mends its connections itself.
+    /// `true` if an error of kind [`FailureKind::Lost`] ends the connection; `false` if the client reconnects by
+    /// itself.
     pub(super) losses: bool,
 }
 
-/// Dials when there is no connection, for all who ask at once; fails at once while it pauses after a failure. Pauses double
-/// up to a limit and are jittered, so that a thousand processes do not come back in step.
+/// A connection that is dialed on demand, once for all callers that wait for it. After a failure, calls fail at
+/// once until a pause is over. Pauses double up to a limit and are jittered. Prevents: a thousand processes that
+/// reconnect in step.
 pub(super) struct Link<C>(Arc<Inner<C>>);
 
 struct Inner<C> {
@@ -91,7 +94,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection; made if there is none.
+    /// Returns the connection, and makes it if there is none.
     pub(super) async fn live(&self) -> Result<Live<C>, Failure> {
         let dialing = {
             let mut state = self.state();
@@ -113,7 +116,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         dialed
     }
 
-    /// Dials on a task of its own: a caller that gives up must not take the connection of the others with it.
+    /// Dials on a separate task. Prevents: a caller that is dropped ends the attempt of the other callers.
     fn start(&self, failures: u32) -> Dialing<C> {
         let link = Self(Arc::clone(&self.0));
         let task = tokio::spawn(async move {
@@ -149,13 +152,14 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         }
     }
 
-    /// The pause after so many failures and one more.
+    /// The jittered pause after `failures` earlier failures and one more.
     fn pause(&self, failures: u32) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(self.0.longest_pause);
         longest.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// A task that was dropped with its runtime has not said how it ended.
+    /// Allows a new attempt if the task of this one was dropped with its runtime, and therefore reported no
+    /// outcome.
     fn abandoned(&self, dialing: &Dialing<C>) {
         let mut state = self.state();
         if matches!(&state.stage, Stage::Dialing(standing) if standing.ptr_eq(dialing)) {
@@ -164,7 +168,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         }
     }
 
-    /// Runs something on the connection, which is made first if there is none, and notes what that says of the connection.
+    /// Runs `run` on the connection, which is made first if there is none. Records the outcome for the connection.
     pub(super) async fn within<T>(
         &self,
         timeout: Duration,
@@ -184,7 +188,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         answer
     }
 
-    /// Notes what the outcome of a command says of its connection.
+    /// Updates the state of a connection by the outcome of a command.
     fn judge(&self, live: &Live<C>, failure: Option<&Failure>) {
         let Tolerance { timeouts, forgives, losses } = self.0.tolerance;
         match failure {
@@ -209,9 +213,9 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         }
     }
 
-    /// Notes that a connection is of no use any more. The next command dials, unless another one has. If connections are lost
-    /// soon after they were made, the second one in a row and all later ones are followed by a pause. Prevents: a reconnect
-    /// for each command to a primary that became a replica in place.
+    /// Marks a connection as lost. The next command dials, unless another one has. If connections are lost soon
+    /// after they were made, the second one in a row and all later ones are followed by a pause. Prevents: a
+    /// reconnect for each command to a primary that became a replica in place.
     fn lost(&self, live: &Live<C>, failure: &Failure) {
         let mut state = self.state();
         if matches!(&state.stage, Stage::Up(up) if up.number == live.number) {
@@ -276,7 +280,7 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(60));
         }
         assert_eq!(dials.load(Ordering::SeqCst), 13);
-        // 20, 40, .. 640 ms, then six of 1 s, each between its half and its whole
+        // 20, 40, .. 640 ms, then six of 1 s; jitter shortens each to between a half and the whole
         let whole = began.elapsed();
         assert!(whole > Duration::from_secs(3) && whole < Duration::from_millis(7_500), "{whole:?}");
     }
@@ -315,7 +319,7 @@ mod tests {
         );
     }
 
-    /// A primary that became a replica in place: it can be reached, answers reads, and refuses each write.
+    /// A primary that became a replica in place accepts connections, answers reads, and refuses each write.
     #[tokio::test(start_paused = true)]
     async fn a_connection_of_no_use_is_made_anew_with_pauses() {
         let (link, dials) = link(Ok);
@@ -329,7 +333,7 @@ mod tests {
         }
         let dialed = dials.load(Ordering::SeqCst);
         assert!((30..140).contains(&dialed), "dialed {dialed} times in 60 s");
-        // what is lost after it was of use is replaced at once
+        // a connection that was lost after long use is replaced at once
         tokio::time::advance(Duration::from_secs(1)).await;
         let live = link.live().await.unwrap_or_else(|failure| panic!("{failure}"));
         tokio::time::advance(Duration::from_secs(2)).await;

@@ -1,11 +1,11 @@
-//! Who waits for a message of which channel.
+//! The channels of a client, and the tasks that wait for their messages.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The channels that somebody waits for, shared by a client and its waiters.
+/// The channels with waiters, shared by a client and its waiters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Messages(Arc<Mutex<HashMap<String, Channel>>>);
 
@@ -20,7 +20,7 @@ impl Messages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to wait for a channel; the first of several must subscribe.
+    /// Adds a waiter to a channel. Returns `true` for the first waiter, which must subscribe.
     pub(crate) fn join(&self, name: &str) -> (Arc<Notify>, bool) {
         let mut channels = self.channels();
         let channel = channels.entry(name.to_owned()).or_default();
@@ -28,7 +28,7 @@ impl Messages {
         (Arc::clone(&channel.arrived), channel.waiting == 1)
     }
 
-    /// Ends a wait; `true` for the last of several, who must unsubscribe.
+    /// Removes a waiter. Returns `true` for the last waiter, which must unsubscribe.
     pub(crate) fn leave(&self, name: &str) -> bool {
         let mut channels = self.channels();
         let Some(channel) = channels.get_mut(name) else { return false };
@@ -40,19 +40,20 @@ impl Messages {
         last
     }
 
-    /// Whether somebody waits for a channel.
+    /// Returns `true` if a channel has a waiter.
     pub(crate) fn is_waited_for(&self, name: &str) -> bool {
         self.channels().contains_key(name)
     }
 
-    /// A message arrived.
+    /// Wakes the waiters of a channel after a message.
     pub(crate) fn arrived(&self, name: &str) {
         if let Some(channel) = self.channels().get(name) {
             channel.arrived.notify_waiters();
         }
     }
 
-    /// The connection was lost or is new: messages may have been missed, so everybody looks for themselves.
+    /// Wakes all waiters, after the connection was lost or replaced. They check again, since messages may have been
+    /// missed.
     pub(crate) fn wake_all(&self) {
         self.channels().values().for_each(|channel| channel.arrived.notify_waiters());
     }

@@ -1,4 +1,4 @@
-//! The one small trait behind which the client libraries are.
+//! The trait that hides the client libraries.
 
 #[cfg(feature = "fred")]
 mod fred;
@@ -26,62 +26,62 @@ pub(crate) use self::messages::Messages;
 #[cfg(feature = "redis-rs")]
 pub(crate) use self::redis_rs::{Dial, RedisRs, with_resp3};
 
-/// Something over which commands are run.
+/// A connection that runs commands.
 #[async_trait]
 pub(crate) trait Runner: Send + Sync + 'static {
-    /// Runs commands together: one round trip on a node, one to each node of a cluster. Answers are aligned; each fails
-    /// for itself.
+    /// Runs commands together: one round trip to a node, or one to each node of a cluster. The answers are in the
+    /// order of the commands. Each command fails on its own.
     async fn run(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, Failure>>;
 }
 
-/// A connection to a server, a cluster or a group behind sentinels, with everything that keeps it alive.
+/// A connection to a server, a cluster or a group behind sentinels, which is kept alive.
 #[async_trait]
 pub(crate) trait Client: Runner + Debug {
-    /// Whether keys are spread over nodes, so that commands reach each key's own.
+    /// Returns `true` if keys are spread over nodes, so that each command is sent to its key's node.
     fn is_cluster(&self) -> bool;
 
-    /// Asks for the messages of a channel, until [`unsubscribe`](Self::unsubscribe).
+    /// Subscribes to a channel, until [`unsubscribe`](Self::unsubscribe).
     async fn subscribe(&self, channel: &str) -> Result<(), Failure>;
 
     async fn unsubscribe(&self, channel: &str) -> Result<(), Failure>;
 
-    /// Opens a connection of its own, over which servers tell of their own accord.
+    /// Opens a separate connection, over which servers send notifications.
     async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure>;
 
-    /// Where messages arrive.
+    /// The waiters for messages of this connection.
     fn messages(&self) -> &Messages;
 }
 
-/// A connection over which servers tell of their own accord; closed when it is dropped. It does not come back by itself.
+/// A connection over which servers send notifications. It is closed when it is dropped, and does not reconnect.
 #[async_trait]
 pub(crate) trait Listener: Runner {
-    /// Asks for the messages of a channel.
+    /// Subscribes to a channel.
     async fn subscribe(&self, channel: &str) -> Result<(), Failure>;
 }
 
-/// Where it is told what a listener hears. Never waits.
+/// The sender of notifications from a listener. Sending never waits.
 pub(crate) type Hearer = mpsc::UnboundedSender<Heard>;
 
-/// What is heard over a connection.
+/// A notification that arrives over a connection.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Heard {
-    /// These keys were changed.
+    /// The names of changed keys.
     Changed(Vec<Bytes>),
-    /// All keys were.
+    /// All keys were flushed.
     #[cfg_attr(not(feature = "redis-rs"), allow(dead_code, reason = "fred does not tell"))]
     Flushed,
     /// A message in a channel.
     Message { channel: String, text: Bytes },
-    /// A connection was lost.
+    /// The connection was lost.
     Lost,
 }
 
-/// A command with its arguments, all of whose keys are in one slot.
+/// A command with its arguments, whose keys are all in one slot.
 #[derive(Debug, Clone)]
 pub(crate) struct Command<'a> {
     pub(crate) name: &'static str,
     pub(crate) arguments: Vec<Arg<'a>>,
-    /// The key that decides the node.
+    /// The key that determines the node.
     pub(crate) key: &'a str,
 }
 
@@ -110,7 +110,7 @@ impl From<i64> for Arg<'_> {
     }
 }
 
-/// What a server answered.
+/// The reply of a server.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Reply {
     Nil,
@@ -133,7 +133,7 @@ impl Reply {
     pub(crate) fn number(&self) -> Result<i64, Failure> {
         match self {
             Self::Number(number) => Ok(*number),
-            // clients differ in what they make of numbers in text
+            // client libraries differ in the type they return for a number in text
             Self::Bytes(bytes) => std::str::from_utf8(bytes)
                 .ok()
                 .and_then(|text| text.parse().ok())
@@ -158,24 +158,25 @@ impl Reply {
     }
 }
 
-/// Why a command has no answer.
+/// The reason why a command has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     /// The server does not know the script: it was restarted, or its scripts were flushed.
     NoScript,
-    /// No answer within the timeout.
+    /// No answer came within the timeout.
     Timeout,
-    /// The connection is gone, or was not there.
+    /// The connection is lost, or was never made.
     Lost,
-    /// The peer refuses this client whatever it sends: a wrong password, a right that is missing, not a Redis at all.
+    /// The peer refuses any command of this client: a wrong password, a missing permission, or a peer that is no
+    /// Redis.
     Refused,
-    /// The server cannot now, and may later: it is loading, electing, moving slots, full.
+    /// The server cannot answer now, and may later: it is loading, failing over, moving slots, or full.
     Busy,
-    /// Anything else that the server says.
+    /// Any other error of the server.
     Server,
 }
 
-/// A command's failure, as the client reports it.
+/// The failure of a command, as the client reports it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -190,19 +191,19 @@ impl Failure {
         Self { kind, message: printable(message.as_ref()), cause: None }
     }
 
-    /// The failure of a command, by what the server said.
+    /// Converts a server's error reply to a failure.
     pub(crate) fn said(text: &str) -> Self {
         let kind = kind_of(text.split(' ').next().unwrap_or_default());
         match repeats_a_login(text) {
-            // servers before version 6, and proxies, say so to the first command of RESP3
+            // servers before version 6, and proxies, reply so to the first command of RESP3
             true if text.contains("unknown command") => Self::withheld(FailureKind::Refused, text),
             true => Self::withheld(kind, text),
             false => Self::new(kind, text),
         }
     }
 
-    /// The failure of a login. Only the code is kept of what the server said, because servers that do not know a command
-    /// repeat its arguments (prevents: a password in an error).
+    /// The failure of a login. Only the code of the server's reply is kept, because servers that do not know a
+    /// command repeat its arguments (prevents: a password in an error).
     pub(crate) fn withheld(kind: FailureKind, said: &str) -> Self {
         let first = said.split(' ').next();
         let code = CODES.iter().find(|(code, _)| first == Some(code));
@@ -215,10 +216,10 @@ impl Failure {
         )
     }
 
-    /// As [`withheld`](Self::withheld), for a failure that came of a login.
+    /// Converts a failure during a login as [`withheld`](Self::withheld) does.
     pub(crate) fn of_login(self) -> Self {
         match self.kind {
-            // no server said so
+            // no server sent these, so they cannot repeat a password
             FailureKind::Lost | FailureKind::Timeout => self,
             _ if self.message.starts_with(CONNECTING) => self,
             kind => Self::withheld(kind, &self.message),
@@ -237,7 +238,7 @@ impl Failure {
         )
     }
 
-    /// The error that a user sees.
+    /// Converts to the error that a user sees.
     pub(crate) fn into_error(self, operation: &str) -> Error {
         let message = format!("{operation} failed");
         match self.kind {
@@ -248,15 +249,15 @@ impl Failure {
     }
 }
 
-/// What the first word of a server's error says. The words are those of the server's own documentation.
+/// The kind of a server's error, from its first word. The words are those of the server's documentation.
 pub(crate) fn kind_of(code: &str) -> FailureKind {
     CODES.iter().find(|(known, _)| *known == code).map_or(FailureKind::Server, |(_, kind)| *kind)
 }
 
-/// What a message begins with whose other words are withheld.
+/// The beginning of a message whose other words are withheld.
 const CONNECTING: &str = "connecting failed";
 
-/// The codes that a server's error can begin with.
+/// The codes with which a server's error can begin.
 const CODES: &[(&str, FailureKind)] = &[
     ("NOSCRIPT", FailureKind::NoScript),
     ("WRONGPASS", FailureKind::Refused),
@@ -264,7 +265,7 @@ const CODES: &[(&str, FailureKind)] = &[
     ("NOPERM", FailureKind::Refused),
     ("NOPROTO", FailureKind::Refused),
     ("DENIED", FailureKind::Refused),
-    // a primary that no longer is one: another connection finds its successor
+    // a primary that became a replica: another connection reaches its successor
     ("READONLY", FailureKind::Lost),
     ("MASTERDOWN", FailureKind::Lost),
     ("UNBLOCKED", FailureKind::Lost),
@@ -289,7 +290,7 @@ fn repeats_a_login(text: &str) -> bool {
 /// The longest message, in characters.
 const LONGEST_MESSAGE: usize = 500;
 
-/// A message that is safe to print: control characters escaped, and of bounded length.
+/// Makes a message safe to print: escapes control characters and limits its length.
 fn printable(message: &str) -> String {
     let mut shown = String::with_capacity(message.len().min(LONGEST_MESSAGE));
     for (at, c) in message.trim_end().chars().enumerate() {

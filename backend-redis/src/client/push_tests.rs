@@ -1,4 +1,5 @@
-//! Whatever a server pushes, right or not, is understood, or ends everything near: never a panic, and never nothing.
+//! Any push of a server, valid or not, is either understood or ends all near entries. It neither panics nor is
+//! ignored.
 
 use super::*;
 use crate::names::parsed;
@@ -44,7 +45,7 @@ fn push(random: &mut fastrand::Rng) -> PushInfo {
     PushInfo { kind: kinds[random.usize(..kinds.len())].clone(), data }
 }
 
-/// The names in an invalidation, when it is nothing but lists of names.
+/// The names in an invalidation, if it consists of lists of names only.
 fn names(push: &PushInfo) -> Option<Vec<Vec<u8>>> {
     let mut names = vec![];
     for part in &push.data {
@@ -89,7 +90,7 @@ fn no_message_and_no_name_panics() {
         let bytes = bytes(&mut random);
         if let Some((number, sender, names)) = tell::read(&bytes) {
             let told: Vec<&str> = names.collect();
-            // what was read says what was written, up to how the number was
+            // the parsed message equals the written one, except for the spelling of the number
             let again = format!("{number}\n{sender}\n{}", told.join("\n"));
             let (read, who, what) = tell::read(again.as_bytes()).unwrap();
             assert_eq!((read, who, what.collect::<Vec<_>>().join("\n")), (number, sender, told.join("\n")));

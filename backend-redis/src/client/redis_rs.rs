@@ -22,7 +22,7 @@ use super::{
 use crate::config::Timing;
 use crate::lanes::lane;
 
-/// How a connection is made; again after each loss.
+/// The way to make a connection; used again after each loss.
 pub(crate) enum Dial {
     Node(Box<redis::Client>),
     Cluster(Box<ClusterClient>),
@@ -31,7 +31,7 @@ pub(crate) enum Dial {
 
 #[derive(Clone)]
 enum Connection {
-    /// To a server without TLS: what needs no more than a socket.
+    /// A server without TLS, which needs no more than a socket.
     Wire(Wire),
     Node(MultiplexedConnection),
     Cluster(ClusterConnection),
@@ -39,7 +39,7 @@ enum Connection {
 
 pub(crate) struct RedisRs {
     dial: Arc<Dial>,
-    /// Of a lane, or of several; messages come over the first.
+    /// The connections, one for each lane or shared by lanes. Messages arrive over the first.
     links: Vec<Link<Connection>>,
     messages: Messages,
     is_cluster: bool,
@@ -57,7 +57,7 @@ impl RedisRs {
         let messages = Messages::default();
         let is_cluster = matches!(dial, Dial::Cluster(_));
         let dial = Arc::new(dial);
-        // a cluster's connection dials lost nodes again, and never gives up one that is silent
+        // a cluster's connection dials lost nodes again, but never gives up a silent one
         let timeouts = if is_cluster { 5 } else { 1 };
         let tolerance = Tolerance { timeouts, forgives: !is_cluster, losses: !is_cluster };
         let link = |number| {
@@ -71,7 +71,7 @@ impl RedisRs {
         Self { dial, links, messages, is_cluster, timing }
     }
 
-    /// Connects now, to know at once of what no retry will mend.
+    /// Connects now, so that errors which no retry can fix are reported at once.
     pub(crate) async fn connect(&self) -> Result<(), Failure> {
         self.links[0].live().await.map(|_| ())
     }
@@ -87,7 +87,7 @@ async fn connected(dial: Arc<Dial>, messages: Messages, limit: Duration) -> Resu
     Ok(connection)
 }
 
-/// Connects; `heard` is called with what is pushed, on the connection's own task, and must not wait.
+/// Connects. `heard` is called with each notification, on the connection's own task, and must not wait.
 async fn dialed(
     dial: &Dial,
     heard: impl Fn(Heard) + Clone + Send + Sync + 'static,
@@ -102,7 +102,7 @@ async fn dialed(
                 node(&client, heard, limit).await
             }
             Dial::Cluster(client) => {
-                // a node that is silent must leave time for the others
+                // a silent node must leave time for the others
                 let config =
                     ClusterConfig::new().set_connection_timeout(limit / 3).set_push_sender(telling(heard));
                 let connection = client.get_async_connection_with_config(config).await;
@@ -134,7 +134,7 @@ async fn node(
     connection.map(Connection::Node).map_err(login_failure)
 }
 
-/// What a client library is to do with what is pushed.
+/// The callback for pushes that is given to the client library.
 fn telling(heard: impl Fn(Heard)) -> impl Fn(PushInfo) -> Result<(), ()> {
     move |push| {
         told(push).into_iter().for_each(&heard);
@@ -142,7 +142,7 @@ fn telling(heard: impl Fn(Heard)) -> impl Fn(PushInfo) -> Result<(), ()> {
     }
 }
 
-/// What is heard means to waiters of locks.
+/// Wakes the waiters of locks that a notification concerns.
 #[allow(clippy::needless_pass_by_value, reason = "as all who hear take it")]
 fn hear(messages: &Messages, heard: Heard) {
     match heard {
@@ -152,7 +152,7 @@ fn hear(messages: &Messages, heard: Heard) {
     }
 }
 
-/// What a push means.
+/// Converts a push to a notification.
 fn told(push: PushInfo) -> Option<Heard> {
     match push.kind {
         PushKind::Invalidate => {
@@ -160,7 +160,7 @@ fn told(push: PushInfo) -> Option<Heard> {
                 Value::Array(keys) => {
                     keys.into_iter().map(reply).map(|key| key.ok()?.bytes().ok()?).collect()
                 }
-                // all keys, or what nobody knows of
+                // a flush of all keys, or an unknown push
                 _ => None,
             });
             let names: Option<Vec<Vec<_>>> = names.collect();
@@ -225,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// The outer error is the connection's, the inner ones the commands' own.
+    /// Runs commands. The outer error is the connection's, the inner errors are the commands' own.
     async fn run(self, commands: &[Command<'_>]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
         let mut answers: Vec<_> = match (self, commands) {
             (Self::Wire(wire), commands) => return wire.run(commands).await,
@@ -253,7 +253,7 @@ impl Connection {
                 .await
             }
         };
-        // our own socket gives slices of one buffer; the library an allocation for each value
+        // our own socket returns slices of one buffer; the library allocates each value
         gather(&mut answers);
         Ok(answers)
     }
@@ -284,7 +284,7 @@ fn reply(value: Value) -> Result<Reply, Failure> {
         Value::Nil => Reply::Nil,
         Value::Int(number) => Reply::Number(number),
         Value::Boolean(truth) => Reply::Number(i64::from(truth)),
-        // not copied: the bytes go over with their buffer
+        // not copied: the bytes keep their buffer
         Value::BulkString(bytes) => Reply::Bytes(bytes.into()),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Reply::Bytes(text.into()),
         Value::Okay => Reply::Bytes("OK".into()),
@@ -307,7 +307,7 @@ fn reply(value: Value) -> Result<Reply, Failure> {
 }
 
 fn failed(error: &ServerError) -> Failure {
-    // `CODE: text` of the library becomes `CODE text` again
+    // the library's `CODE: text` becomes `CODE text` again
     Failure::said(&format!("{} {}", error.code(), error.details().unwrap_or_default()))
 }
 
@@ -332,11 +332,11 @@ fn failure(error: RedisError) -> Failure {
     let said = Failure::said(&text);
     let kind = if kind == FailureKind::Server { said.kind } else { kind };
     let failure = Failure::new(kind, said.to_string());
-    // any other would repeat what the server said
+    // any other source would repeat the server's text
     if error.is_io_error() && error.detail().is_none() { failure.with_source(error) } else { failure }
 }
 
-/// The failure of making a connection. Its detail may be what a server said to `HELLO` or `AUTH`.
+/// Converts an error of connecting to a failure. Its detail may be the server's reply to `HELLO` or `AUTH`.
 fn login_failure(error: RedisError) -> Failure {
     let has_detail = error.detail().is_some();
     let category = format!("no connection: {}", error.category());
@@ -355,7 +355,7 @@ impl RedisRs {
             self.timing.command,
             async |connection: Connection| {
                 let answers = connection.run(commands).await?;
-                // one of many that says the connection is of no use says it for all
+                // if one of many reports a lost connection, it is lost for all
                 let lost = |answer: &Result<Reply, Failure>| {
                     answer.as_ref().err().filter(|failure| failure.kind == FailureKind::Lost).cloned()
                 };
@@ -375,7 +375,7 @@ impl Runner for RedisRs {
         if !self.is_cluster || commands.len() < 2 {
             return self.together(commands).await;
         }
-        // each for itself: a node that is silent takes the answers of others from nobody
+        // separately: a silent node does not delay the answers of the other nodes
         let all = commands.iter().map(|command| self.together(std::slice::from_ref(command)));
         join_all(all).await.concat()
     }
@@ -405,7 +405,7 @@ impl Client for RedisRs {
 
     async fn listen(&self, hearer: Hearer) -> Result<Arc<dyn Listener>, Failure> {
         let tell = move |heard| {
-            // who hears no more is about to close the connection
+            // a hearer that is gone is about to close the connection
             _ = hearer.send(heard);
         };
         let connection = dialed(&self.dial, tell, self.timing.connect).await?;
@@ -417,7 +417,8 @@ impl Client for RedisRs {
     }
 }
 
-/// What is left of a client that a user passes in: it is told to speak RESP3, without which nothing is pushed.
+/// Returns a client with the connection settings of the user's client and RESP3, without which servers push
+/// nothing.
 pub(crate) fn with_resp3(client: &redis::Client) -> redis::RedisResult<redis::Client> {
     let info = client.get_connection_info().clone();
     let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3);

@@ -1,4 +1,4 @@
-//! How a connection is made.
+//! Opens a connection and logs in.
 
 use redis::{ConnectionAddr, ConnectionInfo};
 use tokio::net::{TcpStream, UnixStream};
@@ -6,12 +6,12 @@ use tokio::net::{TcpStream, UnixStream};
 use super::{Sending, Wire};
 use crate::client::{Arg, Command, Failure, FailureKind, Heard};
 
-/// Whether a server is reached without TLS.
+/// Returns `true` if the server is reached without TLS.
 pub(in crate::client) fn is_plain(info: &ConnectionInfo) -> bool {
     matches!(info.addr(), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_))
 }
 
-/// Connects, logs in, and chooses the database.
+/// Connects, logs in, and selects the database.
 pub(in crate::client) async fn connect(
     info: &ConnectionInfo,
     heard: impl Fn(Heard) + Send + 'static,
@@ -32,7 +32,7 @@ async fn open(info: &ConnectionInfo, heard: impl Fn(Heard) + Send + 'static) -> 
         }
         ConnectionAddr::Tcp(host, port) => {
             let socket = TcpStream::connect((host.as_str(), *port)).await?;
-            // batches are made before, and none waits for another
+            // commands are batched before they are written, so delaying small packets gains nothing
             socket.set_nodelay(true)?;
             let (receiving, sending) = socket.into_split();
             Ok(Wire::over(Sending::Tcp(sending), receiving, heard))
@@ -48,7 +48,7 @@ async fn greet(wire: &Wire, info: &ConnectionInfo) -> Result<(), Failure> {
         hello.extend(["AUTH", settings.username().unwrap_or("default"), password].map(Arg::from));
     }
     let command = |name, arguments| Command { name, arguments, key: "" };
-    // alone: nothing else is sent to a peer that refuses, and some answer one command a read
+    // sent alone: a peer that refuses it gets nothing else, and some peers answer one command for each read
     for answer in wire.run(&[command("HELLO", hello)]).await? {
         answer.map_err(Failure::of_login)?;
     }
@@ -65,6 +65,6 @@ async fn greet(wire: &Wire, info: &ConnectionInfo) -> Result<(), Failure> {
         return Ok(());
     }
     let answers = wire.run(&commands).await?;
-    // servers before version 7.2 refuse the name
+    // servers before version 7.2 refuse the library's name, so its answer is ignored
     answers.into_iter().take(asked).try_for_each(|answer| answer.map(drop))
 }

@@ -1,9 +1,9 @@
 //! A connection of our own to one server: RESP3 over a plain socket.
 //!
-//! Far hits are what this crate is for, and most of what one costs is the client: a library hands each command to a task
-//! that writes it, parses each value into an allocation of its own, and hands it back. Here the caller writes by itself, and
-//! values are slices of the buffer that they were read into. The client library stays in charge of everything else: URLs,
-//! sentinels, clusters, TLS.
+//! Far hits (L2) are the purpose of this crate, and the client accounts for most of their cost. A library passes
+//! each command to a task that writes it, parses each value into its own allocation, and passes it back. Here the
+//! caller writes by itself, and values are slices of the buffer into which they were read. The client library
+//! handles everything else: URLs, sentinels, clusters, TLS.
 
 mod dial;
 mod pack;
@@ -28,16 +28,17 @@ use super::{Command, Failure, FailureKind, Heard, Reply};
 
 pub(super) use self::dial::{connect, is_plain};
 
-/// Room for what is read, made anew when it is used up. Small values are slices of it, and keep it alive.
+/// The size of a read buffer, which is replaced when it is used up. Small values are slices of it, and keep it
+/// alive.
 const CHUNK: usize = 32 << 10;
-/// How much may wait for a server that does not read, before commands fail at once.
+/// The maximum of bytes that wait for a server that does not read. Beyond it, commands fail at once.
 const MOST_UNSENT: usize = 64 << 20;
-/// The most that is reserved because a reply says that it will be long.
+/// The maximum that is reserved because a reply announces its length.
 const MOST_AHEAD: usize = 64 << 20;
 
 type Answers = Vec<Result<Reply, Failure>>;
 
-/// A connection; closed when its last clone is dropped. It does not come back by itself.
+/// A connection, which is closed when its last clone is dropped. It does not reconnect.
 #[derive(Clone)]
 pub(super) struct Wire(Arc<Handle>);
 
@@ -58,24 +59,25 @@ impl fmt::Debug for Wire {
     }
 }
 
-/// What callers and the driver share.
+/// The state that callers and the driver share.
 struct Shared {
     sending: Sending,
-    /// What the socket had no room for. Locked while writing, so that commands and those who wait are in the same order.
+    /// The bytes for which the socket had no room. Locked while writing, so that commands and their waiters are in
+    /// the same order.
     unsent: Mutex<BytesMut>,
     has_unsent: Notify,
-    /// Who waits for the next answers, in the order of the commands; `None` once the connection is lost.
+    /// The waiters for the next answers, in the order of their commands. `None` once the connection is lost.
     waiting: Mutex<Option<VecDeque<Waiting>>>,
 }
 
-/// Who waits for how many answers.
+/// A caller that waits for some answers.
 struct Waiting {
     left: usize,
     answers: Answers,
     answer: oneshot::Sender<Answers>,
 }
 
-/// The half of a socket that is written to.
+/// The write half of a socket.
 enum Sending {
     Tcp(tcp::OwnedWriteHalf),
     Unix(unix::OwnedWriteHalf),
@@ -98,7 +100,8 @@ impl Sending {
 }
 
 impl Wire {
-    /// Talks over a socket; `heard` is called with what is pushed, on the connection's own task, and must not wait.
+    /// Runs a connection over a socket. `heard` is called with each push, on the connection's own task, and must
+    /// not wait.
     fn over(
         sending: Sending,
         receiving: impl AsyncRead + Send + Unpin + 'static,
@@ -115,12 +118,12 @@ impl Wire {
         Self(Arc::new(Handle { shared, driver }))
     }
 
-    /// Runs commands together. The outer error is the connection's, the inner ones the commands' own.
+    /// Runs commands together. The outer error is the connection's, the inner errors are the commands' own.
     pub(super) async fn run(&self, commands: &[Command<'_>]) -> Result<Answers, Failure> {
         self.send(&pack(commands), commands.len())?.await.map_err(|_| lost())
     }
 
-    /// Asks for the messages of a channel, or no more. The server confirms by a push, in the place of an answer.
+    /// Subscribes to a channel, or unsubscribes. The server confirms with a push in the place of an answer.
     pub(super) async fn subscription(&self, name: &'static str, channel: &str) -> Result<(), Failure> {
         let command = Command { name, arguments: vec![channel.into()], key: channel };
         let answers = self.run(&[command]).await?;
@@ -137,7 +140,7 @@ impl Wire {
         }
         let waiting = Waiting { left: count, answers: Vec::with_capacity(count), answer };
         shared.waiting().as_mut().ok_or_else(lost)?.push_back(waiting);
-        // an error here is one that the driver finds too, which ends the connection
+        // the driver meets the same error and ends the connection
         let written = if unsent.is_empty() { shared.sending.try_write(bytes).unwrap_or(0) } else { 0 };
         if written < bytes.len() {
             unsent.extend_from_slice(&bytes[written..]);
@@ -156,7 +159,7 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what the socket had no room for, whenever there is any. Ends only with the connection.
+    /// Writes the bytes for which the socket had no room, each time there are some. Ends only with the connection.
     async fn flush(&self) -> io::Error {
         loop {
             if self.unsent().is_empty() {
@@ -175,23 +178,23 @@ impl Shared {
         }
     }
 
-    /// Returns `true` if an answer is waited for. A command is noted before it is sent.
+    /// Returns `true` if a caller waits for an answer. A command is noted before it is sent.
     fn is_asked(&self) -> bool {
         self.waiting().as_ref().is_some_and(|queue| !queue.is_empty())
     }
 
-    /// Gives an answer to who waits for it.
+    /// Passes an answer to the first waiter.
     fn answered(&self, answer: Result<Reply, Failure>) -> Result<(), Failure> {
         let mut waiting = self.waiting();
         let queue = waiting.as_mut().ok_or_else(lost)?;
-        let next = queue.front_mut().ok_or_else(|| strange("an answer that nobody asked for"))?;
+        let next = queue.front_mut().ok_or_else(|| strange("an answer without a command"))?;
         next.answers.push(answer);
         next.left -= 1;
         if next.left == 0 {
             let done = queue.pop_front();
             drop(waiting);
             if let Some(Waiting { answers, answer, .. }) = done {
-                // who gave up does not care
+                // a caller that was dropped has no receiver any more
                 _ = answer.send(answers);
             }
         }
@@ -199,7 +202,7 @@ impl Shared {
     }
 }
 
-/// What reads the socket, on a task of its own.
+/// The task that reads the socket.
 struct Driver<H: Fn(Heard)> {
     shared: Arc<Shared>,
     heard: H,
@@ -226,13 +229,13 @@ impl<H: Fn(Heard)> Driver<H> {
         self.end(&failure);
     }
 
-    /// Takes what has come whole; answers how much room to make for the rest.
+    /// Takes all whole frames from the buffer. Returns the room to reserve for the rest.
     fn take(&self, buffer: &mut BytesMut, scan: &mut Scan) -> Result<usize, Failure> {
         loop {
             match scan.front(buffer, || self.shared.is_asked())? {
                 Front::Whole(size) => match frame(&buffer.split_to(size).freeze())? {
                     Frame::Answer(answer) => self.shared.answered(answer)?,
-                    // the answer to a (un)subscription
+                    // the answer to a `SUBSCRIBE` or `UNSUBSCRIBE`
                     Frame::Confirmed => self.shared.answered(Ok(Reply::Nil))?,
                     Frame::Heard(heard) => (self.heard)(heard),
                     Frame::Other => {}
@@ -245,7 +248,7 @@ impl<H: Fn(Heard)> Driver<H> {
         }
     }
 
-    /// Nobody is answered any more: those who wait are told why.
+    /// Fails all waiters with the reason, and refuses later commands.
     fn end(&self, failure: &Failure) {
         let waiting = self.shared.waiting().take();
         for Waiting { mut answers, answer, left } in waiting.into_iter().flatten() {
@@ -256,7 +259,7 @@ impl<H: Fn(Heard)> Driver<H> {
 }
 
 impl<H: Fn(Heard)> Drop for Driver<H> {
-    /// However the task ends, also with its runtime.
+    /// Runs also if the task is dropped with its runtime (prevents: callers that wait for ever).
     fn drop(&mut self) {
         self.end(&lost());
         (self.heard)(Heard::Lost);
@@ -267,7 +270,7 @@ fn lost() -> Failure {
     Failure::new(FailureKind::Lost, "the connection was closed")
 }
 
-/// The peer says what no Redis says.
+/// The failure for a reply that no Redis sends.
 fn strange(what: impl fmt::Display) -> Failure {
     Failure::new(FailureKind::Refused, format!("the peer speaks no RESP3: {what}"))
 }

@@ -1,8 +1,8 @@
-//! Commands as the server reads them.
+//! Encodes commands for the server.
 
 use crate::client::{Arg, Command};
 
-/// What a length and its frame need, and a number.
+/// The maximum length of a length header with its framing, or of a number.
 const SMALL: usize = 24;
 
 pub(super) fn pack(commands: &[Command<'_>]) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn bulk(packed: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn head(packed: &mut Vec<u8>, kind: u8, mut number: usize) {
-    // from the last digit to the first
+    // written from the last digit to the first
     let mut text = [0; 22];
     let mut begin = text.len();
     loop {

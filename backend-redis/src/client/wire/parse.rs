@@ -1,54 +1,54 @@
-//! What a server says, in RESP3 (<https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>).
+//! Parses RESP3 replies (<https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>).
 
 use bytes::Bytes;
 
 use super::strange;
 use crate::client::{Failure, FailureKind, Heard, Reply};
 
-/// The longest line: of an error, a status or a number.
+/// The maximum length of a line: an error, a status or a number.
 const LONGEST_LINE: usize = 64 << 10;
-/// The longest string that a Redis keeps.
+/// The maximum length of a string in Redis.
 const LONGEST_STRING: usize = 512 << 20;
-/// The longest answer: a string of the longest kind, and what is around it.
+/// The maximum length of an answer: the longest string and its framing.
 const LONGEST_ANSWER: usize = LONGEST_STRING + (1 << 20);
-/// The longest push. One that tells of more changes ends the connection, and with it everything near.
+/// The maximum length of a push. A longer one ends the connection, and with it all near entries.
 const LONGEST_PUSH: usize = 16 << 20;
-/// The most parts of an answer or a push. Read together are at most 256 keys.
+/// The maximum number of parts of an answer or a push. At most 256 keys are read together.
 const MOST_PARTS: usize = 1 << 20;
-/// How deep lists may be in each other.
+/// The maximum depth of nested lists.
 const DEEPEST: usize = 16;
 
-/// What is at the front of the bytes that have come.
+/// The state of the bytes at the front of the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Front {
-    /// A whole frame of so many bytes.
+    /// A whole frame of this length.
     Whole(usize),
-    /// A part of one that has at least so many.
+    /// A part of a frame of at least this length.
     Part(usize),
 }
 
-/// Something whole that a server said.
+/// A whole frame from a server.
 #[derive(Debug)]
 pub(super) enum Frame {
     Answer(Result<Reply, Failure>),
-    /// A subscription began or ended.
+    /// The confirmation that a subscription began or ended.
     Confirmed,
     Heard(Heard),
-    /// Nothing that anybody here waits for.
+    /// A frame that has no meaning here.
     Other,
 }
 
-/// The search for the end of the first frame. It goes on where it stopped when more has come, so that a long list costs time
-/// in proportion.
+/// The search for the end of the first frame. It continues where it stopped when more bytes have come, so that its
+/// time is proportional to the length.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// The place at which the next head begins.
+    /// The position of the next head.
     at: usize,
     /// The number of heads that are missing.
     left: usize,
-    /// The number of parts of the frame, as far as is known.
+    /// The number of parts of the frame that are known so far.
     parts: usize,
-    /// So many bytes from `at` on are known to hold no end of a line.
+    /// The number of bytes from `at` on that hold no end of a line.
     seen: usize,
 }
 
@@ -59,15 +59,15 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// Finds the end of the first frame, without looking at more than the heads of its parts. `bytes` begin with what they were
-    /// at the last call. If nothing is asked for (`is_asked`), only pushes are frames.
+    /// Finds the end of the first frame, and looks only at the heads of its parts. `bytes` begins with the bytes of
+    /// the last call. If no answer is expected (`is_asked`), only pushes are frames.
     pub(super) fn front(&mut self, bytes: &[u8], is_asked: impl FnOnce() -> bool) -> Result<Front, Failure> {
         let longest = match bytes.first() {
-            // attributes are not asked for, so there are none
+            // the client never enables attributes, so none arrive
             Some(b'>') => LONGEST_PUSH,
             // prevents: a peer that fills the memory of a process that asks for nothing
             Some(&kind) if is_kind(kind) && self.at == 0 && !is_asked() => {
-                return Err(strange("an answer that nobody asked for"));
+                return Err(strange("an answer without a command"));
             }
             _ => LONGEST_ANSWER,
         };
@@ -75,7 +75,7 @@ impl Scan {
             let rest = &bytes[self.at.min(bytes.len())..];
             let Some(line) = line(rest, self.seen)? else {
                 self.seen = rest.len();
-                // each part has three bytes at least
+                // each part has at least three bytes
                 let needed = self.at.saturating_add(self.left.saturating_mul(3));
                 return Ok(Front::Part(needed.max(bytes.len() + 1)));
             };
@@ -110,15 +110,15 @@ fn is_kind(kind: u8) -> bool {
     b"+-:$*_#,(!=%~>|".contains(&kind)
 }
 
-/// The line at the front, without its end; none ends in the first `seen` bytes.
+/// The line at the front, without its end. The first `seen` bytes contain no end.
 fn line(bytes: &[u8], seen: usize) -> Result<Option<&[u8]>, Failure> {
-    // what no frame begins with is found at once, not when a line is over
+    // a byte that begins no frame is an error at once, not when its line ends
     if let Some(&kind) = bytes.first()
         && !is_kind(kind)
     {
         return Err(strange(format_args!("a frame that begins with {:?}", char::from(kind))));
     }
-    // the last byte may have been the first of an end
+    // the last byte seen may be the first of a line end
     let from = seen.saturating_sub(1);
     match bytes.iter().take(LONGEST_LINE).skip(from).position(|&byte| byte == b'\r') {
         Some(end) => Ok(Some(&bytes[..from + end]).filter(|_| from + end + 1 < bytes.len())),
@@ -127,14 +127,14 @@ fn line(bytes: &[u8], seen: usize) -> Result<Option<&[u8]>, Failure> {
     }
 }
 
-/// What the first line of a frame says of it.
+/// The first line of a frame.
 enum Head<'a> {
-    /// All there is, after its first byte.
+    /// A frame that is one line, without its first byte.
     Line(&'a [u8]),
     Null,
-    /// So many bytes follow, and an end of line.
+    /// A string of this length, and an end of line, follow.
     String(usize),
-    /// So many frames follow.
+    /// This number of frames follows.
     List(usize),
 }
 
@@ -155,14 +155,14 @@ impl<'a> Head<'a> {
             },
             b'*' | b'~' | b'>' => parts(1, 0),
             b'%' => parts(2, 0),
-            // attributes are followed by what they are of
+            // attributes are followed by the frame that they describe
             b'|' => parts(2, 1),
             _ => Err(strange(format_args!("a frame that begins with {:?}", char::from(kind)))),
         }
     }
 }
 
-/// A length; `None` for that of nothing, -1.
+/// Parses a length. Returns `None` for -1, the length of null.
 fn count(digits: &[u8]) -> Result<Option<usize>, Failure> {
     if digits == b"-1" {
         return Ok(None);
@@ -175,18 +175,18 @@ fn count(digits: &[u8]) -> Result<Option<usize>, Failure> {
     count.map(Some).ok_or_else(|| strange("a length that is no number"))
 }
 
-/// Takes a whole frame apart. Its strings are slices of it.
+/// Parses a whole frame. Its strings are slices of it.
 pub(super) fn frame(bytes: &Bytes) -> Result<Frame, Failure> {
     let mut reading = Reading { bytes, at: 0 };
     if bytes.first() != Some(&b'>') {
         return Ok(Frame::Answer(reading.reply(0)?));
     }
-    // what is pushed and not understood may have been a change
+    // a push that cannot be parsed may have been a change, so it is an error
     let parts = reading.reply(0)?.and_then(Reply::list);
     Ok(parts.map_or(Frame::Heard(Heard::Flushed), |parts| pushed(parts).unwrap_or(Frame::Other)))
 }
 
-/// What a push means.
+/// Converts a push to a frame.
 fn pushed(parts: Vec<Reply>) -> Option<Frame> {
     let mut parts = parts.into_iter();
     let kind = parts.next()?.bytes().ok()??;
@@ -201,14 +201,14 @@ fn pushed(parts: Vec<Reply>) -> Option<Frame> {
     })
 }
 
-/// The names in an invalidation; `None` for all names, and when it is not understood.
+/// The names in an invalidation. `None` for all names, and if the invalidation cannot be parsed.
 fn names(mut parts: impl Iterator<Item = Reply>) -> Option<Vec<Bytes>> {
     let keys = parts.next()?.list().ok()?;
     let names = keys.into_iter().map(|key| key.bytes().ok()?).collect();
     if parts.next().is_none() { names } else { None }
 }
 
-/// A frame that is whole, and how far it has been read.
+/// A whole frame, and the position up to which it has been parsed.
 struct Reading<'a> {
     bytes: &'a Bytes,
     at: usize,
@@ -225,7 +225,7 @@ impl Reading<'_> {
         Ok(slice)
     }
 
-    /// The inner error is what the server says, or a part of what it says.
+    /// Parses one reply. The inner error is one that the server sent, alone or as a part of its reply.
     fn reply(&mut self, depth: usize) -> Result<Result<Reply, Failure>, Failure> {
         if depth > DEEPEST {
             return Err(strange("lists in lists without end"));
@@ -248,7 +248,7 @@ impl Reading<'_> {
                 self.at += 2;
                 match kind {
                     b'!' => Err(failed(&text)),
-                    // three letters say what the text is written in
+                    // the first three letters are the format of the text
                     b'=' => Ok(Reply::Bytes(text.slice(text.len().min(4)..))),
                     _ => Ok(Reply::Bytes(text)),
                 }
@@ -265,7 +265,7 @@ impl Reading<'_> {
     }
 
     fn list(&mut self, count: usize, depth: usize) -> Result<Result<Vec<Reply>, Failure>, Failure> {
-        // what was found whole has three bytes for each of its parts
+        // each part of a whole frame has at least three bytes
         let mut parts = Vec::with_capacity(count.min(self.bytes.len() / 3));
         let mut failed = None;
         for _ in 0..count {
@@ -283,7 +283,7 @@ fn number(text: &[u8]) -> Result<i64, Failure> {
     number.ok_or_else(|| strange("a number that is none"))
 }
 
-/// The failure that a server's error means.
+/// Converts a server's error to a failure.
 fn failed(text: &[u8]) -> Failure {
     Failure::said(&String::from_utf8_lossy(text))
 }
@@ -407,7 +407,7 @@ mod tests {
             values.iter().for_each(|value| sent += &format!("${}\r\n{value}\r\n", value.len()));
             let whole = sent.len();
             let part = cut.index(whole);
-            // a search that goes on finds what one that begins anew does
+            // a search that continues finds the same end as one that starts again
             let mut scan = Scan::default();
             for end in 0..=whole {
                 let found = scan.front(&sent.as_bytes()[..end], || true).unwrap();

@@ -1,4 +1,4 @@
-//! A connection to a peer that is played.
+//! A connection to a simulated peer.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use tokio::io::AsyncWriteExt as _;
@@ -7,7 +7,7 @@ use tokio::net::{UnixStream, unix::OwnedReadHalf};
 use super::*;
 use crate::client::Arg;
 
-/// A connection, its peer, and what is heard over it.
+/// A connection, its peer, and the notifications that arrive over it.
 fn pair() -> (Wire, UnixStream, tokio::sync::mpsc::UnboundedReceiver<Heard>) {
     let (own, peer) = UnixStream::pair().unwrap();
     let (receiving, sending): (OwnedReadHalf, _) = own.into_split();
@@ -20,7 +20,7 @@ fn get(key: &str) -> Command<'_> {
     Command { name: "GET", arguments: vec![Arg::from(key)], key }
 }
 
-/// What a peer reads until `end`.
+/// Reads from the peer's side until `end`.
 async fn until(peer: &mut UnixStream, end: &str) -> String {
     let mut read = Vec::new();
     while !read.ends_with(end.as_bytes()) {
