@@ -1,4 +1,4 @@
-//! Properties of a backend that one process can see.
+//! Properties of a backend within one process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{Fixture, Time};
 const MINUTE: Duration = Duration::from_secs(60);
 const MILLI: Duration = Duration::from_millis(1);
 
-/// A backend with its fixture: the calls that properties are made of.
+/// A backend with its fixture, and the calls that the properties consist of.
 pub(crate) struct Bench<'a, B> {
     pub(crate) backend: B,
     time: &'a Time,
@@ -35,7 +35,7 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
         self.backend.begin(&key.to_owned(), announce, self.now()).await.expect("begin answers")
     }
 
-    /// The fence of an announcement that must be granted.
+    /// Asks for a fence, which must be granted.
     pub(crate) async fn fence(&self, key: &str) -> Fence {
         self.granted(key, LoadIntent::shared(self.time.lease())).await
     }
@@ -80,7 +80,7 @@ impl<'a, B: CacheBackend<String, String>> Bench<'a, B> {
         self.backend.invalidate_tags(&tags).await.expect("invalidate_tags answers");
     }
 
-    /// Whether a key is there, by every way of looking.
+    /// Returns `true` if a key has an entry. All ways of reading must agree.
     async fn is_there(&self, key: &str) -> bool {
         let name = key.to_owned();
         let peeked = self.backend.peek(&name, self.now()).is_some();
@@ -120,7 +120,7 @@ macro_rules! bench {
     };
 }
 
-/// What was filled is read back; what was not is absent.
+/// A filled key is read back; a key that was never filled is absent.
 pub async fn a_fill_is_read_back<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     assert!(bench.get("a").await.is_none(), "an empty backend has nothing");
@@ -129,7 +129,7 @@ pub async fn a_fill_is_read_back<F: Fixture>(fixture: F) {
     assert!(bench.get("b").await.is_none(), "another key is still absent");
 }
 
-/// An entry dead at `now` is never returned, and one that is alive is: to the millisecond.
+/// An entry that is dead at `now` is never returned, and a live one is, exact to the millisecond.
 pub async fn an_entry_lives_exactly_its_ttl<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let (lease, slack) = (fixture.time().lease(), fixture.time().slack());
@@ -166,7 +166,7 @@ pub async fn a_tiny_ttl_does_not_become_for_ever<F: Fixture>(fixture: F) {
     assert!(bench.get("a").await.is_none());
 }
 
-/// The longest duration means never.
+/// The longest duration means no expiry.
 pub async fn the_longest_ttl_is_for_ever<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     bench.put("a", bench.entry("bread", Duration::MAX)).await;
@@ -177,7 +177,7 @@ pub async fn the_longest_ttl_is_for_ever<F: Fixture>(fixture: F) {
     assert!(bench.get("b").await.is_some());
 }
 
-/// Known absence is kept like a value, and told from no knowledge.
+/// Known absence is kept like a value, and differs from an unknown key.
 pub async fn a_negative_entry_is_kept<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
@@ -188,7 +188,7 @@ pub async fn a_negative_entry_is_kept<F: Fixture>(fixture: F) {
     assert!(matches!(bench.begin("a", LoadIntent::shared(lease)).await, BeginOutcome::Hit(_)));
 }
 
-/// An overwrite leaves nothing of the entry that was there: value, life, absence, cost.
+/// An overwrite leaves nothing of the previous entry: value, life, absence, cost.
 pub async fn an_overwrite_leaves_nothing_of_before<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let short = 2 * fixture.time().slack();
@@ -206,7 +206,7 @@ pub async fn an_overwrite_leaves_nothing_of_before<F: Fixture>(fixture: F) {
     assert_eq!(bench.value("a").await.as_deref(), Some("cake"), "the short life is gone with its entry");
 }
 
-/// What the load cost, and when it was stored, come back with the entry.
+/// The cost of the load and the time of storing come back with the entry.
 pub async fn an_entry_keeps_its_cost_and_age<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     bench.put("a", bench.entry("bread", MINUTE).with_load_cost(Duration::from_micros(1_500))).await;
@@ -217,7 +217,7 @@ pub async fn an_entry_keeps_its_cost_and_age<F: Fixture>(fixture: F) {
     assert!(age >= 6 * MILLI && age <= 1_000 * MILLI + fixture.time().slack(), "{age:?} after 7 ms");
 }
 
-/// `get_many` answers each key at its own place, however often it occurs.
+/// `get_many` answers each key at its own position, even if the key occurs several times.
 pub async fn get_many_is_aligned<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     for number in (0..300).step_by(3) {
@@ -235,7 +235,7 @@ pub async fn get_many_is_aligned<F: Fixture>(fixture: F) {
     assert!(bench.backend.get_many(&[], fixture.time().now()).await.expect("no keys, no error").is_empty());
 }
 
-/// A fill without an announcement, or with somebody else's, is refused.
+/// A fill without a fence, or with the fence of another load, is refused.
 pub async fn a_fill_needs_its_own_fence<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     assert_eq!(bench.fill("a", Fence::created(12_345), "forged").await, FillOutcome::Refused);
@@ -247,7 +247,7 @@ pub async fn a_fill_needs_its_own_fence<F: Fixture>(fixture: F) {
     assert_eq!(bench.fill("a", of_a, "bread").await, FillOutcome::Stored);
 }
 
-/// A fill ends its fence: it is good once.
+/// A fill ends its fence, which is valid for one fill only.
 pub async fn a_fence_is_good_for_one_fill<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let fence = bench.fence("a").await;
@@ -256,7 +256,7 @@ pub async fn a_fence_is_good_for_one_fill<F: Fixture>(fixture: F) {
     assert_eq!(bench.value("a").await.as_deref(), Some("first"));
 }
 
-/// Whatever removes or writes a key defeats the loads announced before.
+/// Each removal or write of a key revokes the fences that were granted before.
 pub async fn a_removal_defeats_loads_announced_before<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let key = "a".to_owned();
@@ -277,7 +277,7 @@ pub async fn a_removal_defeats_loads_announced_before<F: Fixture>(fixture: F) {
     }
 }
 
-/// A fence that was lost never stands again, though another is granted for its key (ABA).
+/// A revoked fence is never valid again, even if another is granted for its key (ABA).
 pub async fn a_lost_fence_never_stands_again<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lost = bench.fence("a").await;
@@ -289,7 +289,7 @@ pub async fn a_lost_fence_never_stands_again<F: Fixture>(fixture: F) {
     assert_eq!(bench.value("a").await.as_deref(), Some("young"));
 }
 
-/// A fence ends with its lease, and not before.
+/// A fence ends with its lease, and not earlier.
 pub async fn a_fence_ends_with_its_lease<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
@@ -303,7 +303,7 @@ pub async fn a_fence_ends_with_its_lease<F: Fixture>(fixture: F) {
     assert!(!renewed, "a lost fence cannot be renewed");
 }
 
-/// A renewed fence stands for another lease from then.
+/// A renewed fence is valid for another lease from then.
 pub async fn a_renewed_fence_stands_longer<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
@@ -316,7 +316,7 @@ pub async fn a_renewed_fence_stands_longer<F: Fixture>(fixture: F) {
     assert_eq!(bench.fill("a", fence, "bread").await, FillOutcome::Stored);
 }
 
-/// Shared announcements of one key hold one fence; the first fill is stored, the others are refused.
+/// Shared load intents of one key get one fence. The first fill is stored, the others are refused.
 pub async fn shared_announcements_join_one_fence<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let (first, second) = (bench.fence("a").await, bench.fence("a").await);
@@ -326,7 +326,7 @@ pub async fn shared_announcements_join_one_fence<F: Fixture>(fixture: F) {
     assert_eq!(bench.fill("a", first, "first").await, FillOutcome::Refused);
 }
 
-/// An exclusive announcement keeps the others out, for a bounded time, until it ends.
+/// An exclusive load intent keeps the others out, for a bounded time, until it ends.
 pub async fn an_exclusive_announcement_keeps_others_out<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
@@ -355,7 +355,7 @@ pub async fn an_exclusive_announcement_keeps_others_out<F: Fixture>(fixture: F) 
     bench.granted("a", LoadIntent::exclusive(lease)).await;
 }
 
-/// An announcement looks once more, unless it is told not to.
+/// A request for a fence reads once more, unless it is told not to.
 pub async fn begin_finds_what_was_filled_meanwhile<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
@@ -370,7 +370,7 @@ pub async fn begin_finds_what_was_filled_meanwhile<F: Fixture>(fixture: F) {
     assert_eq!(bench.value("a").await.as_deref(), Some("cake"));
 }
 
-/// After a removal there is nothing, also to a peek; removing nothing is no error.
+/// A removed key is absent, also to a peek. The removal of an absent key is no error.
 pub async fn a_removed_key_is_gone<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     bench.remove("never there").await;
@@ -382,7 +382,7 @@ pub async fn a_removed_key_is_gone<F: Fixture>(fixture: F) {
     assert_eq!(bench.value("b").await.as_deref(), Some("cake"), "the other key stays");
 }
 
-/// `clear` leaves nothing, and the backend is usable after it.
+/// `clear` leaves no entry, and the backend is usable after it.
 pub async fn clear_leaves_nothing<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     for number in 0..100 {
@@ -396,7 +396,7 @@ pub async fn clear_leaves_nothing<F: Fixture>(fixture: F) {
     assert_eq!(bench.value("1").await.as_deref(), Some("again"));
 }
 
-/// Keys that look alike, or that a store could trip over, stay apart.
+/// Similar keys, and keys with special characters, stay apart.
 pub async fn hostile_keys_stay_apart<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let long = "x".repeat(10_000);
@@ -453,7 +453,7 @@ pub async fn hostile_keys_stay_apart<F: Fixture>(fixture: F) {
     }
 }
 
-/// Values come back as they went in, large and odd ones too.
+/// Values come back unchanged, also large and odd ones.
 pub async fn values_come_back_unchanged<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let odd: String = (0..2_000u32).filter_map(char::from_u32).collect();
@@ -464,7 +464,7 @@ pub async fn values_come_back_unchanged<F: Fixture>(fixture: F) {
     }
 }
 
-/// A peek knows nothing, or what a get says.
+/// A peek returns nothing, or the same as a get.
 pub async fn a_peek_never_contradicts_a_get<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let steps: [(&str, Option<&str>); 4] =
@@ -483,7 +483,7 @@ pub async fn a_peek_never_contradicts_a_get<F: Fixture>(fixture: F) {
     }
 }
 
-/// Seeded interleavings of announcements, fills and removals: no value whose load began before a removal is ever read
+/// Seeded interleavings of begins, fills and removals: a value whose load began before a removal is never read
 /// after it.
 pub async fn no_interleaving_revives_what_was_removed<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
@@ -526,7 +526,7 @@ pub async fn no_interleaving_revives_what_was_removed<F: Fixture>(fixture: F) {
     }
 }
 
-/// What is kept longer than it is fresh comes back with both its times, and is there until the later one.
+/// An entry that is kept longer than it is fresh comes back with both times, and is kept until the later one.
 pub async fn a_stale_entry_is_kept<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let (fresh, slack) = (fixture.time().lease(), fixture.time().slack());
@@ -553,7 +553,7 @@ pub async fn a_stale_entry_is_kept<F: Fixture>(fixture: F) {
     assert!(bench.get("put").await.is_none() && bench.get("filled").await.is_none(), "dead at the hard TTL");
 }
 
-/// Tags and validator come back with the entry; another entry under the key has none of them.
+/// Tags and validator come back with the entry. Another entry under the key has none of them.
 pub async fn an_entry_keeps_its_tags_and_validator<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let tagged = bench.tagged("bread", &["b", "a", "a", "a:b {c}"]).with_validator(Some("W/\"7\"".into()));
@@ -593,7 +593,7 @@ pub async fn an_invalidated_tag_ends_its_entries<F: Fixture>(fixture: F) {
     assert!(!bench.is_there("blue").await && bench.is_there("red").await);
 }
 
-/// A load announced before the invalidation of a tag does not store an entry that carries it; one after does.
+/// A load that began before the invalidation of a tag stores no entry that carries it. A later load does.
 pub async fn a_tag_invalidation_defeats_loads_announced_before<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let (old, other) = (bench.fence("a").await, bench.fence("b").await);
@@ -607,7 +607,7 @@ pub async fn a_tag_invalidation_defeats_loads_announced_before<F: Fixture>(fixtu
     assert_eq!(bench.value("a").await.as_deref(), Some("young"));
 }
 
-/// A forgotten tag costs entries that are older than what was forgotten, and never brings one back.
+/// A pruned tag ends only entries that are older than the pruning, and never restores one.
 pub async fn pruning_tags_revives_nothing<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     bench.put("old", bench.tagged("1", &["red"])).await;
@@ -621,7 +621,7 @@ pub async fn pruning_tags_revives_nothing<F: Fixture>(fixture: F) {
     assert!(!bench.is_there("young").await);
 }
 
-/// While a write is announced its key is not there and cannot be stored, by a load or by a put.
+/// While a write guard exists, its key is absent and cannot be stored, by a load or by a put.
 pub async fn a_guard_keeps_a_key_out<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let lease = fixture.time().lease();
@@ -658,7 +658,7 @@ pub async fn a_guard_keeps_a_key_out<F: Fixture>(fixture: F) {
     assert_eq!(bench.value("a").await.as_deref(), Some("new"));
 }
 
-/// The guard of a writer that died ends by itself.
+/// The write guard of a crashed writer expires.
 pub async fn a_guard_ends_with_its_life<F: Fixture>(fixture: F) {
     bench!(bench, fixture);
     let life = fixture.time().lease();
@@ -667,7 +667,7 @@ pub async fn a_guard_ends_with_its_life<F: Fixture>(fixture: F) {
     fixture.time().advance(life + MILLI).await;
     bench.load("a", "bread").await;
     assert!(bench.is_there("a").await);
-    // a writer that took longer than it said: what was stored meanwhile may be older than its commit
+    // a writer that outlived its guard: an entry stored meanwhile may be older than its commit
     let late = bench.granted("b", LoadIntent::shared(life)).await;
     bench.unguard("a", WriteIntent::new(1, life)).await;
     bench.unguard("b", WriteIntent::new(2, life)).await;

@@ -1,4 +1,4 @@
-//! What the suite needs to know of a backend.
+//! The fixtures that the suite needs for a backend.
 
 use std::fmt;
 use std::future::Future;
@@ -11,8 +11,8 @@ use larder::key::StoreKey;
 use larder::lock::Locking;
 use larder::{CacheBackend, CacheBuilder};
 
-/// The process's time in a test: a clock that stands still until it is moved, or the machine's for a store that cannot be
-/// told the time.
+/// The process's time in a test: a clock that stands still until it is advanced, or the machine's clock. The
+/// machine's is for a store whose time cannot be set.
 ///
 /// # Examples
 /// ```
@@ -28,9 +28,9 @@ use larder::{CacheBackend, CacheBuilder};
 /// ```
 #[derive(Debug, Clone)]
 pub enum Time {
-    /// Stands still until it is moved.
+    /// A clock that stands still until it is advanced.
     Manual(ManualClock),
-    /// Goes by itself: moving it sleeps.
+    /// The machine's clock, for which an advance sleeps.
     Real(SystemClock),
 }
 
@@ -41,13 +41,13 @@ impl Default for Time {
 }
 
 impl Time {
-    /// The machine's time.
+    /// Returns the machine's clock.
     #[must_use]
     pub fn real() -> Self {
         Self::Real(SystemClock::new())
     }
 
-    /// Now.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
@@ -56,7 +56,7 @@ impl Time {
         }
     }
 
-    /// Moves the time on.
+    /// Advances the time.
     pub async fn advance(&self, by: Duration) {
         match self {
             Self::Manual(clock) => clock.advance(by),
@@ -64,7 +64,7 @@ impl Time {
         }
     }
 
-    /// A lease or life that is worth waiting for: 10 s, or 1.5 s of real ones.
+    /// Returns a lease or life that a test can wait for: 10 s, or 1.5 s by the machine's clock.
     #[must_use]
     pub fn lease(&self) -> Duration {
         match self {
@@ -73,7 +73,8 @@ impl Time {
         }
     }
 
-    /// How long before its end something is still expected to be there: 1 ms, or what a busy machine may take for a step.
+    /// Returns the time before its end at which something must still exist: 1 ms, or the time that a busy machine
+    /// may take for a step.
     #[must_use]
     pub fn slack(&self) -> Duration {
         match self {
@@ -104,10 +105,10 @@ pub trait Fixture {
     /// The backend under test.
     type Backend: CacheBackend<String, String>;
 
-    /// A fresh, empty backend.
+    /// Opens a fresh, empty backend.
     fn open(&self) -> impl Future<Output = Self::Backend>;
 
-    /// The time of the process and of the store.
+    /// Returns the time of the process and of the store.
     fn time(&self) -> &Time;
 }
 
@@ -143,14 +144,14 @@ pub trait SharedFixture {
     /// The backend under test.
     type Backend: CacheBackend<String, String>;
 
-    /// Two processes on one fresh, empty store.
+    /// Opens two processes' views of one fresh, empty store.
     fn open_two(&self) -> impl Future<Output = [Self::Backend; 2]>;
 
-    /// The time of the processes and of the store.
+    /// Returns the time of the processes and of the store.
     fn time(&self) -> &Time;
 }
 
-/// A fixture's backends with their type erased: what a cache really calls.
+/// A fixture's backends with their type erased, as a cache calls them.
 ///
 /// # Examples
 /// ```
@@ -174,18 +175,18 @@ impl<F: Fixture> Fixture for Through<F> {
     }
 }
 
-/// One process of a [`CacheFixture`]: a builder that has its namespace and backend, and locks that all processes share.
+/// One process of a [`CacheFixture`]: a builder with its namespace and backend, and locks that all processes share.
 pub struct Process {
-    /// Needs a source and a strategy; the clock is set by the suite.
+    /// The builder, which still needs a source and a strategy. The suite sets the clock.
     pub builder: CacheBuilder<u64, u64>,
-    /// What elects a loader among the processes, if there is more than one.
+    /// The locks that select a leader among the processes, if there is more than one process.
     pub locking: Option<Locking>,
-    /// How many seconds its clock is ahead of the store's, or behind.
+    /// The number of seconds that its clock is ahead of the store's; negative if it is behind.
     pub ahead: i64,
     pub(crate) damage: Option<Damage>,
 }
 
-/// Damages what is stored under a key.
+/// Damages the stored bytes of a key.
 pub(crate) type Damage = Box<dyn Fn(StoreKey) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl fmt::Debug for Process {
@@ -195,28 +196,28 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    /// A process whose clock agrees with the store's, and that has no locks.
+    /// Returns a process whose clock agrees with the store's, and that has no locks.
     #[must_use]
     pub fn new(builder: CacheBuilder<u64, u64>) -> Self {
         Self { builder, locking: None, ahead: 0, damage: None }
     }
 
-    /// A process with these locks.
+    /// Sets the locks.
     #[must_use]
     pub fn locking(mut self, locking: impl Into<Locking>) -> Self {
         self.locking = Some(locking.into());
         self
     }
 
-    /// A process whose clock is this many seconds ahead of the store's, or behind.
+    /// Sets the number of seconds that the process's clock is ahead of the store's; negative if it is behind.
     #[must_use]
     pub fn ahead(mut self, seconds: i64) -> Self {
         self.ahead = seconds;
         self
     }
 
-    /// A process whose store can be damaged: `damage` flips a bit of the last stored byte of a key, past larder. Without it,
-    /// the suite does not check how damaged bytes are counted.
+    /// Sets a function that damages the store: `damage` flips a bit of the last stored byte of a key, bypassing
+    /// larder. Without it, the suite does not check the count of damaged entries.
     #[must_use]
     pub fn damaging<Fut>(mut self, damage: impl Fn(StoreKey) -> Fut + Send + Sync + 'static) -> Self
     where
@@ -226,14 +227,14 @@ impl Process {
         self
     }
 
-    /// The same with its clock set.
+    /// Sets the clock of the builder.
     pub(crate) fn clocked(self, time: &Time) -> Self {
         let clock = Skewed { time: time.clone(), ahead: self.ahead };
         Self { builder: self.builder.clock(clock), ..self }
     }
 }
 
-/// A clock that goes as another does, and shows something else.
+/// A clock that runs like another one, at a fixed distance.
 #[derive(Debug)]
 struct Skewed {
     time: Time,
@@ -257,7 +258,8 @@ impl Clock for Skewed {
     }
 }
 
-/// Opens caches for the suite of strategies: several processes on one fresh store, or one with a store of its own.
+/// Opens caches for the suite of strategies: several processes on one fresh store, or one process with its own
+/// store.
 ///
 /// # Examples
 /// ```
@@ -288,9 +290,9 @@ impl Clock for Skewed {
 /// # fn main() {}
 /// ```
 pub trait CacheFixture {
-    /// The processes, on one fresh and empty store.
+    /// Opens the processes, on one fresh and empty store.
     fn open(&self) -> impl Future<Output = Vec<Process>>;
 
-    /// The time of the processes and of the store.
+    /// Returns the time of the processes and of the store.
     fn time(&self) -> &Time;
 }

@@ -7,7 +7,7 @@ fn tags() -> [Tag; 3] {
     [Tag::new("kind", "bread"), Tag::new("kind", "cake"), Tag::new("shop", 7)]
 }
 
-/// A stamp stands until one of its tags is invalidated, and only then.
+/// A stamp is valid until one of its tags is invalidated, and no longer.
 pub async fn an_invalidation_ends_what_was_stamped_before<L: TagLedger>(ledger: &L) {
     let [bread, cake, _] = tags();
     let before = ledger.stamp().await.expect("the ledger answers");
@@ -21,7 +21,7 @@ pub async fn an_invalidation_ends_what_was_stamped_before<L: TagLedger>(ledger: 
     assert!(ledger.view(&[]).await.expect("the ledger answers").allows(before), "no tag");
 }
 
-/// A view is aligned with the tags that were asked for.
+/// The counts of a view are in the order of the requested tags.
 pub async fn a_view_is_aligned<L: TagLedger>(ledger: &L) {
     let [bread, cake, shop] = tags();
     ledger.invalidate(std::slice::from_ref(&cake)).await.expect("the ledger answers");
@@ -42,7 +42,7 @@ pub async fn many_tags_are_one_invalidation<L: TagLedger>(ledger: &L) {
     }
 }
 
-/// Pruning forgets old tags and ends what was stamped before them; what came later is untouched.
+/// Pruning forgets old tags and ends the entries that were stamped before them. Later entries are untouched.
 pub async fn pruning_raises_the_floor<L: TagLedger>(ledger: &L) {
     let [bread, cake, shop] = tags();
     let oldest = ledger.stamp().await.expect("the ledger answers");

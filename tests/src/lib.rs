@@ -1,19 +1,19 @@
-//! The conformance suite that every larder backend passes: those of this workspace, and yours.
+//! The conformance suite for larder backends: those of this workspace, and yours.
 //!
-//! A property is an async function over a [`Fixture`], which opens fresh backends and moves their time; it panics with
-//! the rule that was broken. [`backend_suite!`] makes one test of each property, so that a property that is added later
+//! A property is an async function over a [`Fixture`], which opens fresh backends and advances their time. It
+//! panics with the rule that was broken. [`backend_suite!`] makes one test of each property, so that a new property
 //! reaches every backend by itself.
 //!
-//! | module | what it checks | macro |
+//! | module | subject | macro |
 //! |---|---|---|
-//! | [`backend`] | what one process sees of a [`larder::CacheBackend`] | [`backend_suite!`] |
-//! | [`shared`] | what two processes on one store see | [`shared_suite!`] |
+//! | [`backend`] | a [`larder::CacheBackend`] within one process | [`backend_suite!`] |
+//! | [`shared`] | one store with two processes | [`shared_suite!`] |
 //! | [`lock`] | a [`larder::LockProvider`] | [`lock_suite!`] |
 //! | [`ledger`] | a [`larder::tag::TagLedger`] | [`ledger_suite!`] |
 //! | [`strategy`] | the strategies of a [`larder::Cache`] over a backend | [`strategy_suite!`] |
 //! | [`source`] | a [`larder::source::BatchSource`] | (call the functions) |
-//! | [`sim`] | every promise of a cache over a shared store, while everything goes wrong | (call [`sim::simulate`]) |
-//! | [`check`] | a history that you recorded, of whatever system | (call [`check::check`]) |
+//! | [`sim`] | all guarantees of a cache over a shared store, under faults | (call [`sim::simulate`]) |
+//! | [`check`] | a recorded history of any system | (call [`check::check`]) |
 //! | [`servers`] | (starts the servers that tests need) | |
 //!
 //! # Examples

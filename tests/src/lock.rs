@@ -1,4 +1,4 @@
-//! Properties of a lock provider, whose time is given.
+//! Properties of a lock provider, with a given time.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn is_busy(locks: &dyn LockProvider, time: &Time, name: &str) -> bool {
     matches!(locks.try_acquire(name, time.lease()).await.expect("the provider answers"), Acquired::Busy(left) if left <= time.lease())
 }
 
-/// One holder at a time, of each name.
+/// A lock has one holder at a time; each name is a lock of its own.
 pub async fn one_holder_at_a_time(locks: &dyn LockProvider, time: &Time) {
     let token = held(locks, time, "a").await;
     assert!(is_busy(locks, time, "a").await);
@@ -36,7 +36,7 @@ pub async fn only_the_holder_renews_and_releases(locks: &dyn LockProvider, time:
     assert!(is_busy(locks, time, "a").await, "still held");
 }
 
-/// A lease ends; its holder is told that the lock was lost, and does not end its successor's.
+/// A lease ends. Its holder learns that the lock was lost, and does not end its successor's.
 pub async fn a_lease_ends(locks: &dyn LockProvider, time: &Time) {
     let late = held(locks, time, "a").await;
     time.advance(time.lease()).await;
@@ -57,7 +57,7 @@ pub async fn a_renewed_lock_lasts(locks: &dyn LockProvider, time: &Time) {
     assert!(is_busy(locks, time, "a").await);
 }
 
-/// Waiting for a free lock returns at once, and for a held one within its bound.
+/// A wait for a free lock returns at once, and a wait for a held one within its limit.
 pub async fn waiting_is_bounded(locks: &dyn LockProvider, time: &Time) {
     locks.released("free", time.lease()).await.expect("the provider answers");
     held(locks, time, "a").await;
@@ -66,7 +66,7 @@ pub async fn waiting_is_bounded(locks: &dyn LockProvider, time: &Time) {
     assert!(began.elapsed() <= Duration::from_millis(400) + time.slack(), "{:?}", began.elapsed());
 }
 
-/// Waiting ends with the release.
+/// A wait ends with the release.
 pub async fn a_release_wakes_the_waiting(locks: &dyn LockProvider, time: &Time) {
     let token = held(locks, time, "a").await;
     let began = tokio::time::Instant::now();

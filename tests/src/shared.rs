@@ -1,4 +1,4 @@
-//! Properties of a store that two processes see.
+//! Properties of a store that two processes share.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ macro_rules! two {
     };
 }
 
-/// What one process stored, the other reads; what it removed, the other does not.
+/// An entry that one process stores is read by the other; a removed entry is not.
 pub async fn processes_see_each_others_writes<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
     one.put("a", one.entry("bread", MINUTE)).await;
@@ -29,7 +29,7 @@ pub async fn processes_see_each_others_writes<F: SharedFixture>(fixture: F) {
     assert!(one.get("a").await.is_none());
 }
 
-/// A removal by one process defeats the load that the other announced before, and not the one after.
+/// A removal by one process revokes the fence that the other was granted before, and not a later one.
 pub async fn a_removal_defeats_the_other_processs_load<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
     let old = one.fence("a").await;
@@ -42,7 +42,7 @@ pub async fn a_removal_defeats_the_other_processs_load<F: SharedFixture>(fixture
     assert_eq!(one.value("a").await.as_deref(), Some("young"));
 }
 
-/// Loaders of two processes share a standing fence; the first fill is stored.
+/// Loaders of two processes share a valid fence; the first fill is stored.
 pub async fn processes_share_a_fence<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
     let (first, second) = (one.fence("a").await, two.fence("a").await);
@@ -53,7 +53,7 @@ pub async fn processes_share_a_fence<F: SharedFixture>(fixture: F) {
     assert!(matches!(one.begin("a", LoadIntent::shared(fixture.time().lease())).await, BeginOutcome::Hit(_)));
 }
 
-/// An exclusive announcement of one process keeps the other out.
+/// An exclusive load intent of one process keeps the other out.
 pub async fn an_exclusive_announcement_holds_across_processes<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
     one.granted("a", LoadIntent::exclusive(fixture.time().lease())).await;
@@ -65,7 +65,7 @@ pub async fn an_exclusive_announcement_holds_across_processes<F: SharedFixture>(
     two.granted("a", LoadIntent::exclusive(fixture.time().lease())).await;
 }
 
-/// An entry ends for both at its hard TTL.
+/// An entry expires for both processes at its hard TTL.
 pub async fn an_entry_ends_for_both<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
     let life = fixture.time().lease();
@@ -87,7 +87,7 @@ pub async fn a_tag_invalidation_reaches_the_other_process<F: SharedFixture>(fixt
     assert!(two.get("b").await.is_none() && two.get("c").await.is_some());
 }
 
-/// While one process writes, the other stores nothing; several may write at once.
+/// While one process writes, the other stores nothing. Several processes may write at once.
 pub async fn a_guard_holds_across_processes<F: SharedFixture>(fixture: F) {
     two!(one, two, fixture);
     let [first, second] = [WriteIntent::new(1, 10 * MINUTE), WriteIntent::new(2, 10 * MINUTE)];

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use larder::source::BatchSource;
 
-/// `load_many` answers each key as `load` does, at its own place; no keys are no error.
+/// `load_many` answers each key as `load` does, at its own position. An empty list of keys is no error.
 pub async fn load_many_agrees_with_load<K, S>(source: &S, keys: &[K])
 where
     K: Debug,

@@ -1,6 +1,6 @@
 //! The lists of all properties, and the macros that make tests of them.
 
-/// One test of each property of [`backend`](crate::backend), over what the expression makes.
+/// Makes one test of each property of [`backend`](crate::backend), with the fixture that the expression returns.
 ///
 /// # Examples
 /// See the [crate](crate).
@@ -48,7 +48,7 @@ macro_rules! backend_suite {
     )*};
 }
 
-/// One test of each property of [`shared`](crate::shared), over what the expression makes.
+/// Makes one test of each property of [`shared`](crate::shared), with the fixture that the expression returns.
 ///
 /// # Examples
 /// See the [crate](crate).
@@ -73,8 +73,8 @@ macro_rules! shared_suite {
     )*};
 }
 
-/// One test of each property of [`lock`](crate::lock), over the time and the locks that the expression makes. On a time that
-/// stands still, tokio's does too (its feature `test-util`).
+/// Makes one test of each property of [`lock`](crate::lock), with the time and the locks that the expression
+/// returns. If the time stands still, tokio's does too (its feature `test-util`).
 ///
 /// # Examples
 /// ```
@@ -113,7 +113,7 @@ macro_rules! lock_suite {
     )*};
 }
 
-/// One test of each property of [`ledger`](crate::ledger), over what the expression makes.
+/// Makes one test of each property of [`ledger`](crate::ledger), with the ledger that the expression returns.
 ///
 /// # Examples
 /// ```
@@ -138,8 +138,8 @@ macro_rules! ledger_suite {
     )*};
 }
 
-/// One test of each scenario of [`strategy`](crate::strategy), over what the expression makes. On a time that stands still,
-/// tokio's does too (its feature `test-util`).
+/// Makes one test of each scenario of [`strategy`](crate::strategy), with the fixture that the expression returns.
+/// If the time stands still, tokio's does too (its feature `test-util`).
 ///
 /// # Examples
 /// See [`CacheFixture`](crate::CacheFixture).
@@ -196,7 +196,7 @@ macro_rules! strategy_suite {
 
 #[cfg(test)]
 mod tests {
-    /// The lists name every property: one that is written and not listed would never run.
+    /// The lists name every property, since an unlisted one would never run.
     #[test]
     fn no_property_is_left_out() {
         let lists = include_str!("suites.rs");

@@ -8,8 +8,8 @@ use larder::source::{BatchSource, ConditionalSource, KnownValue};
 use larder::{Loaded, Source};
 use tokio::sync::Semaphore;
 
-/// A table of numbers that counts its loads. A load reads first, and then waits if loads are held: what it returns is what
-/// stood there when it began.
+/// A table of numbers that counts its loads. A load reads first, and then waits if loads are held. It returns the
+/// row as it was when the load began.
 ///
 /// # Examples
 /// ```
@@ -49,19 +49,19 @@ impl Hold {
         self.arrived.acquire().await.expect("never closed").forget();
     }
 
-    /// Lets one load go on.
+    /// Lets one load continue.
     pub fn release_one(&self) {
         self.released.add_permits(1);
     }
 
-    /// Lets all loads go on, now and later.
+    /// Lets all loads continue, now and later.
     pub fn release(&self) {
         self.released.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 }
 
 impl Table {
-    /// A table of these rows.
+    /// Returns a table with these rows.
     pub fn with(rows: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let table = Self::default();
         lock(&table.0.rows).extend(rows);
@@ -78,18 +78,18 @@ impl Table {
         lock(&self.0.rows).remove(&key);
     }
 
-    /// The row as it is now.
+    /// Returns the current value of a row.
     #[must_use]
     pub fn row(&self, key: u64) -> Option<u64> {
         lock(&self.0.rows).get(&key).copied()
     }
 
-    /// From now on loads fail with this message, or fail no more.
+    /// Lets loads fail with this message from now on, or succeed again.
     pub fn fail(&self, message: Option<&str>) {
         *lock(&self.0.failing) = message.map(str::to_owned);
     }
 
-    /// From now on loads wait after they have read.
+    /// Lets loads wait after they have read, from now on.
     #[must_use]
     pub fn hold(&self) -> Arc<Hold> {
         let hold = Arc::new(Hold { arrived: Semaphore::new(0), released: Semaphore::new(0) });
@@ -97,18 +97,18 @@ impl Table {
         hold
     }
 
-    /// Loads wait no more (those that wait still do).
+    /// Lets new loads run without waiting. Loads that already wait continue to wait.
     pub fn unhold(&self) {
         *lock(&self.0.hold) = None;
     }
 
-    /// How many keys were loaded.
+    /// Returns the number of keys that were loaded.
     #[must_use]
     pub fn loads(&self) -> usize {
         self.0.loads.load(Ordering::SeqCst)
     }
 
-    /// How many calls there were, each of one key or of many.
+    /// Returns the number of calls, each of one key or of many.
     #[must_use]
     pub fn queries(&self) -> usize {
         self.0.queries.load(Ordering::SeqCst)
@@ -143,7 +143,7 @@ impl BatchSource<u64> for Table {
     }
 }
 
-/// Versions are values: a row that has not changed is not modified.
+/// Versions are values: an unchanged row is not modified.
 impl ConditionalSource<u64> for Table {
     async fn load_if_modified(
         &self,

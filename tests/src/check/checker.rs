@@ -1,4 +1,4 @@
-//! Reads a history once, front to back.
+//! Checks a history in one pass, front to back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use super::rules::{Figures, Rule, Rules, Violation};
 use super::traffic::{Holders, Running};
 use super::versions::{Moment, Row};
 
-/// Checks a history by rules; answers what it was made of.
+/// Checks a history by rules, and returns its figures.
 ///
 /// # Errors
-/// The first violation.
+/// Returns the first violation.
 ///
 /// # Examples
 /// See the [module](super).
@@ -36,19 +36,19 @@ pub fn check(history: &[Event], rules: &Rules) -> Result<Figures, Violation> {
     Ok(checker.figures)
 }
 
-/// An operation that has not been answered.
+/// An operation without an answer yet.
 #[derive(Debug)]
 struct Open {
     ask: Ask,
     process: u32,
     start: Moment,
-    /// Whether faults had ended for good when it was asked.
+    /// `true` if faults had ended for good when the operation began.
     settled: bool,
-    /// Whether the store has forgotten something since: whether it happened before or after is not known.
+    /// `true` if the store has forgotten something since. The operation may have happened before or after that.
     void: bool,
 }
 
-/// A guard that was acknowledged: until when it stands at least.
+/// A write guard that was acknowledged, and the earliest time of its end.
 #[derive(Debug)]
 struct Standing {
     key: u64,
@@ -111,7 +111,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// The store has lost what it knew of guards and locks.
+    /// Records that the store has lost its guards and locks.
     fn lost(&mut self) {
         self.guards.clear();
         self.holders.clear();
@@ -134,7 +134,7 @@ impl Checker<'_> {
         self.rows.entry(key).or_default().commit(version, absent, moment);
         let guard = guard.and_then(|guard| self.guards.get(&guard));
         if guard.is_some_and(|guard| guard.key == key && moment.1 < guard.until) {
-            // nothing older can be stored from here on, as if it had been invalidated at the same moment
+            // nothing older can be stored from here on, as if the key had been invalidated at this moment
             self.floors.acknowledged(Scope::Key(key), process, moment, moment.0 + 1);
         }
     }
@@ -230,7 +230,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether a read may have seen what it saw.
+    /// Checks if a read was allowed to return its value.
     fn judge(&mut self, key: u64, open: &Open, seen: Seen, from: &str, end: Moment) -> Result<(), Violation> {
         let row = self.rows.entry(key).or_default();
         let found = match seen {

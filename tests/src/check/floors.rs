@@ -1,4 +1,4 @@
-//! Which invalidations bind a read.
+//! The invalidations that bind a read.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,16 +6,17 @@ use std::time::Duration;
 use super::history::Scope;
 use super::versions::Moment;
 
-/// An invalidation from which a promise follows.
+/// An invalidation from which a guarantee follows.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
-    /// From when on.
+    /// The moment from which it binds.
     from: Moment,
-    /// What was replaced before this event is not to be read.
+    /// The event of its request: no value that was replaced before it may be read.
     asked: usize,
-    /// The largest `asked` up to here.
+    /// The largest `asked` up to this invalidation.
     most: usize,
-    /// Whether it was not acknowledged: it binds its own process only, and not after the store has forgotten.
+    /// `true` if it was not acknowledged. Then it binds its own process only, and no longer once the store has
+    /// forgotten.
     doubtful: bool,
 }
 
@@ -29,7 +30,8 @@ impl Log {
         self.0.push(Bound { from, asked, most, doubtful });
     }
 
-    /// The largest `asked` among those that bind who starts at `start`, when news takes `max_staleness` to arrive; 0 if none does.
+    /// The largest `asked` of the invalidations that bind a read from `start`, or 0 if none does. A notification
+    /// takes at most `bound`.
     fn before(&self, start: Moment, bound: Duration) -> usize {
         let binds = |known: &Bound| {
             let (event, at) = known.from;
@@ -55,7 +57,8 @@ pub(super) struct Floors {
     own: HashMap<(Scope, u32), Log>,
 }
 
-/// What binds a read: the event before which nothing it sees may have been replaced, for everybody and for its process.
+/// The floors of a read: the events before which no value that it returns may have been replaced. One holds for all
+/// processes, one for its own.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Floor {
     pub(super) all: usize,
@@ -63,18 +66,18 @@ pub(super) struct Floor {
 }
 
 impl Floors {
-    /// Notes an invalidation that was acknowledged at `from`.
+    /// Records an invalidation that was acknowledged at `from`.
     pub(super) fn acknowledged(&mut self, scope: Scope, process: u32, from: Moment, asked: usize) {
         self.all.entry(scope).or_default().add(from, asked, false);
         self.own.entry((scope, process)).or_default().add(from, asked, false);
     }
 
-    /// Notes an invalidation of which its process does not know whether it happened.
+    /// Records an invalidation that may or may not have happened, as far as its process knows.
     pub(super) fn doubtful(&mut self, scope: Scope, process: u32, from: Moment, asked: usize) {
         self.own.entry((scope, process)).or_default().add(from, asked, true);
     }
 
-    /// What binds a read that starts at `start`.
+    /// The floors of a read that starts at `start`.
     pub(super) fn of(
         &self,
         scopes: impl Iterator<Item = Scope>,
@@ -91,7 +94,7 @@ impl Floors {
         floor
     }
 
-    /// Forgets what was acknowledged after the event `since`, and what is in doubt.
+    /// Removes the invalidations that were acknowledged after the event `since`, and the unacknowledged ones.
     pub(super) fn forget_since(&mut self, since: usize) {
         self.all.values_mut().chain(self.own.values_mut()).for_each(|log| log.forget_since(since));
     }

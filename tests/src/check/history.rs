@@ -1,24 +1,25 @@
-//! What happened, in order.
+//! Recorded events, in order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One thing that happened. Its place among the others is its order: see [`History`].
+/// An event. Its position among the others is its order: see [`History`].
 ///
 /// # Examples
 /// See [`History`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When, since the history began, by one clock for all.
+    /// The time since the history began, by one clock for all.
     pub at: Duration,
-    /// In which process; a process that was restarted is another one.
+    /// The number of the process. A process that was restarted is another one.
     pub process: u32,
-    /// What.
+    /// The kind of event.
     pub what: What,
 }
 
-/// What happened. Keys, tags and versions are numbers of the recorder's choice; a key's versions differ from each other.
+/// A kind of event. Keys, tags and versions are numbers of the recorder's choice. A key's versions differ from each
+/// other.
 ///
 /// # Examples
 /// See [`History`].
@@ -27,37 +28,37 @@ pub struct Event {
 pub enum What {
     /// The source has this version from now on.
     Committed {
-        /// Of which key.
+        /// The key of the row.
         key: u64,
         /// The new version.
         version: u64,
-        /// Whether it says that there is no such row.
+        /// `true` if the version is the absence of the row.
         absent: bool,
         /// The [`Ask::Guard`] under which it was written.
         guard: Option<u64>,
     },
     /// An operation of the cache begins.
     Asked {
-        /// Its number.
+        /// The operation's number.
         operation: u64,
-        /// What is asked.
+        /// The request.
         ask: Ask,
     },
     /// An operation has ended, or was abandoned.
     Answered {
-        /// Its number.
+        /// The operation's number.
         operation: u64,
-        /// How.
+        /// The outcome.
         answer: Answer,
     },
-    /// The source is asked for a key.
+    /// A load of a key begins at the source.
     LoadBegan {
         /// The load's number.
         load: u64,
         /// The key.
         key: u64,
     },
-    /// A load has ended, in whatever way.
+    /// A load has ended, with any outcome.
     LoadEnded {
         /// The load's number.
         load: u64,
@@ -66,44 +67,44 @@ pub enum What {
     Locked {
         /// A number for the lock's name.
         lock: u64,
-        /// By whom.
+        /// The token of the holder.
         token: u128,
-        /// For how long from now on.
+        /// The lease, from now on.
         lease: Duration,
     },
-    /// A lock was given back by its holder, on the server.
+    /// A lock was released by its holder, on the server.
     Unlocked {
         /// A number for the lock's name.
         lock: u64,
-        /// By whom.
+        /// The token of the holder.
         token: u128,
     },
     /// The shared store has lost everything: guards and locks too.
     Emptied,
-    /// The shared store has forgotten what was done after an earlier moment: a failover, a restart with old data. What was
-    /// acknowledged in between is not promised any more.
+    /// The shared store has forgotten all writes after an earlier moment: a failover, a restart with old data.
+    /// Operations that were acknowledged in between are not guaranteed any more.
     RolledBack {
-        /// The number of events that there were at that moment.
+        /// The number of events at that moment.
         since: usize,
     },
-    /// The process is gone.
+    /// The process has crashed.
     Crashed,
     /// Faults have ended long ago, and every life has passed.
     Settled,
-    /// Something that should be gone is still there.
+    /// Something that should be gone still exists.
     Left(String),
-    /// For people who read the history.
+    /// A note for human readers.
     Note(String),
 }
 
-/// What is asked of a cache.
+/// A request to a cache.
 ///
 /// # Examples
 /// See [`History`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ask {
-    /// A read that loads: it fails only if the source does.
+    /// A read that loads. It fails only if the source does.
     Read {
         /// The key.
         key: u64,
@@ -113,12 +114,12 @@ pub enum Ask {
         /// The key.
         key: u64,
     },
-    /// A load whatever is cached.
+    /// A load even if a value is cached.
     Refresh {
         /// The key.
         key: u64,
     },
-    /// An invalidation of these.
+    /// An invalidation of these scopes.
     Invalidate(Vec<Scope>),
     /// A version is put into the cache.
     Insert {
@@ -127,16 +128,16 @@ pub enum Ask {
         /// The version, committed before.
         version: u64,
     },
-    /// A write is announced.
+    /// A write guard is requested.
     Guard {
-        /// What will be written.
+        /// The key to write.
         key: u64,
-        /// How long the announcement stands.
+        /// The life of the guard.
         life: Duration,
     },
 }
 
-/// What an invalidation covers.
+/// The scope of an invalidation.
 ///
 /// # Examples
 /// See [`History`].
@@ -144,13 +145,13 @@ pub enum Ask {
 pub enum Scope {
     /// A key.
     Key(u64),
-    /// What carries a tag.
+    /// All entries that carry a tag.
     Tag(u64),
-    /// Everything.
+    /// All entries.
     All,
 }
 
-/// How an operation ended.
+/// The outcome of an operation.
 ///
 /// # Examples
 /// See [`History`].
@@ -159,22 +160,22 @@ pub enum Scope {
 pub enum Answer {
     /// A read was answered.
     Found {
-        /// What was read.
+        /// The result of the read.
         seen: Seen,
-        /// Whence, for people who read the history.
+        /// The origin of the value, for human readers.
         from: &'static str,
     },
     /// A read that never loads found nothing.
     NotCached,
     /// A write was acknowledged.
     Acknowledged,
-    /// An error.
+    /// The operation failed.
     Failed(Failure),
-    /// The caller went away, or its process is gone: what became of it is not known.
+    /// The caller was dropped, or its process crashed. The outcome is not known.
     Dropped,
 }
 
-/// Why an operation failed.
+/// The reason why an operation failed.
 ///
 /// # Examples
 /// See [`History`].
@@ -182,31 +183,31 @@ pub enum Answer {
 pub enum Failure {
     /// The source's error, panic or timeout, or a limit on loads.
     Source,
-    /// The shared store's.
+    /// An error of the shared store.
     Store,
 }
 
-/// What a read saw.
+/// The result of a read.
 ///
 /// # Examples
 /// See [`History`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// A value, which says what it is.
+    /// A value, which contains its key and version.
     Version {
         /// The key that it was written under.
         key: u64,
         /// Its version.
         version: u64,
     },
-    /// That there is no such row.
+    /// The absence of the row.
     Absent,
 }
 
-/// Records what happens. A cheap handle: clones share everything.
+/// Records events. A cheap handle: clones share everything.
 ///
-/// The order of events must be one in which they can have happened: record what is asked before it is asked, what is
-/// answered after it was, and a commit in the same critical section that makes it visible to loads.
+/// The order of events must be one in which they can have happened. Record a request before it is sent, and an
+/// answer after it has come. Record a commit in the same critical section that makes it visible to loads.
 ///
 /// # Examples
 /// A real system, by the machine's clock:
@@ -236,7 +237,7 @@ enum Clock {
 }
 
 impl History {
-    /// An empty history, by the machine's clock.
+    /// Returns an empty history, by the machine's clock.
     ///
     /// # Examples
     /// See [`History`].
@@ -245,7 +246,7 @@ impl History {
         Self::by(Clock::Machine(Instant::now()))
     }
 
-    /// An empty history, by the clock of the tokio runtime that it is made in.
+    /// Returns an empty history, by the clock of the tokio runtime in which it is made.
     ///
     /// # Examples
     /// ```
@@ -271,7 +272,7 @@ impl History {
         self.0.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long ago the history began.
+    /// Returns the time since the history began.
     ///
     /// # Examples
     /// See [`in_tokio_time`](Self::in_tokio_time).
@@ -283,19 +284,19 @@ impl History {
         }
     }
 
-    /// Adds what has just happened.
+    /// Adds an event.
     ///
     /// # Examples
     /// See [`History`].
     pub fn record(&self, process: u32, what: What) {
         let mut events = self.locked();
-        // under the lock: times grow in the order of the events
+        // under the lock, so that times grow in the order of the events
         let at = self.now();
         events.push(Event { at, process, what });
     }
 
-    /// Adds the answer to something that was asked when there were `since` events, unless the store has lost what it had
-    /// meanwhile: whether before or after it answered is not known.
+    /// Adds the answer to a request that was sent when there were `since` events, unless the store has lost its
+    /// data meanwhile. In that case it is not known if the store answered before or after the loss.
     pub(crate) fn record_unless_lost(&self, process: u32, since: usize, what: What) {
         let mut events = self.locked();
         let lost = |event: &Event| matches!(event.what, What::Emptied | What::RolledBack { .. });
@@ -305,7 +306,7 @@ impl History {
         }
     }
 
-    /// A number for an operation or a load, which no other has.
+    /// Returns a unique number for an operation or a load.
     ///
     /// # Examples
     /// ```
@@ -321,7 +322,7 @@ impl History {
         self.0.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Records that an operation begins; answers its number.
+    /// Records that an operation begins, and returns its number.
     ///
     /// # Examples
     /// See [`History`].
@@ -331,7 +332,7 @@ impl History {
         operation
     }
 
-    /// Records how an operation ended.
+    /// Records the outcome of an operation.
     ///
     /// # Examples
     /// See [`History`].
@@ -339,7 +340,7 @@ impl History {
         self.record(process, What::Answered { operation, answer });
     }
 
-    /// How many events there are.
+    /// Returns the number of events.
     ///
     /// # Examples
     /// See [`number`](Self::number).
@@ -348,7 +349,7 @@ impl History {
         self.locked().len()
     }
 
-    /// Whether nothing has happened.
+    /// Returns `true` if there are no events.
     ///
     /// # Examples
     /// ```
@@ -359,7 +360,7 @@ impl History {
         self.len() == 0
     }
 
-    /// What has happened so far.
+    /// Returns a copy of all events.
     ///
     /// # Examples
     /// See [`History`].
@@ -368,7 +369,7 @@ impl History {
         self.locked().clone()
     }
 
-    /// Takes what has happened so far: for long histories, which need not be copied.
+    /// Takes all events out, which avoids a copy of a long history.
     ///
     /// # Examples
     /// ```

@@ -1,17 +1,18 @@
-//! Says whether a recorded history keeps larder's promises: a history of anything, the simulation's or a real system's.
+//! Checks if a recorded history keeps larder's guarantees. The history may be the simulation's or that of a real
+//! system.
 //!
-//! A [`History`] is a list of what happened, in order: what the source committed, what was asked of the cache and what it
-//! answered. [`check`] reads it once, front to back, and answers the first [`Violation`]. Its memory is what was written and
-//! invalidated; each read costs a binary search in the invalidations that cover it.
+//! A [`History`] is a list of events, in order: commits of the source, requests to the cache and their answers.
+//! [`check`] reads it once, front to back, and returns the first [`Violation`]. Its memory grows with the number of
+//! writes and invalidations. Each read costs a binary search in the invalidations that cover it.
 //!
-//! | rule | what it says |
+//! | rule | guarantee |
 //! |---|---|
-//! | [`Rule::FreshAfterAck`] | a read that starts after an invalidation was acknowledged sees nothing replaced before that invalidation was asked for (in other processes with a near tier: after its bound) |
-//! | [`Rule::ReadYourWrites`] | in the process that invalidated at once, and even if the invalidation failed or was abandoned |
+//! | [`Rule::FreshAfterAck`] | a read that starts after an invalidation was acknowledged returns nothing that was replaced before that invalidation was requested (in other processes with a near tier: after `max_staleness`) |
+//! | [`Rule::ReadYourWrites`] | in the process that invalidated this holds at once, even if the invalidation failed or was abandoned |
 //! | [`Rule::Unwritten`] | a value was committed before it is read, under that key |
-//! | [`Rule::TooOld`] | what was never invalidated is served no longer than its life allows |
+//! | [`Rule::TooOld`] | a value that was never invalidated is served no longer than its life allows |
 //! | [`Rule::NotRefreshed`] | a refresh sees everything committed before it |
-//! | [`Rule::NotConverged`] | when faults have ended and lives have passed, everybody sees the last version |
+//! | [`Rule::NotConverged`] | when faults have ended and lives have passed, all processes read the last version |
 //! | [`Rule::LoadsAtOnce`] | one load of a key at a time, in a process or (with locks) in the cluster |
 //! | [`Rule::TwoHolders`] | a lock has one holder while its lease lasts |
 //! | [`Rule::NeedlessError`] | a read does not fail because the store does |

@@ -1,4 +1,4 @@
-//! What a history is judged by, and what can be said of it.
+//! The rules for the check of a history, and the results of the check.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The tags that a version of a key carries (`None`: the row's absence).
 pub type TagsOf = Arc<dyn Fn(u64, Option<u64>) -> Vec<u64> + Send + Sync>;
 
-/// What was promised, as far as it depends on the configuration.
+/// The guarantees, as far as they depend on the configuration.
 ///
 /// # Examples
 /// One process or a far tier alone, a TTL of a minute, loads of at most 30 s:
@@ -19,37 +19,41 @@ pub type TagsOf = Arc<dyn Fn(u64, Option<u64>) -> Vec<u64> + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct Rules {
-    /// The bound of the near tier; zero (the default) when there is none.
+    /// The `max_staleness` of the near tier (L1); zero (the default) without a near tier.
     pub near_bound: Duration,
-    /// How long after it was replaced a value may be served that nobody invalidated: its life, the windows in which it is
-    /// served stale, the longest load and the longest fill. Default [`Duration::MAX`], no limit.
+    /// The maximum time for which a value may be served after it was replaced, if it was not invalidated: its life,
+    /// the windows in which it is served stale, the longest load and the longest fill. Default [`Duration::MAX`],
+    /// no limit.
     pub max_age: Duration,
-    /// Who may load a key while somebody does. Default [`Loads::Any`].
+    /// The loads of a key that may run in parallel. Default [`Loads::Any`].
     pub loads: Loads,
-    /// Within which time every operation ends. Default [`Duration::MAX`]: some time before the history does.
+    /// The time within which every operation ends. Default [`Duration::MAX`]: before the end of the history.
     pub answered_within: Duration,
-    /// Whether every read must be answered: the source never fails. Default `false`: a read may fail for the source's sake.
+    /// `true` if every read must be answered, since the source never fails. Default `false`: a read may fail
+    /// because the source does.
     pub source_is_sound: bool,
     /// The tags that a version carries. Default none.
     pub tags: TagsOf,
 }
 
-/// Who may load a key while somebody does.
+/// The loads of a key that may run in parallel.
 ///
 /// # Examples
 /// See [`Rules`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loads {
-    /// Anybody.
+    /// Any loads.
     Any,
-    /// Other processes, unless the key has been invalidated, written or refreshed.
+    /// Loads of other processes, unless the key has been invalidated, written or refreshed.
     OnePerProcess {
-        /// How long before a load that must not have happened: the longest that a load waits before it asks the source.
+        /// The time before a forbidden load without such an event: the longest that a load waits before it asks the
+        /// source.
         calm_for: Duration,
     },
-    /// Nobody, unless the key has been invalidated, written or refreshed.
+    /// No loads, unless the key has been invalidated, written or refreshed.
     OnePerCluster {
-        /// How long before a load that must not have happened: the longest that a load waits before it asks the source.
+        /// The time before a forbidden load without such an event: the longest that a load waits before it asks the
+        /// source.
         calm_for: Duration,
     },
 }
@@ -77,7 +81,7 @@ impl fmt::Debug for Rules {
     }
 }
 
-/// A promise. See the table of the [module](super).
+/// A guarantee. See the table of the [module](super).
 ///
 /// # Examples
 /// See [`check`](super::check).
@@ -98,19 +102,19 @@ pub enum Rule {
     Leak,
 }
 
-/// A broken promise.
+/// A violation of a guarantee.
 ///
 /// # Examples
 /// See [`check`](super::check).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which promise.
+    /// The guarantee that is violated.
     pub rule: Rule,
     /// The number of the event that breaks it.
     pub event: usize,
-    /// Whose value it is about.
+    /// The key of the value.
     pub key: Option<u64>,
-    /// What is wrong, in a sentence.
+    /// A sentence that describes the violation.
     pub message: String,
 }
 
@@ -122,17 +126,17 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// What a history without violation was made of: a check of nothing finds nothing.
+/// The contents of a history without violation. A check of an empty history finds nothing.
 ///
 /// # Examples
 /// See [`History`](super::History).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
-    /// Operations asked of the cache.
+    /// Operations of the cache.
     pub operations: u64,
     /// Reads that were answered with a value or an absence.
     pub reads: u64,
-    /// Of these, those of keys with an invalidation acknowledged before they started.
+    /// Reads of these whose keys had an invalidation acknowledged before they started.
     pub bound_reads: u64,
     /// Writes of the source.
     pub commits: u64,

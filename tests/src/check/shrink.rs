@@ -1,7 +1,7 @@
-//! The shortest list that still fails.
+//! Searches for the shortest list that still fails.
 
-/// Removes items, in large pieces first, as long as what is left still fails; at most `tries` times. (Delta debugging: Zeller
-/// and Hildebrandt, 2002.)
+/// Removes items, in large pieces first, as long as the rest still fails. Tries at most `tries` times. (Delta
+/// debugging: Zeller and Hildebrandt, 2002.)
 ///
 /// # Examples
 /// ```
@@ -24,7 +24,7 @@ pub fn shrink<T: Clone>(mut items: Vec<T>, mut tries: usize, mut fails: impl FnM
             if fails(&left) { items = left } else { at = end }
         }
         match size {
-            // one by one until nothing more can go
+            // one by one until no single item can be removed
             1 if items.len() == before => return items,
             1 => {}
             _ => size = size.div_ceil(2),

@@ -1,4 +1,4 @@
-//! A history for people.
+//! Prints a history for human readers.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::history::{Answer, Ask, Event, Scope, Seen, What};
 use super::rules::Rules;
 
-/// What happened to a key, a line for each event; everything if there is none.
+/// Returns the events that concern a key, one on a line; all events if no key is given.
 ///
 /// # Examples
 /// ```
@@ -36,7 +36,7 @@ pub fn timeline(history: &[Event], rules: &Rules, key: Option<u64>) -> String {
     lines
 }
 
-/// Whether an event is of interest for a key. `shown` are the operations and loads that were.
+/// Returns `true` if an event concerns a key. `shown` contains the operations and loads that did.
 fn concerns(what: &What, key: u64, rules: &Rules, shown: &mut HashSet<u64>) -> bool {
     match what {
         What::Committed { key: of, .. } => *of == key,
@@ -46,7 +46,7 @@ fn concerns(what: &What, key: u64, rules: &Rules, shown: &mut HashSet<u64>) -> b
                 Ask::Insert { key: of, .. } | Ask::Guard { key: of, .. } => *of == key,
                 Ask::Invalidate(scopes) => scopes.iter().any(|scope| match scope {
                     Scope::Key(of) => *of == key,
-                    // which tags other versions carry is not asked: one too many does no harm
+                    // the tags of other versions are not checked: one event too many does no harm
                     Scope::Tag(_) => !(rules.tags)(key, Some(1)).is_empty(),
                     Scope::All => true,
                 }),

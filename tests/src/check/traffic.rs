@@ -1,22 +1,22 @@
-//! Who loads, and who holds which lock.
+//! The running loads, and the holders of locks.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::rules::Loads;
 
-/// The loads under way.
+/// The running loads.
 #[derive(Debug, Default)]
 pub(super) struct Running {
-    /// Key and process of each, and when it began.
+    /// The key, the process and the start of each load.
     loads: HashMap<u64, (u64, u32, Duration)>,
-    /// The last time at which something happened that may make somebody load a key although it is being loaded.
+    /// The time of the last event after which a key may be loaded although a load of it runs.
     disturbed: HashMap<u64, Duration>,
     all_disturbed: Option<Duration>,
 }
 
 impl Running {
-    /// Notes that a key, or every key, was invalidated, written or refreshed.
+    /// Records that a key, or every key, was invalidated, written or refreshed.
     pub(super) fn disturb(&mut self, key: Option<u64>, at: Duration) {
         match key {
             Some(key) => _ = self.disturbed.insert(key, at),
@@ -24,7 +24,7 @@ impl Running {
         }
     }
 
-    /// Notes a load; answers who is loading the key already and should be the only one.
+    /// Records a load. Returns the process of an earlier load of the key that still runs and should be the only one.
     pub(super) fn begin(
         &mut self,
         load: u64,
@@ -58,7 +58,7 @@ impl Running {
 pub(super) struct Holders(HashMap<u64, (u128, u32, Duration)>);
 
 impl Holders {
-    /// Notes that a lock was taken or renewed; answers who else has it.
+    /// Records that a lock was taken or renewed. Returns the process that still holds it, if it is another holder.
     pub(super) fn hold(
         &mut self,
         lock: u64,

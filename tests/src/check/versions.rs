@@ -1,4 +1,4 @@
-//! What the source had, and when.
+//! The versions in the source, with their times.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub(super) type Moment = (usize, Duration);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Version {
     pub(super) number: Option<u64>,
-    /// When the next one took its place.
+    /// The moment at which the next version replaced it.
     pub(super) replaced: Option<Moment>,
     absent: bool,
 }
@@ -20,7 +20,8 @@ pub(super) struct Version {
 pub(super) struct Row {
     versions: Vec<Version>,
     places: HashMap<u64, usize>,
-    /// Versions that were put into the cache while another was committed, or perhaps will be: nothing is promised of them.
+    /// Versions that were put into the cache while another was committed, or may have been. Nothing is guaranteed
+    /// of them.
     excused: HashSet<u64>,
 }
 
@@ -44,7 +45,7 @@ impl Row {
         self.places.get(&number).map(|&place| self.versions[place]).filter(|version| !version.absent)
     }
 
-    /// The last version that said there is no row: if that may not be read, no earlier one may.
+    /// The last version that is an absence of the row. If it may not be read, no earlier absence may.
     pub(super) fn absence(&self) -> Option<Version> {
         self.versions.iter().rfind(|version| version.absent).copied()
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A folder of a test's own, deleted when it is dropped.
+/// A temporary folder of one test, deleted when it is dropped.
 ///
 /// # Examples
 /// ```
@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A new folder.
+    /// Makes a new folder.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be made.
     #[must_use]
     pub fn new(name: &str) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -30,7 +30,7 @@ impl Folder {
         Self(path)
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -39,7 +39,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // what is left is in the folder for temporary things
+        // leftovers are harmless: the folder is in the system's temporary folder
         _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! `mariadbd`.
+//! Runs `mariadbd`.
 
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::redis::until;
 use super::{Binary, Folder, Process, free_port};
 
-/// A MariaDB server with an empty database `shop`; everybody on the loopback is its `root`.
+/// A MariaDB server with an empty database `shop`. Every client on the loopback is its `root`.
 ///
 /// # Examples
 /// ```no_run
@@ -26,10 +26,11 @@ pub struct MariadbServer {
 }
 
 impl MariadbServer {
-    /// Starts a server with further options, as in `["--max-connections=20"]`; `None` when there is no `mariadbd`.
+    /// Starts a server with further options, as in `["--max-connections=20"]`. Returns `None` if there is no
+    /// `mariadbd`.
     ///
     /// # Panics
-    /// When the server does not come up.
+    /// If the server does not start.
     #[must_use]
     pub fn start(options: &[&str]) -> Option<Self> {
         let (binary, install) = (Binary::find("mariadbd")?, Binary::find("mariadb-install-db")?);
@@ -58,24 +59,24 @@ impl MariadbServer {
         until("mariadbd", || self.try_sql("SELECT 1").is_ok());
     }
 
-    /// Its URL, of the database `shop`.
+    /// Returns the URL of the database `shop`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("mysql://root@127.0.0.1:{}/shop", self.port)
     }
 
-    /// Runs SQL with the command-line client, and answers what it prints: rows as lines, columns between tabs.
+    /// Runs SQL with the command-line client, and returns its output: rows as lines, columns between tabs.
     ///
     /// # Panics
-    /// When the client reports an error.
+    /// If the client reports an error.
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// [`sql`](Self::sql), with what the client says of an error.
+    /// As [`sql`](Self::sql), but returns the client's error message.
     ///
     /// # Errors
-    /// What the client says.
+    /// The client's error message.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         self.try_sql_in("shop", sql)
     }
@@ -95,12 +96,12 @@ impl MariadbServer {
         with(&self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends it at once (`SIGKILL`): it recovers when it is started again.
+    /// Kills the server at once (`SIGKILL`). It recovers when it is started again.
     pub fn kill(&self) {
         self.process(Process::kill);
     }
 
-    /// Starts it again after [`kill`](Self::kill), and waits until it is ready.
+    /// Starts the server again after [`kill`](Self::kill), and waits until it is ready.
     pub fn start_again(&self) {
         self.kill();
         let process = run(&self.binary, self.port, &self.folder, &self.options);
@@ -108,12 +109,12 @@ impl MariadbServer {
         self.wait();
     }
 
-    /// Stops it in its tracks (`SIGSTOP`): connections stay open, nothing is answered.
+    /// Freezes the server (`SIGSTOP`): connections stay open, nothing is answered.
     pub fn freeze(&self) {
         self.process(Process::freeze);
     }
 
-    /// Lets it go on (`SIGCONT`).
+    /// Resumes the server (`SIGCONT`).
     pub fn thaw(&self) {
         self.process(Process::thaw);
     }
@@ -125,7 +126,7 @@ fn run(binary: &Binary, port: u16, folder: &Folder, options: &[String]) -> Proce
     command.current_dir(folder.path()).args(["--no-defaults", "--bind-address=127.0.0.1"]);
     command.args([format!("--port={port}"), format!("--datadir={}", within("data"))]);
     command.args([format!("--socket={}", within("socket")), format!("--pid-file={}", within("pid"))]);
-    // root is refused unless it is asked for; small, and as durable as a killed process needs
+    // the server refuses to run as root unless told otherwise; small, and as durable as a killed process needs
     let own =
         std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(folder.path()).expect("the folder was made"));
     command.args((own == 0).then_some("--user=root"));

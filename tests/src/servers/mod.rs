@@ -1,7 +1,8 @@
-//! Servers that a test starts for itself: processes on free loopback ports, in a temporary folder, ended with the test.
+//! Servers that a test starts for itself: processes on free loopback ports, in a temporary folder, ended with the
+//! test.
 //!
-//! They are started from the binaries on the machine. Where one is missing, [`Binary::find`] says so on standard error and
-//! the test skips; with `CI=true` that is a failure.
+//! They are started from the binaries on the machine. If one is missing, [`Binary::find`] reports it on standard
+//! error and the test is skipped; with `CI=true` the test fails.
 
 mod folder;
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! `postgres`.
+//! Runs `postgres`.
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use super::redis::until;
 use super::{Binary, Folder, Process, free_port};
 
-/// A PostgreSQL server with an empty cluster; everybody on the loopback is its superuser `postgres`.
+/// A PostgreSQL server with an empty cluster. Every client on the loopback is its superuser `postgres`.
 ///
-/// It refuses to be run by root: then it is run as the user `postgres`, which its packages make.
+/// It refuses to be run by root. In that case it is run as the user `postgres`, which its packages make.
 ///
 /// # Examples
 /// ```no_run
@@ -31,10 +31,11 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Starts a server with further settings, as in `["max_connections=20"]`; `None` when there is no `postgres`.
+    /// Starts a server with further settings, as in `["max_connections=20"]`. Returns `None` if there is no
+    /// `postgres`.
     ///
     /// # Panics
-    /// When the server does not come up.
+    /// If the server does not start.
     #[must_use]
     pub fn start(settings: &[&str]) -> Option<Self> {
         let (binary, initdb) = (Binary::find("postgres")?, Binary::find("initdb")?);
@@ -65,24 +66,24 @@ impl PostgresServer {
         until("postgres", || self.try_sql("SELECT 1").is_ok());
     }
 
-    /// Its URL, of the database `postgres`.
+    /// Returns the URL of the database `postgres`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Runs SQL with `psql`, and answers what it prints: rows as lines, columns between `|`.
+    /// Runs SQL with `psql`, and returns its output: rows as lines, columns between `|`.
     ///
     /// # Panics
-    /// When `psql` reports an error.
+    /// If `psql` reports an error.
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// [`sql`](Self::sql), with what `psql` says of an error.
+    /// As [`sql`](Self::sql), but returns `psql`'s error message.
     ///
     /// # Errors
-    /// What `psql` says.
+    /// The error message of `psql`.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         let mut command = self.psql.command();
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql]);
@@ -97,12 +98,13 @@ impl PostgresServer {
         with(&self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends it at once, connections and all (an *immediate shutdown*): it recovers when it is started again.
+    /// Stops the server at once with all connections (an *immediate shutdown*). It recovers when it is started
+    /// again.
     pub fn kill(&self) {
         self.process(|process| process.end("-QUIT"));
     }
 
-    /// Starts it again after [`kill`](Self::kill), and waits until it is ready.
+    /// Starts the server again after [`kill`](Self::kill), and waits until it is ready.
     pub fn start_again(&self) {
         self.kill();
         let process = run(&self.binary, self.port, &self.folder, self.user, &self.options);
@@ -110,23 +112,23 @@ impl PostgresServer {
         self.wait();
     }
 
-    /// Stops it and the processes of its connections in their tracks (`SIGSTOP`): nothing is answered.
+    /// Freezes the server and the processes of its connections (`SIGSTOP`): nothing is answered.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets them go on (`SIGCONT`).
+    /// Resumes the server (`SIGCONT`).
     pub fn thaw(&self) {
         self.signal("-CONT");
     }
 
-    /// Each connection has a process in a group of its own.
+    /// Sends a signal to the server and its connections, each of which has a process in its own group.
     fn signal(&self, signal: &str) {
         let own = self.process(Process::id).to_string();
         let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &own]).output().expect("ps runs");
         let children = String::from_utf8_lossy(&listed.stdout).into_owned();
         for id in std::iter::once(own.as_str()).chain(children.split_whitespace()) {
-            // one may have ended by itself
+            // a connection's process may have ended by itself
             _ = Command::new("kill").args([signal, id]).stderr(Stdio::null()).status();
         }
     }
@@ -148,14 +150,15 @@ fn run(
 ) -> Process {
     let mut command = binary.command();
     command.current_dir(folder.path()).args(["-D", "data", "-p", &port.to_string(), "-k"]).arg(folder.path());
-    // the machine does not fail in a test, only the server does; shared memory goes with the folder
+    // a test kills the server, not the machine, so nothing is synced to disk; shared memory is deleted with the
+    // folder
     let small =
         ["fsync=off", "shared_buffers=16MB", "dynamic_shared_memory_type=mmap", "listen_addresses=127.0.0.1"];
     command.args(small.iter().flat_map(|setting| ["-c", setting])).args(options);
     Process::start(as_user(&mut command, user))
 }
 
-/// Gives the folder to the user that the server is run as; `None` for one's own.
+/// Gives the folder to the user that the server is run as. Returns `None` for the current user.
 fn unprivileged(folder: &Folder) -> Option<(u32, u32)> {
     let own = std::fs::metadata(folder.path()).expect("the folder was made").uid();
     if own != 0 {

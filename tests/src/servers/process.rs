@@ -1,19 +1,19 @@
-//! Processes of a test's own.
+//! Processes that a test starts.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A program of the machine.
+/// A program on the machine.
 #[derive(Debug, Clone)]
 pub struct Binary(PathBuf);
 
 impl Binary {
-    /// Looks for a program, also where database servers are kept; says so when there is none.
+    /// Looks for a program, also in the folders of database servers. Reports a missing program on standard error.
     ///
     /// # Panics
-    /// When there is none and `CI=true`: there, nothing is skipped.
+    /// If it is missing and `CI=true`, where no test is skipped.
     ///
     /// # Examples
     /// ```
@@ -34,7 +34,7 @@ impl Binary {
         found.map(Self)
     }
 
-    /// A command that runs the program, silently.
+    /// Returns a command that runs the program without output.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.0);
@@ -43,7 +43,7 @@ impl Binary {
     }
 }
 
-/// Where Debian keeps what is not for everybody's hands: servers, each version of PostgreSQL.
+/// The folders in which Debian keeps server programs, with each version of PostgreSQL.
 fn beside_the_path() -> impl Iterator<Item = PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
@@ -51,14 +51,14 @@ fn beside_the_path() -> impl Iterator<Item = PathBuf> {
     versions.into_iter().rev().chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
 }
 
-/// Where ports are looked for: below those that systems give to outgoing connections, or a client that tries again and again
-/// to reach a server that was killed would take its port, by being connected to itself.
+/// The ports to search: below those that systems give to outgoing connections. Prevents: a client that retries a
+/// killed server takes the server's port, by connecting to itself.
 const PORTS: std::ops::Range<u32> = 15_000..32_000;
 
-/// A port of the loopback that nobody listens on now, and that this process has not been given before.
+/// Returns a port of the loopback on which no process listens, and which this process has not been given before.
 ///
 /// # Panics
-/// When there is none.
+/// If there is none.
 ///
 /// # Examples
 /// ```
@@ -69,7 +69,7 @@ const PORTS: std::ops::Range<u32> = 15_000..32_000;
 pub fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let count = PORTS.end - PORTS.start;
-    // processes that run side by side begin at different places
+    // parallel processes begin at different ports
     let first = std::process::id().wrapping_mul(509);
     let free = PORTS.clone().find_map(|_| {
         let place = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
@@ -96,7 +96,7 @@ impl Process {
     /// Starts a program.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn start(command: &mut Command) -> Self {
         Self(std::sync::Mutex::new(command.spawn().expect("the program starts")))
     }
@@ -105,29 +105,29 @@ impl Process {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Whether it still runs.
+    /// Returns `true` if the process still runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.child().try_wait(), Ok(None))
     }
 
-    /// Stops it in its tracks (`SIGSTOP`): connections stay open, nothing is answered.
+    /// Freezes the process (`SIGSTOP`): connections stay open, nothing is answered.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on (`SIGCONT`).
+    /// Resumes the process (`SIGCONT`).
     pub fn thaw(&self) {
         self.signal("-CONT");
     }
 
-    /// Its number.
+    /// Returns the process's number.
     #[cfg(unix)]
     pub(super) fn id(&self) -> u32 {
         self.child().id()
     }
 
-    /// Asks it to end by a signal, and waits; kills it when it does not.
+    /// Sends a signal and waits for the end. Kills the process if it does not end.
     #[cfg(unix)]
     pub(super) fn end(&self, signal: &str) {
         if self.is_running() {
@@ -148,10 +148,10 @@ impl Process {
         assert!(sent.is_ok_and(|status| status.success()), "kill {signal} {id}");
     }
 
-    /// Ends it at once (`SIGKILL`), and waits until it is gone.
+    /// Kills the process at once (`SIGKILL`), and waits for its end.
     pub fn kill(&self) {
         let mut child = self.child();
-        // it may have ended by itself
+        // the process may have ended by itself
         _ = child.kill();
         _ = child.wait();
     }

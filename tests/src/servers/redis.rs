@@ -1,4 +1,4 @@
-//! `redis-server`: alone, as a cluster, behind sentinels.
+//! Runs `redis-server`: alone, as a cluster, behind sentinels.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::resp::ask;
 use super::{Binary, Folder, Process, free_port};
 
-/// How long a server or a group may take to be ready.
+/// The maximum time until a server or a group is ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn until(what: &str, mut ready: impl FnMut() -> bool) {
@@ -17,7 +17,7 @@ pub(super) fn until(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// One server. Nothing is written to disk unless it is told to.
+/// A single server. It writes nothing to disk by default.
 ///
 /// # Examples
 /// ```
@@ -36,10 +36,11 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server with further options, as in `["--maxmemory", "1mb"]`; `None` when there is no `redis-server`.
+    /// Starts a server with further options, as in `["--maxmemory", "1mb"]`. Returns `None` if there is no
+    /// `redis-server`.
     ///
     /// # Panics
-    /// When the server does not come up.
+    /// If the server does not start.
     #[must_use]
     pub fn start(options: &[&str]) -> Option<Self> {
         Some(Self::at(&Binary::find("redis-server")?, free_port(), options))
@@ -58,36 +59,36 @@ impl RedisServer {
         until("a redis-server", || ask(self.port, &["PING"]).is_ok_and(|pong| !pong.starts_with("-LOADING")));
     }
 
-    /// Its port on the loopback.
+    /// Returns the server's port on the loopback.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its URL.
+    /// Returns the server's URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The path of its socket, when it was started with `["--unixsocket", "socket"]`.
+    /// Returns the path of the server's socket, if it was started with `["--unixsocket", "socket"]`.
     #[must_use]
     pub fn socket(&self) -> String {
         self.folder.path().join("socket").display().to_string()
     }
 
-    /// Sends a command, on a connection of its own; lists come back one part to a line.
+    /// Sends a command on a separate connection. Lists come back with one part on a line.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If there is no answer.
     pub fn command(&self, command: &[&str]) -> String {
         ask(self.port, command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
-    /// [`command`](Self::command), for when somebody else may be cutting connections off.
+    /// As [`command`](Self::command), for tests in which connections may be cut.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no answer.
     pub fn try_command(&self, command: &[&str]) -> std::io::Result<String> {
         ask(self.port, command)
     }
@@ -96,12 +97,13 @@ impl RedisServer {
         with(&self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends it at once (`SIGKILL`).
+    /// Kills the server at once (`SIGKILL`).
     pub fn kill(&self) {
         self.process(Process::kill);
     }
 
-    /// Starts it again after [`kill`](Self::kill), with what is in its folder, and waits until it is ready.
+    /// Starts the server again after [`kill`](Self::kill), with the data in its folder, and waits until it is
+    /// ready.
     pub fn start_again(&self) {
         self.kill();
         let process = run(&self.binary, self.port, &self.folder, &self.options);
@@ -109,12 +111,12 @@ impl RedisServer {
         self.wait();
     }
 
-    /// Stops it in its tracks (`SIGSTOP`): connections stay open, nothing is answered.
+    /// Freezes the server (`SIGSTOP`): connections stay open, nothing is answered.
     pub fn freeze(&self) {
         self.process(Process::freeze);
     }
 
-    /// Lets it go on (`SIGCONT`).
+    /// Resumes the server (`SIGCONT`).
     pub fn thaw(&self) {
         self.process(Process::thaw);
     }
@@ -128,7 +130,7 @@ fn run(binary: &Binary, port: u16, folder: &Folder, options: &[String]) -> Proce
     Process::start(&mut command)
 }
 
-/// Three primaries, each with a replica.
+/// A cluster of three primaries, each with a replica.
 ///
 /// # Examples
 /// ```no_run
@@ -143,10 +145,10 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts a cluster, and waits until it is whole; `None` when there is no `redis-server`.
+    /// Starts a cluster, and waits until it is whole. Returns `None` if there is no `redis-server`.
     ///
     /// # Panics
-    /// When the cluster does not come up.
+    /// If the cluster does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
         let binary = Binary::find("redis-server")?;
@@ -183,7 +185,7 @@ impl RedisCluster {
         Some(cluster)
     }
 
-    /// Forbids replicas to take over by themselves.
+    /// Forbids automatic failovers to replicas.
     ///
     /// For tests that are not about failovers: a machine that stalls longer than the node timeout (a slow `fsync` of the
     /// cluster's configuration is enough) would promote a replica that lacks the last acknowledged writes.
@@ -193,13 +195,13 @@ impl RedisCluster {
         }
     }
 
-    /// The nodes: three that began as primaries, three as replicas.
+    /// Returns the nodes: three that began as primaries, three as replicas.
     #[must_use]
     pub fn nodes(&self) -> &[RedisServer] {
         &self.nodes
     }
 
-    /// Its URL.
+    /// Returns the cluster's URL.
     #[must_use]
     pub fn url(&self) -> String {
         let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
@@ -223,10 +225,11 @@ pub struct RedisSentinels {
 }
 
 impl RedisSentinels {
-    /// Starts the group, and waits until the sentinels know each other; `None` when there is no `redis-server`.
+    /// Starts the group, and waits until the sentinels know each other. Returns `None` if there is no
+    /// `redis-server`.
     ///
     /// # Panics
-    /// When the group does not come up.
+    /// If the group does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
         let binary = Binary::find("redis-server")?;
@@ -258,20 +261,20 @@ impl RedisSentinels {
         Some(group)
     }
 
-    /// The server that began as the primary, and the one that began as its replica.
+    /// Returns the server that began as the primary, and the one that began as its replica.
     #[must_use]
     pub fn servers(&self) -> &[RedisServer; 2] {
         &self.servers
     }
 
-    /// The port of the primary, as the sentinels say.
+    /// Returns the port of the primary, as the sentinels report it.
     #[must_use]
     pub fn primary(&self) -> Option<u16> {
         let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "cache"];
         self.sentinels.iter().find_map(|(own, ..)| ask(*own, &command).ok()?.lines().nth(1)?.parse().ok())
     }
 
-    /// Its URL.
+    /// Returns the URL of the service.
     #[must_use]
     pub fn url(&self) -> String {
         let hosts: Vec<String> =
@@ -280,7 +283,7 @@ impl RedisSentinels {
     }
 }
 
-/// A server that the tests of one binary share: started by the first that asks, ended with the last that holds it.
+/// A server that the tests of one binary share: started by the first user, ended with the last one.
 ///
 /// # Examples
 /// ```
@@ -297,13 +300,13 @@ pub struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// A server that `start` starts.
+    /// Returns a shared server that `start` starts.
     #[must_use]
     pub const fn new(start: fn() -> Option<T>) -> Self {
         Self { start, running: Mutex::new(Weak::new()) }
     }
 
-    /// The server; `None` when it cannot be had on this machine.
+    /// Returns the server, or `None` if this machine cannot start it.
     pub fn get(&self) -> Option<Arc<T>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = running.upgrade() {

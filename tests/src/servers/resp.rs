@@ -1,10 +1,11 @@
-//! As much of Redis' protocol as an administrator needs.
+//! A minimal client for Redis' protocol, for administration.
 
 use std::io::{BufRead, BufReader, Read, Result, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-/// Sends one command on a connection of its own, and answers as text: the parts of a list one to a line, errors with `-`.
+/// Sends one command on a separate connection, and returns the answer as text: one part of a list on a line, errors
+/// with `-`.
 pub(super) fn ask(port: u16, command: &[&str]) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -1,4 +1,4 @@
-//! What callers ask of a cache, recorded.
+//! Records the calls of a cache.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,7 +15,7 @@ use super::store::{Store, Versioned};
 use super::world::World;
 use crate::check::{Answer, Ask, Failure, Scope, Seen};
 
-/// A write, and how the cache is told of it.
+/// A write, and the way in which the cache is notified of it.
 pub(super) struct Writing {
     pub(super) key: u64,
     pub(super) absent: bool,
@@ -61,7 +61,7 @@ impl<S: Store> World<S> {
         self.answer(process, operation, answer);
     }
 
-    /// Records an answer. The dead get none.
+    /// Records an answer, unless the process has crashed.
     fn answer(&self, process: &Process, operation: u64, answer: Option<Answer>) {
         let answer = answer.filter(|_| !process.link.is_dead()).unwrap_or(Answer::Dropped);
         self.history.answer(process.number, operation, answer);
@@ -200,7 +200,7 @@ impl<S: Store> World<S> {
     }
 }
 
-/// The answer to a call, unless its caller leaves.
+/// Awaits a call. Returns `None` if its caller leaves.
 async fn waited<T>(call: impl Future<Output = T>, fate: Fate) -> Option<T> {
     let Fate::Leaves { polls, after } = fate else { return Some(call.await) };
     let mut call = pin!(call);
@@ -215,7 +215,7 @@ async fn waited<T>(call: impl Future<Output = T>, fate: Fate) -> Option<T> {
     })
     .await;
     if answer.is_none() && !after.is_zero() {
-        // not polled, and not yet gone
+        // no longer polled, and not dropped yet
         tokio::time::sleep(after).await;
     }
     answer

@@ -1,10 +1,10 @@
-//! The clocks of processes, which are apart.
+//! The clocks of processes, which differ from each other.
 
 use std::time::Duration;
 
 use larder::clock::{Clock, Timestamp};
 
-/// tokio's clock, which may be paused, ahead by a fixed time.
+/// A clock that is ahead of tokio's, which may be paused, by a fixed time.
 #[derive(Debug, Clone)]
 pub(super) struct Apart {
     origin: tokio::time::Instant,

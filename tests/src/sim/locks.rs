@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::network::Link;
 use crate::check::{History, What};
 
-/// How long an answer may take: a provider bounds its calls.
+/// The maximum time for an answer: a provider bounds its calls.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The store's locks, as one process reaches them.
+/// The store's locks, reached by one process over the network.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteLocks {
     pub(super) locks: Arc<dyn LockProvider>,
@@ -22,7 +22,7 @@ pub(super) struct RemoteLocks {
     pub(super) history: History,
 }
 
-/// A number for a name (FNV-1a).
+/// The number of a name (FNV-1a).
 fn number(name: &str) -> u64 {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
@@ -33,12 +33,12 @@ impl RemoteLocks {
         self.history.record(self.link.process, what);
     }
 
-    /// What there was when a lock was asked for.
+    /// The time and the number of events when a lock is requested.
     fn now(&self) -> (Instant, usize) {
         (Instant::now(), self.history.len())
     }
 
-    /// The lease began at some moment after the lock was asked for, in the store's time.
+    /// Records a held lock, whose lease began at some moment after the request, in the store's time.
     fn held(&self, name: &str, token: LockToken, (asked, since): (Instant, usize), lease: Duration) {
         let lease = lease.saturating_sub(asked.elapsed());
         let what = What::Locked { lock: number(name), token: token.get(), lease };
@@ -88,7 +88,7 @@ impl LockProvider for RemoteLocks {
     async fn release(&self, name: &str, token: LockToken) -> Result<bool> {
         let (own, name) = (self.clone(), name.to_owned());
         self.ask("release", async move {
-            // from here on it may be another's, before this process has its answer
+            // from here on another process may take it, before this process has its answer
             own.note(What::Unlocked { lock: number(&name), token: token.get() });
             own.locks.release(&name, token).await
         })

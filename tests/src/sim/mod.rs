@@ -1,25 +1,26 @@
-//! Breaks caches: runs the real engine and strategies over a shared store, lets go wrong what can, and has every history
-//! checked.
+//! Simulates caches under faults: runs the real engine and strategies over a shared store, and checks every
+//! history.
 //!
-//! Processes with clocks apart read and write a few keys through [`larder::Cache`]s. Between them and the store is a network
-//! that delays and loses requests and replies, and holds pushes; requests that their sender has given up arrive all the same.
-//! Loads are slow, fail, panic and hang; callers go away at any await; processes pause and die, also between a commit and its
-//! invalidation; the store evicts, loses and forgets what it can ([`Trouble`]). Time is tokio's paused clock and every choice
-//! comes from the seed: the same seed gives the same history.
+//! Processes with different clocks read and write a few keys through [`larder::Cache`]s. Between them and the store
+//! is a network that delays and loses requests and replies, and holds pushes. A request that its sender has given
+//! up may still arrive. Loads are slow, fail, panic and hang. Callers are dropped at any await. Processes pause and
+//! crash, also between a commit and its invalidation. The store evicts, loses and forgets data ([`Trouble`]). Time
+//! is tokio's paused clock and every choice comes from the seed: the same seed gives the same history.
 //!
-//! Everything that happens is a [`History`](crate::check::History), which [`check`](crate::check::check) judges. When it finds a
-//! violation, [`simulate`] removes what is not needed for it, and reports what is left.
+//! The events are recorded as a [`History`](crate::check::History), and [`check`](crate::check::check) checks it.
+//! If it finds a violation, [`simulate`] shortens the history as far as the violation remains, and reports the
+//! rest.
 //!
-//! | type | what it is |
+//! | type | purpose |
 //! |---|---|
 //! | [`Store`] | the shared store under test: implement it for your backend |
 //! | [`Options`], [`simulate`], [`Report`] | a run |
-//! | [`Setup`], [`Plan`] | one history: the configuration that a seed draws, and what is done |
+//! | [`Setup`], [`Plan`] | one history: the configuration of a seed, and the actions |
 //! | [`Failed`] | a violation, with the shortest history that was found |
 //!
 //! # Examples
-//! The whole of it for a backend of your own (here one that lives in the process, which every "process" is handed anew; give
-//! yours a connection to the same store instead):
+//! A complete simulation of a backend of your own. Here the backend lives in the process, and each "process" gets a
+//! new one; give yours a connection to the same store instead:
 //! ```
 //! use larder_testkit::sim::{simulate, Options, Setup, Store, Trouble};
 //!

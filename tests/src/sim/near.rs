@@ -1,4 +1,4 @@
-//! A near store whose evictions are the same each time.
+//! A near store whose evictions are deterministic.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -9,7 +9,7 @@ use larder::backend::{Displaced, Entry, LocalStore, Recency};
 
 use super::store::Versioned;
 
-/// Keeps so many entries, the oldest go first.
+/// Keeps a limited number of entries, and evicts the oldest first.
 pub(super) struct Near {
     most: usize,
     kept: Mutex<Kept>,

@@ -20,10 +20,10 @@ use tokio::time::Instant;
 use super::pushes::Delayed;
 use super::store::{LONGEST_TRIP, Versioned};
 
-/// What a process has of the network, and what goes wrong with it.
+/// A process's link to the network, and its faults.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// The process, which is another one after a restart.
+    /// The number of the process, which changes with a restart.
     pub(super) process: u32,
     trip: Duration,
     state: Mutex<State>,
@@ -35,12 +35,12 @@ struct State {
     dead: bool,
     paused_until: Instant,
     lossy_until: Instant,
-    /// How many of a hundred messages are lost; with none, none is late either.
+    /// The percentage of messages that are lost. With 0, none is late either.
     loss: u8,
     slow_pushes_until: Instant,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 struct Trip {
     out: Duration,
     back: Duration,
@@ -50,12 +50,12 @@ struct Trip {
 #[derive(PartialEq, Eq)]
 enum Lost {
     Nothing,
-    /// Refused: the sender knows at once.
+    /// The request is refused, and the sender knows at once.
     Refused,
     Request,
     /// The connection breaks after the request was executed.
     Reply,
-    /// Nobody ever says anything.
+    /// The reply is lost, and the sender is never notified.
     ReplySilently,
 }
 
@@ -97,7 +97,7 @@ impl Link {
         self.state().slow_pushes_until = Instant::now() + time;
     }
 
-    /// Nothing goes wrong any more.
+    /// Ends all faults.
     pub(super) fn recover(&self) {
         let now = Instant::now();
         let mut state = self.state();
@@ -140,7 +140,7 @@ impl Link {
         Trip { out, back, lost }
     }
 
-    /// How long the next push is on its way.
+    /// The time that the next push takes.
     pub(super) fn push_trip(&self) -> Duration {
         let usual = u64::try_from(self.trip.as_micros()).unwrap_or(u64::MAX);
         let mut state = self.state();
@@ -150,7 +150,7 @@ impl Link {
         }
     }
 
-    /// Sends a request: it arrives, if it does, whether or not its sender still waits.
+    /// Sends a request. If it arrives, it does so even if its sender no longer waits.
     pub(super) async fn send<T: Send + 'static>(
         self: &Arc<Self>,
         name: &'static str,
@@ -160,7 +160,7 @@ impl Link {
         if self.is_dead() {
             return Err(failed("the process is dead"));
         }
-        // who is paused sends nothing
+        // a paused process sends nothing
         self.resumed().await;
         let Trip { out, back, lost } = self.draw();
         match lost {
@@ -194,7 +194,7 @@ impl Link {
         let (sender, answer) = oneshot::channel();
         tokio::spawn(async move {
             tokio::time::sleep(out).await;
-            // nobody may be waiting any more
+            // the sender may no longer wait
             _ = sender.send(request.await);
         });
         answer.await.ok()
@@ -235,7 +235,7 @@ impl<B: CacheBackend<u64, Versioned>> Remote<B> {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        // boxed: it is handed on several times
+        // boxed, since it is passed on several times
         let request: Pin<Box<dyn Future<Output = Result<T>> + Send>> =
             Box::pin(request(Arc::clone(&self.store)));
         self.link.send(name, request).await
@@ -264,7 +264,7 @@ impl<B: CacheBackend<u64, Versioned>> CacheBackend<u64, Versioned> for Remote<B>
     fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
         let delayed: Arc<dyn Watcher> = Arc::new(Delayed::new(watcher, Arc::clone(&self.link)));
         let watched = self.store.watch(Arc::downgrade(&delayed));
-        // the store knows it for as long as this is there
+        // the store keeps a weak reference to it
         _ = self.pushes.set(delayed);
         watched
     }

@@ -1,4 +1,4 @@
-//! What is done in one history, and when.
+//! The actions of one history, and their times.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::store::Trouble;
 
 const MILLIS: Duration = Duration::from_millis(1);
 
-/// A configuration, and what is done with it.
+/// A configuration, and the actions in it.
 ///
 /// # Examples
 /// ```
@@ -21,23 +21,23 @@ const MILLIS: Duration = Duration::from_millis(1);
 pub struct Plan {
     /// The configuration.
     pub setup: Setup,
-    /// What is done, in the order of time.
+    /// The actions, in the order of time.
     pub steps: Vec<Step>,
 }
 
-/// Something that is done at some time, whatever else is under way.
+/// An action at a given time, regardless of running operations.
 ///
 /// # Examples
 /// See [`Plan`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// When, since the history began.
+    /// The time since the history began.
     pub at: Duration,
-    /// What.
+    /// The action.
     pub action: Action,
 }
 
-/// What can be done. Processes are counted from 0; who dies is replaced under the same number.
+/// A kind of action. Processes are counted from 0. A crashed process is replaced under the same number.
 ///
 /// # Examples
 /// See [`Plan`].
@@ -49,13 +49,13 @@ pub enum Action {
     Read { process: usize, key: u64, how: Read, fate: Fate },
     /// Many keys are read at once.
     ReadMany { process: usize, keys: Vec<u64>, fate: Fate },
-    /// One row is written, and the cache told.
+    /// One row is written, and the cache is notified.
     Write { process: usize, key: u64, absent: bool, how: Write, between: Duration, fate: Fate },
     /// The store suffers.
     Suffer(Trouble),
-    /// A process stands still.
+    /// A process is paused.
     Pause { process: usize, time: Duration },
-    /// A process dies, and another takes its place.
+    /// A process crashes, and another takes its place.
     Crash { process: usize },
     /// Requests and replies of a process are lost.
     Lose { process: usize, time: Duration },
@@ -63,7 +63,7 @@ pub enum Action {
     SlowPushes { process: usize, time: Duration },
 }
 
-/// How a key is read.
+/// The way in which a key is read.
 ///
 /// # Examples
 /// See [`Plan`].
@@ -77,51 +77,51 @@ pub enum Read {
     Refresh,
 }
 
-/// How the cache is told of a write.
+/// The way in which the cache is notified of a write.
 ///
 /// # Examples
 /// See [`Plan`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
-    /// Not at all: the old value may be served for its life.
+    /// No notification: the old value may be served for its life.
     Silent,
-    /// By its key.
+    /// An invalidation of the key.
     Invalidate,
-    /// By two keys at once.
+    /// An invalidation of two keys at once.
     InvalidateMany,
-    /// By a tag that the key carries.
+    /// An invalidation of a tag that the key carries.
     KeyTag,
-    /// By the tags that the old and the new value carry.
+    /// An invalidation of the tags that the old and the new value carry.
     ValueTags,
-    /// Everything is forgotten.
+    /// A clear of the whole cache.
     Clear,
-    /// The new value is put in the old one's place.
+    /// An insert of the new value.
     Insert,
-    /// It is announced before, for so long.
+    /// A write guard with this life, taken before the write.
     Guard(Duration),
 }
 
-/// What becomes of the caller.
+/// The fate of the caller.
 ///
 /// # Examples
 /// See [`Plan`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It waits for the answer.
+    /// The caller waits for the answer.
     Well,
-    /// It goes away some time after this many awaits.
+    /// The caller is dropped some time after this many awaits.
     Leaves {
-        /// How often the call is polled.
+        /// The number of polls of the call.
         polls: u32,
-        /// How long after.
+        /// The time after the last poll.
         after: Duration,
     },
-    /// Its process dies between the commit and what follows.
+    /// The process crashes between the commit and the next step.
     Dies,
 }
 
 impl Plan {
-    /// The history of a seed, of so many steps.
+    /// Returns the history of a seed, with this number of steps.
     ///
     /// # Examples
     /// See [`Plan`].
@@ -131,7 +131,7 @@ impl Plan {
         let random = &mut Rng::with_seed(seed ^ 0x009_1a5);
         let mut plan = Self { steps: Vec::with_capacity(steps), setup };
         let mut at = Duration::ZERO;
-        // things that happen together are what breaks caches: bursts, on one key mostly
+        // concurrent events break caches: bursts, mostly on one key
         while plan.steps.len() < steps {
             let key = random.u64(..plan.setup.keys);
             match random.u8(..16) {
@@ -163,7 +163,8 @@ impl Plan {
         plan
     }
 
-    /// One process writes twice and reads meanwhile, over a network that loses something for a moment; answers when that is over.
+    /// Lets one process write twice and read meanwhile, over a network that loses messages for a moment. Returns
+    /// the time of the end.
     fn doubt(&mut self, random: &mut Rng, key: u64, at: Duration) -> Duration {
         let setup = self.setup.clone();
         let process = random.usize(..setup.processes);
@@ -190,8 +191,8 @@ impl Plan {
         at + spread
     }
 
-    /// Everybody reads a key, something may go wrong, one writes, and when everybody must know of it everybody reads again;
-    /// answers when that is over.
+    /// Lets all processes read a key, adds a trouble sometimes, and lets one process write. Once all must know of
+    /// the write, lets all read again. Returns the time of the end.
     fn probe(&mut self, random: &mut Rng, key: u64, mut at: Duration) -> Duration {
         let setup = self.setup.clone();
         let pause = setup.load + 4 * setup.trip + 5 * MILLIS;
@@ -215,7 +216,7 @@ impl Setup {
     fn action(&self, random: &mut Rng, burst: u64) -> Action {
         let process = random.usize(..self.processes);
         let key = if random.u8(..5) == 0 { random.u64(..self.keys) } else { burst };
-        // troubles are few, or nothing is ever cached
+        // few troubles, since otherwise nothing is ever cached
         let troubles = if self.calm || self.local { 0 } else { 40 };
         match random.u16(..1_000) {
             drawn if drawn < self.writes => self.write(random, process, key),
@@ -298,7 +299,7 @@ fn fate(random: &mut Rng) -> Fate {
 }
 
 impl Action {
-    /// Whether this is something that goes wrong.
+    /// Returns `true` if the action is a fault.
     pub(super) fn is_fault(&self) -> bool {
         match self {
             Self::Read { fate, .. } | Self::ReadMany { fate, .. } | Self::Write { fate, .. } => {

@@ -1,4 +1,4 @@
-//! One life of a process: a cache of its own, with the configuration that was drawn.
+//! One life of a process: a cache of its own, with the configuration of the seed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Process {
 }
 
 impl<S: Store> World<S> {
-    /// A new life of the process at `place`.
+    /// Starts a new life of the process at `place`.
     pub(super) fn start(&self, place: usize, number: u32) -> Arc<Process> {
         let setup = &self.setup;
         let link = Arc::new(Link::new(number, setup.seed, setup.trip, setup.loss));

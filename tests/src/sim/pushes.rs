@@ -1,4 +1,4 @@
-//! Pushes on their way: late, and in order.
+//! Pushes in flight: late, and in order.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -20,7 +20,7 @@ enum Message {
     Proven(Timestamp),
 }
 
-/// Hands on to a process what the store tells it, after a while.
+/// Passes the store's notifications to a process after a delay.
 pub(super) struct Delayed {
     watcher: Weak<dyn Watcher>,
     messages: mpsc::UnboundedSender<Message>,
@@ -40,7 +40,7 @@ impl Delayed {
     }
 
     fn send(&self, message: Message) {
-        // the process may be gone
+        // the process may have crashed
         _ = self.messages.send(message);
     }
 }

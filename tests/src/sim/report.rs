@@ -1,4 +1,4 @@
-//! What is run, and what came of it.
+//! The options and the result of a run.
 
 use std::fmt;
 use std::num::NonZero;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::plan::{Action, Plan};
 use crate::check::{Figures, Violation};
 
-/// How much is run.
+/// The size of a run.
 ///
 /// # Examples
 /// ```
@@ -27,8 +27,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Histories from this seed on: each has the next number. Without [`time`](Self::time) or [`histories`](Self::histories)
-    /// they go on until a promise is broken.
+    /// Runs histories from this seed on, each with the next number. Without [`time`](Self::time) or
+    /// [`histories`](Self::histories) the run continues until a guarantee is violated.
     ///
     /// # Examples
     /// See [`Options`].
@@ -37,7 +37,7 @@ impl Options {
         Self { seed, time: None, histories: None, processes: 3, steps: 240, threads: None }
     }
 
-    /// For this long. Default no limit.
+    /// Sets the time of the run. Default no limit.
     ///
     /// # Examples
     /// See [`Options`].
@@ -47,7 +47,7 @@ impl Options {
         self
     }
 
-    /// So many. Default no limit.
+    /// Sets the number of histories. Default no limit.
     ///
     /// # Examples
     /// See the [module](super).
@@ -57,7 +57,7 @@ impl Options {
         self
     }
 
-    /// At most so many processes. Default 3; 1 for a store that processes do not share.
+    /// Sets the maximum number of processes. Default 3; 1 for a store that processes do not share.
     ///
     /// # Examples
     /// See the [module](super).
@@ -67,7 +67,7 @@ impl Options {
         self
     }
 
-    /// How many steps a history has. Default 240.
+    /// Sets the number of steps of a history. Default 240.
     ///
     /// # Examples
     /// ```
@@ -80,7 +80,7 @@ impl Options {
         self
     }
 
-    /// On how many threads. Default as many as there are cores.
+    /// Sets the number of threads. Default: the number of cores.
     ///
     /// # Examples
     /// See [`steps`](Self::steps).
@@ -95,7 +95,7 @@ impl Options {
     }
 }
 
-/// What came of a run. Prints as the rows of a table.
+/// The result of a run. Prints as the rows of a table.
 ///
 /// # Examples
 /// See the [module](super).
@@ -104,17 +104,17 @@ impl Options {
 pub struct Report {
     /// The first seed.
     pub seed: u64,
-    /// Histories that were run and kept every promise.
+    /// The number of histories that were run and kept every guarantee.
     pub histories: u64,
-    /// What they were made of.
+    /// The contents of these histories.
     pub figures: Figures,
-    /// Things that went wrong on purpose: troubles of the store, pauses, crashes, losses, callers that left.
+    /// The number of deliberate faults: troubles of the store, pauses, crashes, losses, callers that left.
     pub faults: u64,
-    /// How long it took.
+    /// The time that the run took.
     pub elapsed: Duration,
-    /// On how many threads.
+    /// The number of threads.
     pub threads: usize,
-    /// The broken promise, if there is one: the run ended with it.
+    /// The violation that ended the run, if there is one.
     pub failed: Option<Box<Failed>>,
 }
 
@@ -145,7 +145,7 @@ impl Report {
         }
     }
 
-    /// How many histories a core ran in a second.
+    /// Returns the number of histories that each core ran in a second.
     ///
     /// # Examples
     /// ```
@@ -179,7 +179,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A broken promise, and the shortest history that was found to break it.
+/// A violation, and the shortest history that was found with it.
 ///
 /// # Examples
 /// See the [module](super).
@@ -188,15 +188,15 @@ impl fmt::Display for Report {
 pub struct Failed {
     /// The seed of the history in which it was found.
     pub seed: u64,
-    /// The options of the run, which the history follows from together with the seed.
+    /// The options of the run. The seed and the options determine the history.
     pub processes: usize,
-    /// How many steps the history had.
+    /// The number of steps of the history.
     pub steps: usize,
-    /// What is broken, in the shortest history.
+    /// The violation in the shortest history.
     pub violation: Violation,
-    /// The shortest history: to be given to [`replay`](super::replay).
+    /// The shortest history, for [`replay`](super::replay).
     pub plan: Plan,
-    /// What happened in it to the key.
+    /// The events of the shortest history that concern the key.
     pub timeline: String,
 }
 

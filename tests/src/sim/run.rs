@@ -11,19 +11,19 @@ use super::store::Store;
 use super::world::World;
 use crate::check::{Event, Figures, History, Violation, check, shrink, timeline};
 
-/// How many shorter histories are tried.
+/// The number of shorter histories that are tried.
 const TRIES: usize = 3_000;
 
-/// The history of a plan: the same plan gives the same history.
+/// Returns the history of a plan. The same plan gives the same history.
 ///
 /// # Panics
-/// When no tokio runtime can be made.
+/// If no tokio runtime can be made.
 ///
 /// # Examples
 /// See [`replay`].
 #[must_use]
 pub fn trace<S: Store>(plan: &Plan) -> Vec<Event> {
-    // every choice in the engine is drawn from this
+    // every choice in the engine is drawn from this generator
     fastrand::seed(plan.setup.seed());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime of this thread needs nothing");
@@ -36,11 +36,13 @@ pub fn trace<S: Store>(plan: &Plan) -> Vec<Event> {
     })
 }
 
-/// The history of a plan over a real store, in the time of the runtime that this is called in: with a server elsewhere tokio's
-/// clock cannot be paused. To be checked by [`Setup::rules_in_real_time`]. Takes some ten seconds, so run many side by side.
+/// Returns the history of a plan over a real store, in the time of the calling runtime.
+///
+/// With a remote server, tokio's clock cannot be paused. Check the history by [`Setup::rules_in_real_time`]. It
+/// takes about ten seconds, so run many in parallel.
 ///
 /// # Cancellation safety
-/// Dropped on its way, its tasks go on for a while.
+/// If it is dropped, its tasks continue for a while.
 ///
 /// # Examples
 /// ```no_run
@@ -76,7 +78,7 @@ pub fn replay<S: Store>(plan: &Plan) -> Result<Figures, Violation> {
     check(&trace::<S>(plan), &plan.setup.rules())
 }
 
-/// Runs as many histories as the options say, on all cores, until one breaks a promise.
+/// Runs the number of histories in the options, on all cores, until one violates a guarantee.
 ///
 /// # Examples
 /// See the [module](super).
@@ -120,7 +122,7 @@ fn work<S: Store>(options: &Options, began: Instant, next: &AtomicU64, stop: &At
     report
 }
 
-/// The shortest plan that breaks the same promise, in the simplest configuration that does.
+/// Returns the shortest plan that violates the same guarantee, in the simplest configuration that does.
 fn shortest<S: Store>(plan: Plan, violation: Violation, options: &Options) -> Failed {
     let rule = violation.rule;
     let fails = |plan: &Plan| matches!(replay::<S>(plan), Err(found) if found.rule == rule);

@@ -1,4 +1,4 @@
-//! The end of a history: faults end, everything comes right, and nothing is left over.
+//! The end of a history: faults end, the processes recover, and nothing is left over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::world::{PATIENCE, World, lock};
 use crate::check::What;
 
 impl<S: Store> World<S> {
-    /// Faults end; what must come right by itself is waited for, and everybody reads.
+    /// Ends the faults, waits for the recovery, and lets all processes read.
     pub(super) async fn settle(self: &Arc<Self>) {
         self.truth.recover();
         self.suffer(&Trouble::LosePushes(false));
@@ -21,7 +21,7 @@ impl<S: Store> World<S> {
             _ = self.store.suffers(&Trouble::Mend(place.to_string()));
         }
         self.history.record(0, What::Note("faults have ended".to_owned()));
-        // entries that nobody invalidated are still there
+        // entries that were not invalidated still exist
         self.acknowledged().await;
         self.read_all().await;
         let bound = self.setup.near.map(|near| near.bound).unwrap_or_default();
@@ -31,7 +31,8 @@ impl<S: Store> World<S> {
         self.end().await;
     }
 
-    /// Waits until loads that hang have been given up, and what failed has been tried again: after 5 s either.
+    /// Waits until hanging loads have timed out, and failed invalidations have been retried: each happens after 5
+    /// s.
     async fn acknowledged(&self) {
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(400)).await;
@@ -51,11 +52,11 @@ impl<S: Store> World<S> {
                 }
             }
         };
-        // what hangs is found by the checker
+        // the checker reports a read that hangs
         _ = tokio::time::timeout(PATIENCE, reads).await;
     }
 
-    /// Nothing is left over.
+    /// Shuts the processes down, and records everything that is left over.
     async fn end(&self) {
         let left = |what: String| self.history.record(0, What::Left(what));
         let living = std::mem::take(&mut *lock(&self.processes));
@@ -70,12 +71,12 @@ impl<S: Store> World<S> {
                 left(format!("{flights} flights and {pending} invalidations of process {}", process.number));
             }
         }
-        // the longest lease, and the tasks that look now and then whether somebody still watches
+        // the longest lease, and the tasks that check at intervals if a watcher is left
         tokio::time::sleep(self.setup.lease + Duration::from_secs(2)).await;
         self.store.left().into_iter().for_each(left);
     }
 
-    /// Whether no task is left, in a runtime that nobody else uses.
+    /// Records any task that is left, in a runtime that no other history uses.
     pub(super) fn is_alone(&self) {
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         if tasks > 0 {

@@ -1,4 +1,4 @@
-//! The configuration that a seed draws.
+//! The configuration of a seed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct NearTier {
     pub(super) most: usize,
 }
 
-/// How the source is asked.
+/// The way in which the source is asked.
 ///
 /// # Examples
 /// See [`Setup`].
@@ -29,13 +29,13 @@ pub enum Sourcing {
     Single,
     /// Many keys at a time.
     Batched,
-    /// Many keys at a time, single misses too.
+    /// Many keys at a time; single misses are gathered too.
     Gathered,
     /// With the answer "not modified".
     Conditional,
 }
 
-/// One configuration: what is combined, and what goes wrong.
+/// A configuration: the combined features, and the faults.
 ///
 /// # Examples
 /// ```
@@ -48,7 +48,7 @@ pub struct Setup {
     pub(super) seed: u64,
     pub(super) processes: usize,
     pub(super) keys: u64,
-    /// Whether the store is this process's memory: there is one process, and no other store.
+    /// `true` if the store is this process's memory: there is one process, and no other store.
     pub(super) local: bool,
     pub(super) ttl: Duration,
     pub(super) negative_ttl: Option<Duration>,
@@ -68,25 +68,25 @@ pub struct Setup {
     pub(super) load: Duration,
     /// The longest usual trip of a request or a reply.
     pub(super) trip: Duration,
-    /// How far the clock of each process is ahead.
+    /// The time that the clock of each process is ahead.
     pub(super) ahead: Vec<Duration>,
-    /// Whether nothing goes wrong.
+    /// `true` if there are no faults.
     pub(super) calm: bool,
-    /// Whether loads fail, panic and hang.
+    /// `true` if loads fail, panic and hang.
     pub(super) unsound_source: bool,
-    /// How many of a hundred messages are lost.
+    /// The percentage of messages that are lost.
     pub(super) loss: u8,
-    /// How many steps of a thousand are writes.
+    /// The number of writes in a thousand steps.
     pub(super) writes: u16,
-    /// How much the store keeps.
+    /// The capacity of the store.
     pub(super) capacity: Option<usize>,
 }
 
 impl Setup {
-    /// The longest that a process stands still.
+    /// The longest pause of a process.
     pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 
-    /// The configuration of a seed, for at most so many processes.
+    /// Returns the configuration of a seed, for at most this number of processes.
     ///
     /// # Examples
     /// See [`Setup`].
@@ -114,7 +114,7 @@ impl Setup {
         });
         let load = *pick(random, &[2 * MILLIS, 20 * MILLIS, 150 * MILLIS, 1_000 * MILLIS]);
         let trip = *pick(random, &[Duration::ZERO, MILLIS, 5 * MILLIS, 40 * MILLIS, 150 * MILLIS]);
-        // long enough for a load when nothing goes wrong; who waits for a dead process's lock waits longer
+        // long enough for a load without faults; a waiter for a crashed process's lock waits longer
         let patience = load + 6 * trip + random.u32(1..=10) * 50 * MILLIS;
         let hard_timeout = (hard_timeout && !locked).then_some(patience);
         Self {
@@ -150,7 +150,7 @@ impl Setup {
         }
     }
 
-    /// The seed.
+    /// Returns the seed.
     ///
     /// # Examples
     /// ```
@@ -161,7 +161,7 @@ impl Setup {
         self.seed
     }
 
-    /// How many values and fences the store keeps at most; the least recently used go first.
+    /// Returns the maximum number of values and fences in the store. The least recently used are evicted first.
     ///
     /// # Examples
     /// ```
@@ -177,12 +177,12 @@ impl Setup {
         self.revalidate.is_some() || self.early.is_some()
     }
 
-    /// The longest life of an entry.
+    /// Returns the longest life of an entry.
     pub(super) fn life(&self) -> Duration {
         self.ttl + self.revalidate.max(self.if_error).unwrap_or_default()
     }
 
-    /// What every history of this configuration is judged by.
+    /// Returns the rules for every history of this configuration.
     ///
     /// # Examples
     /// See [`replay`](super::replay), which does so.
@@ -197,18 +197,19 @@ impl Setup {
         // a lease that messages outlive cannot be renewed in time
         let keeps_locks = self.lease * 2 / 3 > 5 * self.trip;
         let loads = match (self.refreshes(), self.locked && self.calm && keeps_locks) {
-            // who needs the value does not wait for a refresh that takes long
+            // a miss does not wait for a slow refresh
             (true, _) => Loads::Any,
             (false, true) => Loads::OnePerCluster { calm_for },
             (false, false) => Loads::OnePerProcess { calm_for },
         };
         Rules {
             near_bound: self.near.map(|near| near.bound).unwrap_or_default(),
-            // a load reads, takes its time, and its fill may be held up by the network and by a pause
+            // a load reads and takes its time, and the network and a pause may delay its fill
             max_age: self.life() + self.load_timeout + 2 * LONGEST_TRIP + 2 * Self::LONGEST_PAUSE,
             loads,
             answered_within: Duration::from_secs(90),
-            // who has waited for a lock in vain is served stale: that may have ended in the very moment of the answer
+            // a read that times out on a lock is served stale; the entry may expire in the very moment of the
+            // answer
             source_is_sound: !self.unsound_source
                 && self.hard_timeout.is_none()
                 && !(self.locked && self.if_error.is_some()),
@@ -222,8 +223,8 @@ impl Setup {
 }
 
 impl Setup {
-    /// What a history in real time is judged by: as [`rules`](Self::rules), without what a machine that is slow for a moment
-    /// breaks (how long things take, and who loads meanwhile).
+    /// Returns the rules for a history in real time: as [`rules`](Self::rules), without those that a machine breaks
+    /// which is slow for a moment (durations, and loads in parallel).
     ///
     /// # Examples
     /// See [`trace_in_real_time`](super::trace_in_real_time).
@@ -240,17 +241,17 @@ impl Setup {
     }
 }
 
-/// The number of the tag that a key carries: two keys share one.
+/// Returns the number of the tag that a key carries. Two keys share one.
 pub(super) fn key_tag(key: u64) -> u64 {
     100 + key / 2
 }
 
-/// The number of the tag that a version carries.
+/// Returns the number of the tag that a version carries.
 pub(super) fn value_tag(version: u64) -> u64 {
     200 + version % 3
 }
 
-/// A tag by its number.
+/// Returns a tag by its number.
 pub(super) fn tag(number: u64) -> Tag {
     Tag::new("n", number)
 }
@@ -260,7 +261,7 @@ pub(super) fn pick<'a, T>(random: &mut Rng, choices: &'a [T]) -> &'a T {
 }
 
 impl Setup {
-    /// What makes a configuration simpler, each on its own.
+    /// The simplifications of a configuration, each independent of the others.
     pub(super) const SIMPLER: [fn(&mut Setup); 12] = [
         |setup| setup.near = None,
         |setup| setup.breaker = false,

@@ -1,4 +1,4 @@
-//! The source: what is true, and how long it takes to say so.
+//! The source: the true rows, and the time that a load takes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ pub(super) struct Truth {
     random: Mutex<Rng>,
     history: History,
     longest: Duration,
-    /// Whether loads fail, panic and hang now.
+    /// `true` if loads fail, panic and hang now.
     unsound: Mutex<bool>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Row {
     pub(super) absent: bool,
 }
 
-/// How a load ends.
+/// The outcome of a load.
 enum End {
     Well,
     Error,
@@ -46,7 +46,7 @@ impl Truth {
         Self { rows: Mutex::default(), random, history, longest, unsound: Mutex::new(unsound) }
     }
 
-    /// Writes the next version of a row; answers what was there before, and the version.
+    /// Writes the next version of a row. Returns the previous row, and the version.
     pub(super) fn commit(&self, process: u32, key: u64, absent: bool, guard: Option<u64>) -> (Row, u64) {
         let mut rows = lock(&self.rows);
         let row = rows.entry(key).or_default();
@@ -57,7 +57,7 @@ impl Truth {
         (before, version)
     }
 
-    /// Loads are sound from now on.
+    /// Ends the faults of loads.
     pub(super) fn recover(&self) {
         *lock(&self.unsound) = false;
     }
@@ -91,7 +91,7 @@ impl Truth {
         match end {
             End::Well => {}
             End::Error => return Err(std::io::Error::other("the source is down")),
-            // without the hook, which would print it
+            // without the panic hook, which would print it
             End::Panic => std::panic::resume_unwind(Box::new("the source panics")),
             End::Never => std::future::pending().await,
         }
@@ -107,7 +107,7 @@ async fn wait(time: Duration) {
     }
 }
 
-/// A load under way: its end is recorded, whatever it is.
+/// A running load, whose end is recorded with any outcome.
 struct Loading<'a> {
     truth: &'a Truth,
     process: u32,
@@ -128,7 +128,7 @@ impl Drop for Loading<'_> {
     }
 }
 
-/// The source as one process asks it.
+/// The source of one process.
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
     pub(super) truth: Arc<Truth>,

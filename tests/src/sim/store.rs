@@ -8,64 +8,64 @@ use larder::backend::IntoBackend;
 
 use super::setup::Setup;
 
-/// What is cached: the key that it was written under, and its version.
+/// The cached value: the key that it was written under, and its version.
 ///
 /// # Examples
 /// See [`Store`].
 pub type Versioned = (u64, u64);
 
-/// A shared store that processes connect to, and what may become of it.
+/// A shared store to which processes connect, and its faults.
 ///
 /// # Examples
 /// See the [module](super).
 pub trait Store: Send + Sync + Sized + 'static {
-    /// One process's way to the store. A store of bytes is given with a codec, such as `.encoded(Json)`.
+    /// The backend of one process. A store of bytes is given with a codec, such as `.encoded(Json)`.
     type Far: IntoBackend<u64, Versioned> + Send + 'static;
 
-    /// An empty store, for one history. Called within the history's tokio runtime, whose time is paused.
+    /// Opens an empty store for one history. Called within the history's tokio runtime, whose time is paused.
     fn open(setup: &Setup) -> Self;
 
-    /// The connection of the process with this name.
+    /// Connects the process with this name.
     fn connect(&self, process: &str) -> Self::Far;
 
-    /// The locks of the process with this name, if there are any.
+    /// Returns the locks of the process with this name, if there are any.
     fn locks(&self, process: &str) -> Option<Arc<dyn LockProvider>>;
 
-    /// Lets a trouble happen; `false` when it cannot, which is then no part of the history.
+    /// Lets a trouble happen. Returns `false` if it cannot, and then it is no part of the history.
     fn suffers(&self, trouble: &Trouble) -> bool;
 
-    /// Called when the history has a trouble that happened. In real time, what has forgotten something must not answer before:
-    /// it comes back now. Default: nothing.
+    /// Called when the history has recorded a trouble that happened. In real time, a store that has forgotten
+    /// something must not answer before: it comes back now. Default: nothing.
     fn suffered(&self, _trouble: &Trouble) {}
 
-    /// What is left in the store that should be gone when nobody loads any more and leases have ended: standing fences.
+    /// Returns the fences that are still valid. After the last load and its lease there should be none.
     fn left(&self) -> Vec<String>;
 }
 
-/// What may become of a store.
+/// A fault of a store.
 ///
 /// # Examples
 /// See [`Store`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trouble {
-    /// It loses everything and tells so, as `FLUSHALL` does.
+    /// The store loses everything and sends a notification, as `FLUSHALL` does.
     Flush,
-    /// It is restarted without data: connections are lost too.
+    /// The store is restarted without data. Connections are lost too.
     RestartEmpty,
-    /// Remembers what there is, for [`Forget`](Self::Forget).
+    /// The store takes a snapshot, for [`Forget`](Self::Forget).
     Remember,
-    /// It is restarted with what there was when it remembered: a failover that loses the last writes.
+    /// The store is restarted with its snapshot: a failover that loses the last writes.
     Forget,
-    /// It evicts so many values or fences.
+    /// The store evicts this number of values or fences.
     Evict(usize),
-    /// It evicts the tag ledger.
+    /// The store evicts the tag ledger.
     EvictLedger,
-    /// It forgets old tags: all that were invalidated so far.
+    /// The store prunes all tags that were invalidated so far.
     PruneTags,
-    /// Pushes are lost from now on, or no more.
+    /// Pushes are lost from now on, or no longer.
     LosePushes(bool),
-    /// For so long, some requests are executed twice: after the answer once more, late, or before it. Zero ends it.
+    /// For this time, some requests are executed twice: late after the answer, or before it. Zero ends it.
     Repeat(Duration),
     /// The connection of this process is cut.
     Cut(String),

@@ -1,4 +1,4 @@
-//! Processes, a source and a store, and what is done with them.
+//! Processes, a source and a store, and the actions on them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::source::Truth;
 use super::store::{Store, Trouble};
 use crate::check::{History, What};
 
-/// Until when every operation must have ended after the last one began.
+/// The time after the last operation began by which every operation must have ended.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct World<S> {
@@ -22,9 +22,9 @@ pub(super) struct World<S> {
     pub(super) truth: Arc<Truth>,
     pub(super) history: History,
     pub(super) processes: Mutex<Vec<Arc<Process>>>,
-    /// Those that have died: their loads end after their budgets.
+    /// The crashed processes: their loads end after their budgets.
     pub(super) dead: Mutex<Vec<Arc<Process>>>,
-    /// How many events there were when the store remembered.
+    /// The number of events when the store took a snapshot.
     pub(super) remembered: Mutex<Option<usize>>,
 }
 
@@ -56,7 +56,7 @@ impl<S: Store> World<S> {
         for step in &plan.steps {
             tokio::time::sleep_until(began + step.at).await;
             self.perform(&step.action, &mut running);
-            // what has ended is told at the end
+            // the outcome is checked at the end
         }
         let ended = async {
             while let Some(ended) = running.join_next().await {
@@ -65,7 +65,7 @@ impl<S: Store> World<S> {
                 }
             }
         };
-        // what has not ended by then is found by the checker
+        // the checker reports operations that have not ended by then
         _ = tokio::time::timeout(PATIENCE, ended).await;
         running.abort_all();
         self.settle().await;
@@ -146,14 +146,14 @@ impl<S: Store> World<S> {
         self.store.suffered(trouble);
     }
 
-    /// A process dies and another takes its place.
+    /// Crashes a process, and starts another in its place.
     pub(super) fn crash(&self, place: usize, process: &Arc<Process>) {
         if process.link.is_dead() {
             return;
         }
         process.link.kill();
         self.history.record(process.number, What::Crashed);
-        // ends its background work: what is dead tries nothing again
+        // ends its background work, since a crashed process retries nothing
         let dead = process.cache.clone();
         tokio::spawn(async move { _ = dead.shutdown().await });
         let number = process.number + 10;

@@ -9,7 +9,7 @@ use larder::cache::Origin;
 use super::{LONG, PATIENCE, World, eventually, fetch, get, idle, soon};
 use crate::CacheFixture;
 
-/// Many keys: what is fresh or stale is answered at once, what is due is loaded by one query behind.
+/// Many keys: fresh and stale entries are answered at once, and one query reloads the stale ones in the background.
 pub async fn many_are_served_stale_and_refreshed_together<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_while_revalidate(LONG));
@@ -26,7 +26,7 @@ pub async fn many_are_served_stale_and_refreshed_together<F: CacheFixture>(fixtu
     assert_eq!((get(&cache, 1).await, get(&cache, 2).await), (Some(101), Some(102)));
 }
 
-/// Many keys of a failing source: what is expired stands in, and only what is not there fails, by name.
+/// Many keys of a failing source: expired entries are served, and only keys without an entry fail, by name.
 pub async fn many_are_stood_in_for<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_if_error(LONG));
@@ -44,7 +44,7 @@ pub async fn many_are_stood_in_for<F: CacheFixture>(fixture: F) {
     assert_eq!(error.source_as::<std::io::Error>().map(ToString::to_string).as_deref(), Some("down"));
 }
 
-/// Single misses at one time are one query.
+/// Single misses at one time are loaded by one query.
 pub async fn single_misses_are_gathered<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| {
@@ -62,7 +62,7 @@ pub async fn single_misses_are_gathered<F: CacheFixture>(fixture: F) {
     assert_eq!(world.table.queries(), 2, "what is expired is gathered too");
 }
 
-/// A batch that is full does not wait for its window.
+/// A full batch does not wait for its window.
 pub async fn a_full_batch_goes_at_once<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.batch_window(PATIENCE).max_batch(2));
@@ -102,7 +102,7 @@ pub async fn an_overload_fails_fast_or_is_served_stale<F: CacheFixture>(fixture:
     assert!(cache.stats().overloaded >= 2);
 }
 
-/// Warming loads what is missing, in batches, and goes on when keys fail.
+/// Warming loads the missing keys in batches, and continues when keys fail.
 pub async fn warming_fills_the_cache<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy);

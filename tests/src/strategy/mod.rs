@@ -1,4 +1,4 @@
-//! Scenarios of the strategies, over whatever backend: what a reader is given, and how often the source is asked.
+//! Scenarios of the strategies, over any backend: the value that a reader gets, and the number of loads.
 
 mod many;
 mod processes;
@@ -18,7 +18,7 @@ pub use self::tagged::*;
 pub use self::writes::*;
 use crate::{CacheFixture, Process, Table, Time};
 
-/// How long anything may take that is expected to end.
+/// The maximum time for anything that is expected to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -27,7 +27,7 @@ struct World<'a> {
     time: &'a Time,
     table: Table,
     processes: std::vec::IntoIter<Process>,
-    /// A TTL that is worth waiting for.
+    /// A TTL that a test can wait for.
     ttl: Duration,
 }
 
@@ -42,7 +42,8 @@ impl<'a> World<'a> {
         self.processes.next().expect("the fixture has a process").clocked(self.time)
     }
 
-    /// A second process, and the locks it shares with the first; `None` when the store has only one.
+    /// Returns a second process, and the locks that it shares with the first. `None` if the store has only one
+    /// process.
     fn shared(&mut self) -> Option<[Process; 2]> {
         let one = self.process();
         let two = self.processes.next()?;
@@ -59,12 +60,12 @@ impl<'a> World<'a> {
         builder: CacheBuilder<u64, u64>,
         strategy: impl FnOnce(Strategy<u64>) -> Strategy<u64>,
     ) -> Cache<u64, u64> {
-        // a clock that is moved by hand outruns the renewals, which are timed by tokio
+        // a clock that is advanced by hand outruns the renewals, which are timed by tokio
         let strategy = strategy(Strategy::aside(self.ttl).lease(LONG));
         builder.batch_source(self.table.clone()).strategy(strategy).build().expect("it can be built")
     }
 
-    /// Lets everything that is fresh become stale.
+    /// Lets all fresh entries become stale.
     async fn pass_ttl(&self) {
         self.time.advance(self.ttl + Duration::from_millis(2)).await;
     }
@@ -82,7 +83,7 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("nothing hangs")
 }
 
-/// Waits for what happens in the background.
+/// Waits for an event in the background.
 async fn eventually<Fut: Future<Output = bool>>(what: &str, mut happened: impl FnMut() -> Fut) {
     let waiting = async {
         while !happened().await {

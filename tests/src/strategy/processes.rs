@@ -1,4 +1,4 @@
-//! What several processes do together.
+//! Scenarios with several processes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use larder::lock::Locking;
 use super::{LONG, World, eventually, fetch, get, idle, parity, soon};
 use crate::{CacheFixture, Process};
 
-/// Among processes with locks, one refreshes what all serve stale.
+/// Among processes with locks, one refreshes an entry that all serve stale.
 pub async fn one_process_refreshes_for_all<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let Some(processes) = world.shared() else { return };
@@ -33,7 +33,7 @@ pub async fn one_process_refreshes_for_all<F: CacheFixture>(fixture: F) {
     assert_eq!((get(&caches[0], 1).await, get(&caches[1], 1).await), (Some(11), Some(11)));
 }
 
-/// Waiting in vain for another process: what is expired is served.
+/// If the wait for another process times out, the expired entry is served.
 pub async fn waiting_in_vain_is_served_stale<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let Some(processes) = world.shared() else { return };
@@ -58,7 +58,7 @@ pub async fn waiting_in_vain_is_served_stale<F: CacheFixture>(fixture: F) {
     assert_eq!(soon(slow).await.expect("no panic"), Some(11));
 }
 
-/// A tag that one process invalidates ends what the other reads, loads and serves stale.
+/// A tag that one process invalidates ends the reads, loads and stale entries of the other.
 pub async fn a_tag_reaches_the_other_process<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let Some(processes) = world.shared() else { return };
@@ -69,7 +69,7 @@ pub async fn a_tag_reaches_the_other_process<F: CacheFixture>(fixture: F) {
     world.table.set(1, 12);
     caches[0].invalidate_tag(&Tag::new("tens", 1)).await.expect("acknowledged");
     assert_eq!(get(&caches[0], 1).await, Some(12), "at once where it was invalidated");
-    // with a near tier, within its bound elsewhere
+    // elsewhere with a near tier, within its `max_staleness`
     eventually("the other process sees it", async || {
         world.time.advance(Duration::from_millis(50)).await;
         get(&caches[1], 1).await == Some(12)
@@ -77,12 +77,12 @@ pub async fn a_tag_reaches_the_other_process<F: CacheFixture>(fixture: F) {
     .await;
 }
 
-/// Damaged bytes are a miss that is counted once: by the read, not again by the announcement of the load.
+/// Damaged bytes are a miss that is counted once: by the read, and not again by the load's request for a fence.
 pub async fn damaged_bytes_are_counted_once<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let Some([one, two]) = world.shared() else { return };
     let Some(damage) = one.damage else { return };
-    // what one process stores, the other reads: it has nothing near
+    // an entry that one process stores is read by the other, which has no near tier
     let [writer, reader] =
         [one.builder, two.builder].map(|builder| world.build(builder, |strategy| strategy));
     for key in 1..=3 {

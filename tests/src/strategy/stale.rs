@@ -1,4 +1,4 @@
-//! Stale values, failing sources, refreshes before the end.
+//! Scenarios with stale values, failing sources, and early refreshes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use larder::strategy::EarlyRefresh;
 use super::{LONG, World, fetch, get, idle, soon};
 use crate::{CacheFixture, Process};
 
-/// A stale value is served at once to all, and loaded anew once.
+/// A stale value is served at once to all callers, and reloaded once.
 pub async fn stale_is_served_at_once_and_refreshed_once<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_while_revalidate(LONG));
@@ -45,7 +45,7 @@ pub async fn what_is_too_old_is_loaded<F: CacheFixture>(fixture: F) {
     assert_eq!((fetched.value.as_deref(), fetched.origin), (Some(&11), Origin::Loaded));
 }
 
-/// An invalidation wins over a refresh under way, and nothing stale is served after it.
+/// An invalidation wins over a running refresh, and nothing stale is served after it.
 pub async fn an_invalidation_wins_over_a_refresh<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_while_revalidate(LONG).stale_if_error(LONG));
@@ -67,7 +67,7 @@ pub async fn an_invalidation_wins_over_a_refresh<F: CacheFixture>(fixture: F) {
     assert!(cache.get(&1).await.is_err(), "what was invalidated is not served even when the source fails");
 }
 
-/// A source that fails is asked again only after the back-off; readers are served meanwhile.
+/// A failing source is asked again only after the back-off. Readers are served meanwhile.
 pub async fn a_failed_refresh_waits_for_its_backoff<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let (first, longest) = (world.ttl, world.ttl * 2);
@@ -91,7 +91,7 @@ pub async fn a_failed_refresh_waits_for_its_backoff<F: CacheFixture>(fixture: F)
     assert_eq!(get(&cache, 1).await, Some(11), "it has recovered");
 }
 
-/// Who needs the value joins the refresh under way, and is given what it loads.
+/// A caller that misses joins the running refresh, and gets its value.
 pub async fn a_miss_joins_a_refresh<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let window = world.ttl;
@@ -111,7 +111,7 @@ pub async fn a_miss_joins_a_refresh<F: CacheFixture>(fixture: F) {
     assert_eq!((fetched.value.as_deref(), world.table.loads()), (Some(&11), 2));
 }
 
-/// A refresh that hangs does not keep a reader who needs the value from loading it.
+/// A hanging refresh does not keep a caller that misses from loading the value.
 pub async fn a_hung_refresh_blocks_no_miss<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let window = world.ttl;
@@ -140,7 +140,7 @@ pub async fn a_hung_refresh_blocks_no_miss<F: CacheFixture>(fixture: F) {
     assert_eq!(value, Some(12), "the hung load's old value is not stored over the new one");
 }
 
-/// Nor one who needs many.
+/// A hanging refresh does not keep a caller of many keys from loading them.
 pub async fn a_hung_refresh_blocks_no_miss_of_many<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let window = world.ttl;
@@ -164,7 +164,7 @@ pub async fn a_hung_refresh_blocks_no_miss_of_many<F: CacheFixture>(fixture: F) 
     idle(&cache).await;
 }
 
-/// When the source fails, the expired value is served and the source left alone for a while.
+/// If the source fails, the expired value is served and the source is not asked again for a while.
 pub async fn a_failing_source_is_stood_in_for<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let pause = world.ttl;
@@ -185,7 +185,7 @@ pub async fn a_failing_source_is_stood_in_for<F: CacheFixture>(fixture: F) {
     assert_eq!(get(&cache, 1).await, Some(11), "without stale_while_revalidate an expired value is loaded");
 }
 
-/// Reads of many leave a failing source alone too, and a success ends the pause at once.
+/// Reads of many keys also leave a failing source alone, and a success ends the pause at once.
 pub async fn a_success_ends_the_pause<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache =
@@ -210,7 +210,7 @@ pub async fn a_success_ends_the_pause<F: CacheFixture>(fixture: F) {
     assert_eq!(get(&cache, 1).await, Some(12), "asked again");
 }
 
-/// What is invalidated while its load fails is not served in place of the error.
+/// An entry that is invalidated while its load fails is not served in place of the error.
 pub async fn what_is_invalidated_meanwhile_does_not_stand_in<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_if_error(LONG));
@@ -228,7 +228,7 @@ pub async fn what_is_invalidated_meanwhile_does_not_stand_in<F: CacheFixture>(fi
     assert!(soon(early).await.expect("no panic").is_err());
 }
 
-/// Who needs the value and joins a refresh that fails tries for itself.
+/// A caller that misses and joins a failing refresh tries its own load.
 pub async fn a_failed_refresh_is_no_answer_to_a_miss<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let window = world.ttl;
@@ -251,7 +251,7 @@ pub async fn a_failed_refresh_is_no_answer_to_a_miss<F: CacheFixture>(fixture: F
     assert_eq!(many.expect("loaded")[0].as_deref(), Some(&10));
 }
 
-/// Without fail-safe an error is an error, whatever is expired.
+/// Without fail-safe an error is returned even if an expired entry exists.
 pub async fn without_fail_safe_errors_are_errors<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy);
@@ -263,7 +263,7 @@ pub async fn without_fail_safe_errors_are_errors<F: CacheFixture>(fixture: F) {
     assert_eq!(world.table.loads(), 3, "and the source is asked each time");
 }
 
-/// What the source no longer has is not served stale for ever.
+/// A deleted row is not served stale for ever.
 pub async fn what_was_deleted_is_not_served_stale<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_while_revalidate(LONG).stale_if_error(LONG));
@@ -277,7 +277,7 @@ pub async fn what_was_deleted_is_not_served_stale<F: CacheFixture>(fixture: F) {
     assert!(soon(cache.get(&1)).await.is_err(), "there is nothing to stand in");
 }
 
-/// A reader who can be served stale waits no longer than it is told to; the load goes on and fills.
+/// A caller that can be served stale waits no longer than its timeout. The load continues and fills.
 pub async fn a_slow_load_is_not_waited_for<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| {
@@ -305,10 +305,10 @@ pub async fn a_slow_load_is_not_waited_for<F: CacheFixture>(fixture: F) {
     assert_eq!(world.table.loads(), 4, "the loads that nobody waited for have filled");
 }
 
-/// An entry is refreshed before it is stale, behind its reader.
+/// An entry is refreshed before it is stale, in the background.
 pub async fn an_eager_refresh_comes_before_the_end<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
-    // a busy machine must not be late for the first third
+    // a busy machine must not miss the first third
     world.ttl *= 4;
     let cache = world.cache(|strategy| strategy.early_refresh(EarlyRefresh::after(0.3)));
     assert_eq!((get(&cache, 1).await, get(&cache, 1).await), (Some(10), Some(10)));
@@ -322,7 +322,7 @@ pub async fn an_eager_refresh_comes_before_the_end<F: CacheFixture>(fixture: F) 
     assert_eq!((get(&cache, 1).await, world.table.loads()), (Some(11), 2));
 }
 
-/// With an enormous beta every hit refreshes; with a tiny one none does until the end.
+/// With a huge beta every hit refreshes. With a tiny one none does until the end.
 pub async fn an_early_refresh_goes_by_cost<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.early_refresh(EarlyRefresh::probabilistic(1e-9)));

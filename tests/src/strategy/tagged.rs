@@ -1,4 +1,4 @@
-//! Tags, and values that are not modified.
+//! Scenarios with tags, and values that are not modified.
 
 use futures_util::future::join;
 use larder::cache::Origin;
@@ -7,7 +7,7 @@ use larder::{Loaded, Strategy, Tag};
 use super::{LONG, World, fetch, get, idle, parity, soon};
 use crate::CacheFixture;
 
-/// An invalidated tag ends what carries it, from value, key and loader, and nothing else.
+/// An invalidated tag ends all entries that carry it, from value, key and loader, and no others.
 pub async fn an_invalidated_tag_ends_all_that_carry_it<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let builder = world.process().builder.tag_keys(|key| [Tag::new("key", *key)]);
@@ -42,7 +42,7 @@ pub async fn an_invalidated_tag_ends_all_that_carry_it<F: CacheFixture>(fixture:
     assert!(cache.get_if_present(&4).await.expect("answered").is_none());
 }
 
-/// The invalidation of a tag reaches a load under way, and readers after it are not given what that one loads.
+/// The invalidation of a tag reaches a running load, and later readers do not get its value.
 pub async fn a_tag_invalidation_reaches_a_load<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.tagged(parity));
@@ -79,7 +79,7 @@ pub async fn tags_change_with_the_value<F: CacheFixture>(fixture: F) {
     assert!(cache.get_if_present(&1).await.expect("answered").is_none());
 }
 
-/// A tag ends what is stale too: it is neither served while refreshed nor in place of an error.
+/// A tag also ends stale entries: they are neither served during a refresh nor in place of an error.
 pub async fn a_tag_ends_the_stale<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache =
@@ -102,7 +102,7 @@ pub async fn a_tag_ends_the_stale<F: CacheFixture>(fixture: F) {
     assert!(soon(cache.get(&1)).await.is_err());
 }
 
-/// "Not modified" keeps the value for another TTL, with its tags.
+/// The answer "not modified" keeps the value for another TTL, with its tags.
 pub async fn what_is_not_modified_is_kept<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let strategy = Strategy::aside(world.ttl).stale_while_revalidate(LONG).tagged(parity);

@@ -1,11 +1,11 @@
-//! Write guards.
+//! Scenarios with write guards.
 
 use std::time::Duration;
 
 use super::{LONG, World, get, idle, parity, soon};
 use crate::CacheFixture;
 
-/// While a write is announced nothing is stored; after its end the new value is.
+/// While a write guard exists nothing is stored. After its end the new value is.
 pub async fn a_write_guard_survives_its_writer<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_while_revalidate(LONG).stale_if_error(LONG));
@@ -18,7 +18,7 @@ pub async fn a_write_guard_survives_its_writer<F: CacheFixture>(fixture: F) {
     guard.finish().await.expect("acknowledged");
     assert_eq!(get(&cache, 1).await, Some(11));
     assert!(cache.get_if_present(&1).await.expect("answered").is_some());
-    // a writer that dies between commit and end
+    // a writer that crashes between commit and end
     let life = world.ttl;
     let lost = cache.write_guard(&[1], life).await.expect("acknowledged");
     assert_eq!(get(&cache, 1).await, Some(11));
@@ -30,7 +30,7 @@ pub async fn a_write_guard_survives_its_writer<F: CacheFixture>(fixture: F) {
     assert!(cache.get_if_present(&1).await.expect("answered").is_some(), "the guard has ended by itself");
 }
 
-/// A refresh that was under way when a write was announced stores nothing, nor does one that begins meanwhile.
+/// A refresh that ran when a write guard was taken stores nothing, nor does one that begins meanwhile.
 pub async fn a_guard_wins_over_a_refresh<F: CacheFixture>(fixture: F) {
     let mut world = World::new(&fixture).await;
     let cache = world.cache(|strategy| strategy.stale_while_revalidate(LONG).tagged(parity));
