@@ -15,16 +15,17 @@ use crate::error::is_outdated_statement;
 use crate::placeholder::{Placeholders, places};
 use crate::{BindTo, Dialect, QuerySource, SourceError};
 
-/// Where the keys go in a batch query.
+/// The mark for the keys in a batch query.
 const KEYS: &str = "{keys}";
-/// The most keys of one query; more are loaded with several.
+/// The maximum number of keys in one query. More keys are loaded with several queries.
 const MOST_KEYS: usize = 512;
 
-/// A source that loads many keys with one query, and one key with the same.
+/// A source that loads many keys with one query, and a single key with the same query.
 ///
-/// The query says where the keys go by `{keys}`, and `key_of` says which key a row belongs to: exactly the key that was
-/// asked for, so beware of columns that compare without case, as MySQL's do unless told. Of several rows of a key the first
-/// counts; rows of other keys do not. More than 512 keys (SQLite: or 999 values) are loaded with several queries.
+/// The query marks the place of the keys with `{keys}`, and `key_of` returns the key of a row. It must return
+/// exactly the requested key, so beware of columns that compare without case, as MySQL's do by default. If a key
+/// has several rows, the first counts. Rows of other keys are ignored. More than 512 keys (SQLite: or 999 values)
+/// are loaded with several queries.
 ///
 /// | database | `IN ({keys})` is sent as | statements prepared |
 /// |---|---|---|
@@ -66,12 +67,13 @@ pub struct BatchQuerySource<K, T, DB: Database, F> {
 }
 
 impl<T, DB: Dialect> QuerySource<T, DB> {
-    /// The source that loads many keys with one query; for [`CacheBuilder::batch_source`](larder::CacheBuilder::batch_source).
-    /// The query may be what [`new`](Self::new) takes.
+    /// Returns a source that loads many keys with one query, for
+    /// [`CacheBuilder::batch_source`](larder::CacheBuilder::batch_source). The query may be of any type that
+    /// [`new`](Self::new) takes.
     ///
-    /// A query without one `{keys}`, or with placeholders of its own beside it, is refused by
-    /// [`CacheBuilder::build`](larder::CacheBuilder::build), with what to write instead ([`SourceError::Keys`],
-    /// [`SourceError::OwnPlaceholders`]).
+    /// [`CacheBuilder::build`](larder::CacheBuilder::build) refuses a query without exactly one `{keys}`
+    /// (PostgreSQL: or its arrays), or with further placeholders of its own. The error contains a hint
+    /// ([`SourceError::Keys`], [`SourceError::OwnPlaceholders`]).
     ///
     /// # Examples
     /// See [`BatchQuerySource`].
@@ -105,12 +107,12 @@ where
         if DB::ARRAYS {
             return MOST_KEYS;
         }
-        // a power of two, so that filling up does not pass the limit
+        // a power of two, so that filling up the list does not pass the limit
         let most = (DB::MOST_BINDS / K::BINDS.max(1)).clamp(1, MOST_KEYS);
         1 << most.ilog2()
     }
 
-    /// Where the keys go; `None` in a query that takes them as arrays.
+    /// The position of the keys. `None` in a query that takes them as arrays.
     fn place(&self) -> Result<Option<usize>, SourceError> {
         match (&self.keys[..], self.own.count()) {
             (&[place], 0) => Ok(Some(place)),
@@ -124,11 +126,11 @@ where
         let Some(place) = self.place()? else { return Ok(self.sql.clone()) };
         let mut sql = self.sql.as_str().to_owned();
         sql.replace_range(place..place + KEYS.len(), &DB::key_list(keys, K::BINDS));
-        // only the user's own text and generated placeholders are in it; the keys are bound
+        // the text consists of the user's own query and generated placeholders; the keys are bound
         Ok(AssertSqlSafe(sql).into_sql_str())
     }
 
-    /// The rows of up to [`most_keys`](Self::most_keys) keys.
+    /// Loads the rows of up to [`most_keys`](Self::most_keys) keys.
     async fn rows(&self, keys: &[K]) -> Result<HashMap<K, T>, SourceError> {
         let Some(last) = keys.last() else { return Ok(HashMap::new()) };
         let filled = if DB::ARRAYS { keys.len() } else { keys.len().next_power_of_two() };
@@ -185,7 +187,7 @@ where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     F: Fn(&T) -> K + Send + Sync + 'static,
 {
-    /// A key that occurs twice is loaded for itself the second time, since a row cannot be copied; a cache never asks so.
+    /// Loads a repeated key separately, since a row cannot be copied. A cache never requests a key twice.
     async fn load_many(&self, keys: &[K]) -> Result<Vec<Option<T>>, SourceError> {
         let mut values = Vec::with_capacity(keys.len());
         let mut seen = HashSet::with_capacity(keys.len());

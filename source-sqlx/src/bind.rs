@@ -1,4 +1,4 @@
-//! How keys are bound to queries.
+//! Binds keys to queries.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use sqlx::{Arguments, Database};
 
 use crate::Dialect;
 
-/// A key that can be bound to queries: it says of which values it consists, in the order of the placeholders.
+/// A key that can be bound to queries: it returns its values, in the order of the placeholders.
 ///
-/// Integers, `bool`, strings, bytes, `Uuid` (feature `uuid`) and tuples of up to eight have it, and [`Native`] makes a value of
-/// whatever sqlx can encode. Unsigned integers are bound as 64-bit signed ones where the database has no others: what does
-/// not fit is an error of the load, not another key.
+/// Implemented for integers, `bool`, strings, bytes, `Uuid` (feature `uuid`) and tuples of up to eight of them.
+/// [`Native`] makes a value of any type that sqlx can encode. If the database has no unsigned integers, they are
+/// bound as signed 64-bit ones. A number that does not fit is an error of the load, and never another key.
 ///
 /// # Examples
-/// A key type of one's own, for every database:
+/// A key type of your own, for every database:
 /// ```
 /// use larder_sqlx::BindKey;
 ///
@@ -35,14 +35,14 @@ use crate::Dialect;
     note = "implement `BindKey` by giving its parts: `(&self.shop, self.id)`; integers, strings, bytes and tuples have it"
 )]
 pub trait BindKey: 'static {
-    /// What is bound: a value, or a tuple of them.
+    /// The bound values: a single value, or a tuple of them.
     type Parts<'k>;
 
-    /// The values, in the order of the placeholders.
+    /// Returns the values, in the order of the placeholders.
     fn parts(&self) -> Self::Parts<'_>;
 }
 
-/// Values that can be bound to queries of a database: what [`BindKey::Parts`] consists of.
+/// Values that can be bound to queries of a database: the parts of [`BindKey::Parts`].
 ///
 /// # Examples
 /// ```
@@ -54,16 +54,16 @@ pub trait BindKey: 'static {
     note = "integers, `bool`, `&str`, `&[u8]` and tuples of them can; `Native(..)` binds what sqlx encodes"
 )]
 pub trait BindParts<DB: Database>: Sized {
-    /// How many values are bound.
+    /// The number of bound values.
     const BINDS: usize;
 
     /// Adds the values, in order.
     ///
     /// # Errors
-    /// When a value does not fit the database's type.
+    /// If a value does not fit the database's type.
     fn bind(self, arguments: &mut DB::Arguments) -> Result<(), BoxDynError>;
 
-    /// Adds the values of many keys: one after the other, or as an array for each part
+    /// Adds the values of many keys: one after the other, or as one array for each part
     /// ([`Dialect::ARRAYS`](crate::Dialect::ARRAYS)).
     ///
     /// # Errors
@@ -83,19 +83,19 @@ pub trait BindParts<DB: Database>: Sized {
     note = "implement `BindKey` by giving its parts: `(&self.shop, self.id)`; integers, strings, bytes and tuples have it"
 )]
 pub trait BindTo<DB: Database>: BindKey {
-    /// How many values are bound.
+    /// The number of bound values.
     const BINDS: usize;
 
     /// Adds the values of one key.
     ///
     /// # Errors
-    /// When a value does not fit the database's type.
+    /// If a value does not fit the database's type.
     fn bind_to(&self, arguments: &mut DB::Arguments) -> Result<(), BoxDynError>;
 
     /// Adds the values of many keys.
     ///
     /// # Errors
-    /// When a value does not fit the database's type.
+    /// If a value does not fit the database's type.
     fn bind_all_to<'k>(
         keys: impl Iterator<Item = &'k Self>,
         arguments: &mut DB::Arguments,
@@ -178,7 +178,7 @@ transparent_keys!(Box Arc);
 
 /// A value of a type that sqlx encodes itself: a date, a decimal, an enum with `#[derive(sqlx::Type)]`.
 ///
-/// PostgreSQL binds lists of keys as arrays, so there the type needs `sqlx::postgres::PgHasArrayType` as well.
+/// PostgreSQL binds lists of keys as arrays, so for it the type also needs `sqlx::postgres::PgHasArrayType`.
 ///
 /// # Examples
 /// ```
@@ -274,7 +274,7 @@ tuples!(A B C D E F);
 tuples!(A B C D E F G);
 tuples!(A B C D E F G H);
 
-/// Values that are bound one after the other, each as the type it is bound as.
+/// Implements binding one value after the other, each as the given type.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 macro_rules! bound_one_by_one {
     ($database:ty: $($value:ty as $bound:ty),* $(,)?) => {$(
@@ -329,7 +329,7 @@ bound_one_by_one! {
     &str as &str, &[u8] as &[u8],
 }
 
-/// Values of which a list is bound as one array.
+/// Implements binding a list of values as one array.
 #[cfg(feature = "postgres")]
 macro_rules! bound_as_arrays {
     ($($value:ty as $bound:ty),* $(,)?) => {$(

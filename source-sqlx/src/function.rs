@@ -1,4 +1,4 @@
-//! Loads that are more than one query.
+//! Loads with more than one query.
 
 use std::fmt;
 use std::future::Future;
@@ -8,11 +8,11 @@ use larder::Source;
 use larder::error::BoxError;
 use sqlx::{Database, Pool};
 
-/// A source made of an async closure that gets the pool: for loads of several queries, and for queries that sqlx's macros
-/// check at compile time.
+/// Returns a source made of an async closure that gets the pool. For loads of several queries, and for queries that
+/// sqlx's macros check at compile time.
 ///
-/// Two queries on a pool may see two states of the database. That is right for a cache that is told of every change; where
-/// both must be of one state, read them in one transaction, which the closure begins.
+/// Two queries on a pool may see two states of the database. That is correct for a cache that is invalidated by
+/// every change. If both must see one state, read them in one transaction, which the closure begins.
 ///
 /// # Examples
 /// ```
@@ -44,7 +44,7 @@ where
     QueryFn { pool, load, loads: PhantomData }
 }
 
-/// What [`query_fn`] makes.
+/// A source made of a closure, returned by [`query_fn`].
 ///
 /// # Examples
 /// See [`query_fn`].

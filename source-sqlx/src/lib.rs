@@ -1,29 +1,29 @@
 //! Sources over SQL databases with [sqlx](https://docs.rs/sqlx), and invalidations that come from them: SQLite, PostgreSQL,
 //! MySQL and MariaDB.
 //!
-//! | type | what it is |
+//! | type | purpose |
 //! |---|---|
 //! | [`QuerySource`] | `SELECT .. WHERE id = ?`: one query a key |
 //! | [`BatchQuerySource`] | `SELECT .. WHERE id IN ({keys})`: one query for many keys |
 //! | [`query_fn`] | a closure that gets the pool: several queries a key |
-//! | [`BindKey`] | how a key is bound: integers, strings, bytes, tuples, your own types |
+//! | [`BindKey`] | the values of a key: integers, strings, bytes, tuples, your own types |
 //! | [`WriteTransaction`] | a transaction whose invalidations happen when it commits |
-//! | [`Changes`] | invalidation by triggers: whoever writes, also `psql`, invalidates |
+//! | [`Changes`] | invalidation by triggers: every write invalidates, also by `psql` |
 //! | [`SourceError`] | sqlx's error, or a query that does not fit its key |
 //!
 //! Values are bound, never written into the query. A query that does not fit its key is refused when the cache is built.
 //! The pool is the user's, and so are sqlx's runtime and TLS: enable `runtime-tokio` and what you need on your own
 //! dependency on sqlx.
 //!
-//! # Which way to invalidate
-//! | who writes | what to use | when reads are fresh |
+//! # Ways to invalidate
+//! | writer | use | reads are fresh |
 //! |---|---|---|
 //! | this service, in one place | [`Cache::invalidate`](larder::Cache::invalidate) after the commit | when it returned |
 //! | this service, in transactions of several steps | [`WriteTransaction`] | when `commit` returned |
-//! | the same, and it may die between commit and invalidation | [`WriteTransaction::guarded`] | from the commit on |
-//! | others too: programs, migrations, people | [`Changes`], beside the above | some milliseconds later, or up to 200 without PostgreSQL |
+//! | the same, which may crash between commit and invalidation | [`WriteTransaction::guarded`] | from the commit on |
+//! | other programs, migrations, people too | [`Changes`], in addition to the above | some milliseconds later, or up to 200 without PostgreSQL |
 //!
-//! sqlx keeps prepared statements, and with them the types of the bound values, by the query's text: with PostgreSQL, do not
+//! sqlx keeps prepared statements, with the types of the bound values, by the query's text. With PostgreSQL, do not
 //! use one text with two types of keys on one pool.
 //!
 //! # Features

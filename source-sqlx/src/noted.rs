@@ -1,4 +1,4 @@
-//! What is to be invalidated in which caches, noted until it is done.
+//! Pending invalidations of several caches, noted until they are acknowledged.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -10,20 +10,20 @@ use futures_util::future::join_all;
 use larder::cache::{Key, Value, WriteGuard};
 use larder::{Cache, Result, Tag};
 
-/// Keys, tags and whole caches whose invalidation is due.
+/// Keys, tags and whole caches that must be invalidated.
 pub(crate) struct Noted {
     caches: Vec<Box<dyn Notes>>,
-    /// How many keys of a cache are noted before all of it is.
+    /// The number of keys of one cache above which the whole cache is noted instead.
     most_keys: usize,
 }
 
 impl Noted {
-    /// However many keys.
+    /// Returns a list without a limit on the number of keys.
     pub(crate) fn unbounded() -> Self {
         Self { caches: vec![], most_keys: usize::MAX }
     }
 
-    /// With a bound on the memory that a burst of changes takes.
+    /// Returns a list with a limit on the memory that a burst of changes takes.
     pub(crate) fn bounded() -> Self {
         Self { caches: vec![], most_keys: MOST_KEYS }
     }
@@ -65,13 +65,13 @@ impl Noted {
         Ok(())
     }
 
-    /// Leaves the guards standing until their life ends.
+    /// Leaves the write guards in place until their life ends.
     pub(crate) fn leave_guards(&mut self) {
         self.caches.iter_mut().for_each(|notes| notes.leave_guard());
     }
 
-    /// Invalidates everything that is noted. What was acknowledged is forgotten, what was not stays noted. All caches
-    /// at once. Answers the first error.
+    /// Invalidates all noted keys, tags and caches, all caches at once. Acknowledged invalidations are removed, the
+    /// others stay noted. Returns the first error.
     pub(crate) async fn settle(&mut self) -> Result<()> {
         let settled = join_all(self.caches.iter_mut().map(|notes| notes.settle())).await;
         let mut failed = settled.iter().map(Result::is_err);
@@ -86,7 +86,7 @@ impl fmt::Debug for Noted {
     }
 }
 
-/// What is noted for one cache, whatever its types.
+/// The noted invalidations of one cache, independent of its types.
 #[async_trait]
 trait Notes: Send {
     fn as_any(&mut self) -> &mut dyn Any;
@@ -95,7 +95,7 @@ trait Notes: Send {
     async fn settle(&mut self) -> Result<()>;
 }
 
-/// More keys than this cost more to remember than to load anew.
+/// The number of keys above which remembering them costs more than a reload.
 const MOST_KEYS: usize = 100_000;
 
 struct CacheNotes<K: Key, V: Value> {
@@ -117,7 +117,7 @@ impl<K: Key, V: Value> CacheNotes<K, V> {
         }
         let keys: Vec<K> = self.keys.iter().cloned().collect();
         match self.guard.take() {
-            // which invalidates them
+            // ends the guard, which also invalidates its keys
             Some(guard) => guard.finish().await?,
             None => self.cache.invalidate_many(&keys).await?,
         }

@@ -1,10 +1,10 @@
-//! What a query wants: how many values, and where its keys go.
+//! Parses the placeholders of a query, and the places of its keys.
 
 use crate::SourceError;
 use crate::dialect::{Backslash, Lexis, Style};
 
-/// How long the text at the beginning of `sql` is that is no code: a string, a quoted name, a comment. Zero for code.
-/// `before` is what precedes it. A doubled quote closes and opens again, which comes to the same.
+/// Returns the length of the non-code text at the beginning of `sql`: a string, a quoted name, a comment. Zero for
+/// code. `before` is the text that precedes it. A doubled quote closes and opens again, which has the same effect.
 fn text_length(lexis: Lexis, before: &str, sql: &str) -> usize {
     let in_a_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
     let escapes = match lexis.backslash {
@@ -70,14 +70,14 @@ fn nested_comment(sql: &str) -> usize {
     sql.len()
 }
 
-/// The tag of `$tag$ .. $tag$`, with its marks.
+/// Returns the tag of `$tag$ .. $tag$`, with its marks.
 fn dollar_quote(sql: &str) -> Option<&str> {
     let name = sql[1..].find(|c: char| !(c.is_alphanumeric() || c == '_')).map(|at| &sql[1..=at])?;
     let is_tag = !name.starts_with(|c: char| c.is_ascii_digit()) && sql[1 + name.len()..].starts_with('$');
     is_tag.then(|| &sql[..name.len() + 2])
 }
 
-/// The parts of a query outside of quotes and comments, each with where it begins.
+/// Returns the parts of a query outside of quotes and comments, each with its position.
 fn code(lexis: Lexis, sql: &str) -> Vec<(usize, &str)> {
     let (mut parts, mut begins, mut at) = (vec![], 0, 0);
     while let Some(c) = sql[at..].chars().next() {
@@ -94,7 +94,7 @@ fn code(lexis: Lexis, sql: &str) -> Vec<(usize, &str)> {
     parts
 }
 
-/// Where `mark` stands in a query, not counting quotes and comments.
+/// Returns the positions of `mark` in a query, outside of quotes and comments.
 pub(crate) fn places(lexis: Lexis, sql: &str, mark: &str) -> Vec<usize> {
     let parts = code(lexis, sql).into_iter();
     parts.flat_map(|(begins, part)| part.match_indices(mark).map(move |(at, _)| begins + at)).collect()
@@ -104,9 +104,9 @@ pub(crate) fn places(lexis: Lexis, sql: &str, mark: &str) -> Vec<usize> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placeholders {
     style: Style,
-    /// How many `?`.
+    /// The number of `?`.
     bare: usize,
-    /// The highest of `?1`, `?2` or `$1`, `$2`.
+    /// The highest number of `?1`, `?2` or `$1`, `$2`.
     highest: usize,
 }
 
@@ -135,12 +135,13 @@ impl Placeholders {
         }
     }
 
-    /// How many values they take.
+    /// Returns the number of values that they take.
     pub(crate) fn count(self) -> usize {
         self.bare + self.highest
     }
 
-    /// Whether a key of `binds` parts fits. A value too few would be bound as NULL and find nothing, without an error.
+    /// Checks that a key of `binds` parts fits. If a value were missing, it would be bound as NULL and match
+    /// nothing, without an error.
     pub(crate) fn check(self, binds: usize) -> Result<(), SourceError> {
         if self.bare > 0 && self.highest > 0 {
             return Err(SourceError::MixedPlaceholders);

@@ -1,4 +1,4 @@
-//! One query a key.
+//! One query for each key.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,8 @@ use crate::error::is_outdated_statement;
 use crate::placeholder::Placeholders;
 use crate::{BindTo, Dialect, SourceError};
 
-/// A source that loads a key with a query of the user's. No row is an absent value; further rows are not looked at.
+/// A source that loads a key with a query of the user. If there is no row, the value is absent; further rows are
+/// ignored.
 ///
 /// # Examples
 /// ```
@@ -33,15 +34,15 @@ pub struct QuerySource<T, DB: Database> {
 }
 
 impl<T, DB: Dialect> QuerySource<T, DB> {
-    /// The source that runs `sql` with the parts of the key bound to its placeholders: `?` in their order (SQLite also `?1`,
-    /// `?2`), and `$1`, `$2` for PostgreSQL. The query is a `&'static str`, or [`sqlx::AssertSqlSafe`] around one made at run time, which must hold no user
-    /// input.
+    /// Returns a source that runs `sql` with the parts of the key bound to its placeholders. These are `?` in their
+    /// order (SQLite also `?1`, `?2`), and `$1`, `$2` for PostgreSQL. The query is a `&'static str`, or
+    /// [`sqlx::AssertSqlSafe`] around one made at run time, which must hold no user input.
     ///
-    /// A column that compares without case or trailing blanks finds one row by several keys, each of which is cached and
-    /// invalidated for itself: normalise such keys, as [`Watched::key`](crate::Watched::key) shows.
+    /// A column that compares without case or trailing blanks finds one row by several keys, each of which is
+    /// cached and invalidated separately. Normalise such keys, as [`Watched::key`](crate::Watched::key) shows.
     ///
-    /// A query that does not fit the key is refused by [`CacheBuilder::build`](larder::CacheBuilder::build), with what to
-    /// write instead ([`SourceError::Placeholders`], [`SourceError::MixedPlaceholders`]).
+    /// [`CacheBuilder::build`](larder::CacheBuilder::build) refuses a query that does not fit the key. The error
+    /// contains a hint ([`SourceError::Placeholders`], [`SourceError::MixedPlaceholders`]).
     ///
     /// # Examples
     /// See [`QuerySource`].

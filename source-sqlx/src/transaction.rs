@@ -1,4 +1,4 @@
-//! Invalidations that belong to a transaction.
+//! Transactions with invalidations.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -11,11 +11,11 @@ use tokio::runtime::Handle;
 
 use crate::noted::Noted;
 
-/// A transaction that knows what it invalidates: what is noted while it writes is invalidated when it commits, and forgotten
-/// when it is rolled back or dropped.
+/// A transaction with invalidations: those that are noted while it writes are done when it commits. If it is rolled
+/// back or dropped, they are forgotten.
 ///
-/// It stands where sqlx's own stands: `&mut *transaction` executes queries. Invalidating *inside* of a transaction is a fault
-/// that is easily made: a reader in between loads the old row and keeps it.
+/// It replaces sqlx's own transaction: `&mut *transaction` executes queries. An invalidation *inside* of a
+/// transaction is a common error: a reader in between loads the old row and keeps it.
 ///
 /// # Examples
 /// ```
@@ -47,12 +47,13 @@ pub struct WriteTransaction<DB: Database> {
     guard: Option<Duration>,
 }
 
-/// A savepoint in a [`WriteTransaction`]: released by [`commit`](Self::commit), undone by [`rollback`](Self::rollback) and
-/// when it is dropped.
+/// A savepoint in a [`WriteTransaction`]: released by [`commit`](Self::commit), undone by
+/// [`rollback`](Self::rollback) and when it is dropped.
 ///
-/// What is noted in it belongs to the whole transaction, **also when the savepoint is rolled back**: it is invalidated when
-/// the transaction commits. That costs a load of what has not changed; forgetting it could cost a stale value, where a
-/// savepoint is less gone than it seems (sequences, statements that commit by themselves, a rollback that failed).
+/// Invalidations that are noted in it belong to the whole transaction, **also when the savepoint is rolled back**:
+/// they are done when the transaction commits. That costs a load of an unchanged row. Forgetting them could cost a
+/// stale value, since a savepoint may leave traces (sequences, statements that commit by themselves, a rollback
+/// that failed).
 ///
 /// # Examples
 /// ```
@@ -76,7 +77,7 @@ impl<DB: Database> WriteTransaction<DB> {
     /// Begins a transaction on a connection of the pool.
     ///
     /// # Errors
-    /// As [`Pool::begin`].
+    /// The errors of [`Pool::begin`].
     ///
     /// # Examples
     /// See [`WriteTransaction`].
@@ -84,9 +85,10 @@ impl<DB: Database> WriteTransaction<DB> {
         Ok(pool.begin().await?.into())
     }
 
-    /// Guards the noted keys around the commit with a [`WriteGuard`](larder::cache::WriteGuard) of this life, for writers that may
-    /// die between commit and invalidation: it is announced before COMMIT and ended after it. Give more than a commit may
-    /// take. Default no guard. Tags cannot be guarded: they are invalidated after the commit.
+    /// Protects the noted keys around the commit with a [`WriteGuard`](larder::cache::WriteGuard) of this life. For
+    /// writers that may crash between commit and invalidation. The guard is taken before COMMIT and ended after it.
+    /// The life must be longer than a commit may take. Default no guard. Tags cannot be guarded: they are
+    /// invalidated after the commit.
     ///
     /// # Examples
     /// ```
@@ -105,7 +107,7 @@ impl<DB: Database> WriteTransaction<DB> {
     /// Sets a savepoint.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     ///
     /// # Examples
     /// See [`Savepoint`].
@@ -113,14 +115,16 @@ impl<DB: Database> WriteTransaction<DB> {
         Ok(Savepoint { transaction: self.transaction.begin().await?, noted: &mut self.noted })
     }
 
-    /// Commits, and then invalidates what was noted. A read that starts after this returned `Ok` sees the transaction.
+    /// Commits, and then does the noted invalidations. A read that starts after this returned `Ok` sees the
+    /// transaction.
     ///
     /// # Errors
-    /// [`CommitError`] says how far it came. Whenever the transaction may have been committed, what was noted is invalidated,
-    /// also if the commit's answer was lost; a guard then stands until its life ends, since the commit may yet happen.
+    /// [`CommitError`] tells how far it came. Whenever the transaction may have been committed, the noted
+    /// invalidations are done, also if the commit's answer was lost. A write guard then stays until its life ends,
+    /// since the commit may still happen.
     ///
     /// # Cancellation safety
-    /// Once polled it goes on in the background (on tokio), commit and invalidations alike.
+    /// Once polled, it continues in the background (on tokio), commit and invalidations alike.
     ///
     /// # Examples
     /// See [`WriteTransaction`].
@@ -138,13 +142,13 @@ impl<DB: Database> WriteTransaction<DB> {
         if let Some(life) = guard
             && let Err(error) = noted.guard(life).await
         {
-            // nothing was written; what is guarded already need not stay so
+            // nothing was written, so keys that are guarded already need no guard
             _ = transaction.rollback().await;
             _ = noted.settle().await;
             return Err(CommitError::Guard(error));
         }
         let committed = transaction.commit().await;
-        // unless the database says that it was not, it may have been, or may yet be
+        // unless the database refused it, the commit may have happened, or may still happen
         if committed.as_ref().is_err_and(|error| !is_refusal(error)) {
             noted.leave_guards();
         }
@@ -153,10 +157,10 @@ impl<DB: Database> WriteTransaction<DB> {
         settled.map_err(CommitError::Invalidate)
     }
 
-    /// Rolls back, and forgets what was noted.
+    /// Rolls back, and forgets the noted invalidations.
     ///
     /// # Errors
-    /// The database's; the connection then ends, and the transaction with it.
+    /// An error of the database. The connection then ends, and the transaction with it.
     ///
     /// # Examples
     /// ```
@@ -172,8 +176,8 @@ impl<DB: Database> WriteTransaction<DB> {
     }
 }
 
-/// Whether a failed commit is known not to have happened: a constraint was broken, another transaction was in the way. A
-/// connection that is ended by the server, for one, says nothing: the commit may be done, and wait for a replica.
+/// Returns `true` if a failed commit is known not to have happened: a constraint was broken, or another transaction
+/// conflicted. A connection that the server ended tells nothing: the commit may be done, and wait for a replica.
 fn is_refusal(error: &sqlx::Error) -> bool {
     let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
         return false;
@@ -186,17 +190,17 @@ fn is_refusal(error: &sqlx::Error) -> bool {
 }
 
 impl<DB: Database> From<Transaction<'static, DB>> for WriteTransaction<DB> {
-    /// For transactions that are begun in another way, as by [`Pool::begin_with`].
+    /// Wraps a transaction that was begun in another way, as by [`Pool::begin_with`].
     fn from(transaction: Transaction<'static, DB>) -> Self {
         Self { transaction, noted: Noted::unbounded(), guard: None }
     }
 }
 
 impl<DB: Database> Savepoint<'_, DB> {
-    /// Sets a savepoint in this one.
+    /// Sets a savepoint in this savepoint.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     ///
     /// # Examples
     /// See [`Savepoint`].
@@ -204,10 +208,10 @@ impl<DB: Database> Savepoint<'_, DB> {
         Ok(Savepoint { transaction: self.transaction.begin().await?, noted: self.noted })
     }
 
-    /// Releases the savepoint: what was written since is written if the transaction commits.
+    /// Releases the savepoint. Its writes take effect if the transaction commits.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     ///
     /// # Examples
     /// See [`Savepoint`].
@@ -215,10 +219,10 @@ impl<DB: Database> Savepoint<'_, DB> {
         self.transaction.commit().await
     }
 
-    /// Undoes what was written since the savepoint. What was noted stays noted: see [`Savepoint`].
+    /// Undoes the writes since the savepoint. Noted invalidations stay noted: see [`Savepoint`].
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     ///
     /// # Examples
     /// See [`Savepoint`].
@@ -230,7 +234,7 @@ impl<DB: Database> Savepoint<'_, DB> {
 macro_rules! notes {
     ($([$($generics:tt)*] $type:ty;)*) => {$(
         impl<$($generics)*> $type {
-            /// Notes a key of a cache, to be invalidated on commit.
+            /// Notes the invalidation of a key of a cache, done on commit.
             ///
             /// # Examples
             /// See [`WriteTransaction`].
@@ -238,7 +242,7 @@ macro_rules! notes {
                 self.noted.keys(cache, [key]);
             }
 
-            /// Notes keys of a cache, to be invalidated on commit in one round trip.
+            /// Notes the invalidation of keys of a cache, done on commit in one round trip.
             ///
             /// # Examples
             /// ```
@@ -254,7 +258,7 @@ macro_rules! notes {
                 self.noted.keys(cache, keys);
             }
 
-            /// Notes a tag of a cache, to be invalidated on commit.
+            /// Notes the invalidation of a tag of a cache, done on commit.
             ///
             /// # Examples
             /// ```
@@ -266,7 +270,7 @@ macro_rules! notes {
                 self.noted.tag(cache, tag);
             }
 
-            /// Notes all of a cache, to be cleared on commit.
+            /// Notes a clear of a cache, done on commit.
             ///
             /// # Examples
             /// ```
@@ -305,7 +309,7 @@ notes! {
     ['t, DB: Database] Savepoint<'t, DB>;
 }
 
-/// How far [`WriteTransaction::commit`] came.
+/// The outcome of a [`WriteTransaction::commit`] that failed.
 ///
 /// # Examples
 /// ```
@@ -324,11 +328,11 @@ pub enum CommitError {
     /// The write guard was not acknowledged: the transaction was rolled back.
     #[error("the write guard was not acknowledged; the transaction was rolled back")]
     Guard(#[source] larder::Error),
-    /// The commit failed, or its answer was lost. What was noted was invalidated nevertheless.
+    /// The commit failed, or its answer was lost. The noted invalidations were done nevertheless.
     #[error("the commit failed, or its answer was lost")]
     Commit(#[source] sqlx::Error),
-    /// The transaction is committed, and an invalidation was not acknowledged: as
-    /// [`Cache::invalidate`](larder::Cache::invalidate), it is tried again in the background.
+    /// The transaction is committed, and an invalidation was not acknowledged. As with
+    /// [`Cache::invalidate`](larder::Cache::invalidate), it is retried in the background.
     #[error("committed, but an invalidation was not acknowledged yet")]
     Invalidate(#[source] larder::Error),
 }

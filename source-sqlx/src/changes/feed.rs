@@ -1,4 +1,4 @@
-//! What following changes needs of a database.
+//! The interface of a database whose changes can be followed.
 
 use std::fmt::{Debug, Display};
 use std::future::Future;
@@ -11,14 +11,14 @@ use super::values::Column;
 use super::watched::Name;
 use crate::Dialect;
 
-/// Where changes are written down.
+/// The table in which changes are recorded, and its settings.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Outbox {
     pub(crate) table: Name,
-    /// MySQL: for how long a number that is missing may belong to a transaction that has not ended.
+    /// MySQL: the time for which a missing number may belong to a transaction that has not ended.
     pub(crate) longest_transaction: Duration,
-    /// PostgreSQL: whether a write of a watched table wakes the followers.
+    /// PostgreSQL: `true` if a write of a watched table wakes the followers.
     pub(crate) notifies: bool,
 }
 
@@ -32,19 +32,19 @@ impl Outbox {
         Name { schema: self.table.schema.clone(), name: format!("{}{suffix}", self.table.name) }
     }
 
-    /// The name of what belongs to a watched table: the same in every version of this crate.
+    /// The name of an object that belongs to a watched table, which is the same in every version of this crate.
     pub(crate) fn own(&self, what: &str) -> String {
         format!("{}_{:016x}", self.table.name, fnv(what))
     }
 }
 
-/// FNV-1a.
+/// The FNV-1a hash of a text.
 pub(crate) fn fnv(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// A table that triggers are written for.
+/// A table with triggers.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -52,19 +52,19 @@ pub struct Table {
     pub(crate) columns: Vec<Column>,
 }
 
-/// What a look at the outbox came to.
+/// The result of one read of the outbox.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Seen<P> {
-    /// Everything up to here was handed over.
+    /// The position up to which all changes were handed over.
     pub(crate) position: P,
-    /// The database's clock, in seconds.
+    /// The time of the database's clock, in seconds.
     pub(crate) at: f64,
-    /// The database was restarted, replaced or set back: it may have forgotten what it had told.
+    /// `true` if the database was restarted, replaced or restored: it may have forgotten earlier changes.
     pub(crate) restarted: bool,
 }
 
-/// What is done with each change: where it comes from, and the row's image.
+/// The handler of each change, with its table and the row's image.
 pub(crate) type Each<'a> = dyn FnMut(&str, Option<&str>) + Send + 'a;
 
 /// A database whose changes can be followed: `sqlx::Sqlite`, `sqlx::Postgres`, `sqlx::MySql`.
@@ -73,35 +73,35 @@ pub(crate) type Each<'a> = dyn FnMut(&str, Option<&str>) + Send + 'a;
     note = "turn on the feature of the database: `sqlite`, `postgres` or `mysql`"
 )]
 pub trait Feed: Dialect {
-    /// How far the outbox was read; as text it can be kept.
+    /// The position up to which the outbox was read, which can be stored as text.
     #[doc(hidden)]
     type Position: Clone + Debug + Display + FromStr + PartialEq + Send + Sync + 'static;
 
-    /// The schema of names without one, where they are always written with one.
+    /// The default schema of names, if names are always written with a schema.
     #[doc(hidden)]
     const SCHEMA: Option<&'static str>;
 
-    /// Whether [`own_pool`](Self::own_pool) makes one.
+    /// `true` if [`own_pool`](Self::own_pool) makes a separate pool.
     #[doc(hidden)]
     const OWN_POOL: bool;
 
-    /// The pool of the follower, with the callbacks of the user's: `after_connect` may choose a role.
+    /// Returns the pool of the follower, with the user's callbacks: `after_connect` may select a role.
     #[doc(hidden)]
     fn own_pool(pool: &Pool<Self>) -> Pool<Self>;
 
-    /// What makes the outbox.
+    /// Returns the statements that create the outbox.
     #[doc(hidden)]
     fn outbox_sql(outbox: &Outbox) -> Vec<String>;
 
-    /// What makes the triggers of a table.
+    /// Returns the statements that create the triggers of a table.
     #[doc(hidden)]
     fn triggers_sql(outbox: &Outbox, table: &Table) -> Vec<String>;
 
-    /// What removes the triggers and the outbox.
+    /// Returns the statements that remove the triggers and the outbox.
     #[doc(hidden)]
     fn removal_sql(outbox: &Outbox, tables: &[Table]) -> Vec<String>;
 
-    /// Makes the outbox and the triggers, in place of older ones.
+    /// Creates the outbox and the triggers, and replaces older ones.
     #[doc(hidden)]
     fn install(
         connection: &mut Self::Connection,
@@ -109,14 +109,14 @@ pub trait Feed: Dialect {
         tables: &[Table],
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// The end of the outbox.
+    /// Reads the end of the outbox.
     #[doc(hidden)]
     fn end(
         connection: &mut Self::Connection,
         outbox: &Outbox,
     ) -> impl Future<Output = Result<Seen<Self::Position>, sqlx::Error>> + Send;
 
-    /// Hands over every change that is not before `from`, each at least once.
+    /// Hands over every change from `from` on, each at least once.
     #[doc(hidden)]
     fn read(
         connection: &mut Self::Connection,
@@ -125,7 +125,7 @@ pub trait Feed: Dialect {
         each: &mut Each<'_>,
     ) -> impl Future<Output = Result<Seen<Self::Position>, sqlx::Error>> + Send;
 
-    /// Deletes what was before `position`.
+    /// Deletes the changes before `position`.
     #[doc(hidden)]
     fn prune(
         connection: &mut Self::Connection,
@@ -133,7 +133,7 @@ pub trait Feed: Dialect {
         position: &Self::Position,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// The position that is kept under a name, and when it was.
+    /// Reads the position that is stored under a name, and the time of storing.
     #[doc(hidden)]
     fn kept(
         connection: &mut Self::Connection,
@@ -141,7 +141,7 @@ pub trait Feed: Dialect {
         name: &str,
     ) -> impl Future<Output = Result<Option<(String, f64)>, sqlx::Error>> + Send;
 
-    /// Keeps a position under a name.
+    /// Stores a position under a name.
     #[doc(hidden)]
     fn keep(
         connection: &mut Self::Connection,
@@ -151,7 +151,7 @@ pub trait Feed: Dialect {
         at: f64,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Calls `wake` whenever there is something to read, as far as the database tells. Ends with an error or never.
+    /// Calls `wake` for each notification of the database that a change may be ready. Ends with an error or never.
     #[doc(hidden)]
     fn wakes(
         pool: &Pool<Self>,
@@ -160,7 +160,7 @@ pub trait Feed: Dialect {
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-/// A schema-qualified, quoted name.
+/// Returns a schema-qualified, quoted name.
 pub(crate) fn full<DB: Dialect>(name: &Name, default: Option<&str>) -> String {
     match name.schema.as_deref().or(default) {
         Some(schema) => format!("{}.{}", DB::quote(schema), DB::quote(&name.name)),
@@ -168,18 +168,18 @@ pub(crate) fn full<DB: Dialect>(name: &Name, default: Option<&str>) -> String {
     }
 }
 
-/// The only text in the statements of this module that is not constant is quoted by [`Dialect`].
+/// Asserts that a statement is safe: its only text that is not constant is quoted by [`Dialect`].
 pub(crate) fn safe(sql: String) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(sql)
 }
 
-/// `DROP TABLE`s of what [`Feed::outbox_sql`] makes.
+/// Returns the `DROP TABLE` statements for the tables of [`Feed::outbox_sql`].
 pub(crate) fn drop_tables<DB: Feed>(outbox: &Outbox) -> impl Iterator<Item = String> {
     let tables = [outbox.table.clone(), outbox.positions()];
     tables.into_iter().map(|table| format!("DROP TABLE IF EXISTS {}", full::<DB>(&table, DB::SCHEMA)))
 }
 
-/// Gives up when the database stops answering in the middle of something.
+/// Ends with an error if the database stops answering.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) async fn within<T>(
     patience: Duration,

@@ -1,4 +1,4 @@
-//! Following the outbox.
+//! Follows the outbox.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,10 +18,10 @@ use super::feed::{Feed, Outbox};
 use super::watched::Watched;
 use crate::noted::Noted;
 
-/// How often a position that moves is kept.
+/// The interval at which a moving position is stored, in seconds.
 const KEPT_EVERY: f64 = 1.0;
 
-/// Following the changes of a database, until it is dropped.
+/// A handle that follows the changes of a database until it is dropped.
 ///
 /// # Examples
 /// See [`Changes`].
@@ -31,7 +31,7 @@ pub struct Following {
     tasks: [JoinHandle<()>; 2],
 }
 
-/// What has been counted since following began.
+/// Counters since following began.
 ///
 /// # Examples
 /// ```
@@ -43,19 +43,19 @@ pub struct Following {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct FollowStats {
-    /// Changes that were read from the outbox, of all tables in it.
+    /// The changes that were read from the outbox, of all tables in it.
     pub changes: u64,
-    /// Looks at the outbox that failed, or after which an invalidation was not acknowledged.
+    /// The reads of the outbox that failed, or after which an invalidation was not acknowledged.
     pub failures: u64,
-    /// Times that the caches were cleared, since changes may have been lost: the server was restarted or replaced, or the
-    /// process was cut off for longer than [`Changes::keep`].
+    /// The times that the caches were cleared because changes may have been lost. The server was restarted or
+    /// replaced, or the process was disconnected for longer than [`Changes::keep`].
     pub cleared: u64,
-    /// Changes that could not be read, for which caches were cleared too: wrong types, triggers that are out of date.
+    /// The changes that could not be parsed, for which caches were also cleared: wrong types, outdated triggers.
     pub unreadable: u64,
 }
 
 impl Following {
-    /// For how long changes may have gone unnoticed: everything that was committed before is invalidated.
+    /// Returns the time for which changes may be unnoticed: all changes committed before are invalidated.
     ///
     /// # Examples
     /// ```
@@ -68,8 +68,9 @@ impl Following {
         self.shared.confirmed().elapsed()
     }
 
-    /// Whether changes are noticed within `limit`: for a health check, or to read past the cache while they are not. A limit
-    /// of less than some pauses between looks ([`Changes::poll`]) is `false` now and then.
+    /// Returns `true` if changes are noticed within `limit`. Use it for a health check, or to bypass the cache
+    /// while it is `false`. If the limit is only a few pauses ([`Changes::poll`]), the result is `false` now and
+    /// then.
     ///
     /// # Examples
     /// ```
@@ -85,7 +86,7 @@ impl Following {
         self.lag() <= limit
     }
 
-    /// What has been counted.
+    /// Returns the counters.
     ///
     /// # Examples
     /// See [`FollowStats`].
@@ -101,8 +102,8 @@ impl Following {
         }
     }
 
-    /// Waits until everything that was committed before this call is invalidated. While the database cannot be reached, that
-    /// is for as long.
+    /// Waits until all changes that were committed before this call are invalidated. If the database cannot be
+    /// reached, it waits until it can be.
     ///
     /// # Cancellation safety
     /// Safe.
@@ -110,11 +111,11 @@ impl Following {
     /// # Examples
     /// See [`Changes`].
     pub async fn sync(&self) {
-        // the look that is under way may have begun before the commit
+        // the running read may have begun before the commit
         let wanted = self.shared.begun.load(Ordering::SeqCst) + 1;
         let mut finished = self.shared.finished.subscribe();
         self.shared.wake.notify_one();
-        // the sender lives as long as `self`
+        // does not fail: the sender lives as long as `self`
         _ = finished.wait_for(|finished| *finished >= wanted).await;
     }
 }
@@ -131,15 +132,15 @@ impl fmt::Debug for Following {
     }
 }
 
-/// What the one who follows and the one who watches him both see.
+/// The state that the handle and the follower's tasks share.
 struct Shared {
     counters: Counters,
     wake: Notify,
-    /// The number of the last look that was begun.
+    /// The number of the last read that was begun.
     begun: AtomicU64,
-    /// The number of the last look after which everything was acknowledged.
+    /// The number of the last read after which all invalidations were acknowledged.
     finished: watch::Sender<u64>,
-    /// When that look began.
+    /// The time at which that read began.
     confirmed: Mutex<Instant>,
 }
 
@@ -161,7 +162,7 @@ impl Shared {
     }
 }
 
-/// Looks up where to begin, and starts the tasks.
+/// Reads the starting position, and starts the tasks.
 pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
     let runtime = Handle::try_current().map_err(|cause| {
         Error::config("following needs tokio: call `follow` within its runtime").with_source(cause)
@@ -180,7 +181,7 @@ pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
     };
     let mut connection = own.acquire().await.map_err(failed)?;
     let end = DB::end(&mut connection, &outbox).await.map_err(failed)?;
-    // whether it can be read at all; what is found will be read again
+    // checks that the outbox can be read at all; its changes will be read again
     DB::read(&mut connection, &outbox, &end.position, &mut |_, _| {}).await.map_err(failed)?;
     let resumed = match &name {
         Some(name) => DB::kept(&mut connection, &outbox, name).await.map_err(failed)?,
@@ -206,7 +207,7 @@ pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
         noted: Noted::bounded(),
     };
     if clears {
-        // whatever was cached before may be older than what is read from here
+        // an entry that was cached before may be older than the changes that are read from here
         follower.clear();
         if let Err(error) = follower.noted.settle().await {
             tracing::warn!(%error, "a cache could not be cleared; it is tried again");
@@ -217,12 +218,12 @@ pub(super) async fn start<DB: Feed>(changes: Changes<DB>) -> Result<Following> {
     Ok(Following { shared, tasks: [follow, listen] })
 }
 
-/// Lets the database wake the follower.
+/// Wakes the follower by notifications of the database.
 async fn listen<DB: Feed>(pool: Pool<DB>, outbox: Outbox, shared: Arc<Shared>, pause: Duration) {
     loop {
         let wakes = DB::wakes(&pool, &outbox, &|| shared.wake.notify_one()).await;
         if let Err(error) = wakes {
-            // nothing is lost: the follower looks by itself
+            // nothing is lost: the follower also polls
             tracing::debug!(%error, "not woken by the database for now");
         }
         tokio::time::sleep(pause).await;
@@ -236,19 +237,19 @@ struct Follower<DB: Feed> {
     pool: Pool<DB>,
     outbox: Outbox,
     watched: Vec<Watched>,
-    /// Everything before was read.
+    /// The position up to which all changes were read.
     position: DB::Position,
-    /// When that was, by the database's clock.
+    /// The time of that read, by the database's clock.
     at: f64,
     keep: f64,
-    /// Earlier positions and their times, to delete what is before those that are old enough.
+    /// Earlier positions and their times. Changes before the old ones are deleted.
     marks: VecDeque<(f64, DB::Position)>,
     name: Option<String>,
-    /// Everything before was invalidated, and when it was read.
+    /// The position up to which all changes were invalidated, and the time of the read.
     acknowledged: Option<(f64, DB::Position)>,
-    /// What is kept under the name, and since when.
+    /// The position that is stored under the name, and the time of storing.
     kept: Option<(f64, DB::Position)>,
-    /// What was read and is not acknowledged.
+    /// The invalidations that are not acknowledged.
     noted: Noted,
 }
 
@@ -259,7 +260,7 @@ impl<DB: Feed> Follower<DB> {
             let number = self.shared.begun.fetch_add(1, Ordering::SeqCst) + 1;
             let began = Instant::now();
             let looked = self.look().await;
-            // also what a look read before it failed
+            // settles also the changes that a read returned before it failed
             let settled = self.noted.settle().await;
             let failing_part = if looked.is_err() { "the outbox" } else { "the store of a cache" };
             match looked.map_err(|error| Error::backend("reading the outbox", error)).and(settled) {
@@ -275,27 +276,27 @@ impl<DB: Feed> Follower<DB> {
                     count(&self.shared.counters.failures);
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "changes of the database are not passed on for now: {failing_part} failed");
-                        // often a connection that was cut, and a new one is as good
+                        // the first failure is often a connection that was cut, so a new one is tried soon
                         tokio::time::sleep(pause / 10).await;
                         continue;
                     }
                 }
             }
-            // what wakes it is as good as the time that has passed
+            // a notification ends the pause early
             _ = tokio::time::timeout(pause, self.shared.wake.notified()).await;
         }
     }
 
-    /// Reads what is new, and notes what it ends.
+    /// Reads new changes, and notes their invalidations.
     async fn look(&mut self) -> Result<(), sqlx::Error> {
         if DB::OWN_POOL {
-            // before each new connection, also that of the listener: credentials rotate by `Pool::set_connect_options`
+            // before each new connection, also the listener's: credentials rotate by `Pool::set_connect_options`
             self.pool.set_connect_options((*self.users.connect_options()).clone());
         }
         let mut connection = self.pool.acquire().await?;
         let looked = self.look_with(&mut connection).await;
         if looked.is_err() && DB::OWN_POOL {
-            // it may be in the middle of an answer
+            // the connection may be in the middle of an answer
             drop(connection.detach());
         }
         looked
@@ -318,14 +319,14 @@ impl<DB: Feed> Follower<DB> {
             count(&self.shared.counters.cleared);
             tracing::warn!(restarted = seen.restarted, "changes may have been lost; the caches are cleared");
             if seen.restarted {
-                // what numbers and snapshots mean may have changed
+                // numbers and snapshots of the new server may have another meaning
                 seen = DB::end(connection, &self.outbox).await?;
                 self.marks.clear();
             }
             self.clear();
         }
         (self.position, self.at) = (seen.position, seen.at);
-        // what was read counts, whatever becomes of the rest
+        // the changes that were read count, even if the rest fails
         if let Err(error) = self.tidy(connection).await {
             tracing::warn!(%error, "the outbox could not be tidied up; it is tried again");
         }
@@ -341,7 +342,7 @@ impl<DB: Feed> Follower<DB> {
         self.watched.iter().for_each(|table| table.clear(&mut self.noted));
     }
 
-    /// Keeps up to where everything is acknowledged, now and then.
+    /// Stores the position up to which all invalidations are acknowledged, at intervals.
     async fn keep_position(&mut self, connection: &mut PoolConnection<DB>) -> Result<(), sqlx::Error> {
         let (Some(name), Some((at, position))) = (&self.name, &self.acknowledged) else { return Ok(()) };
         let due = self.kept.as_ref().is_none_or(|(kept_at, kept)| {
@@ -355,7 +356,8 @@ impl<DB: Feed> Follower<DB> {
         Ok(())
     }
 
-    /// Deletes what everybody has read, or is cut off from for so long that he clears his caches.
+    /// Deletes changes that every follower has read. A follower that was disconnected for that long clears its
+    /// caches.
     async fn prune(&mut self, connection: &mut PoolConnection<DB>) -> Result<(), sqlx::Error> {
         if self.marks.back().is_none_or(|(at, _)| self.at - at >= self.keep / 10.0) {
             self.marks.push_back((self.at, self.position.clone()));

@@ -1,4 +1,4 @@
-//! Invalidation from the database: triggers write down what changed, and whoever caches it follows.
+//! Invalidation from the database: triggers record changes, and the processes that cache them follow.
 
 pub(crate) mod feed;
 mod follow;
@@ -18,68 +18,79 @@ pub use values::{Column, ColumnValue, FromColumns, Unreadable};
 pub(crate) use watched::Name;
 pub use watched::Watched;
 
-/// The name of the outbox, unless another is given.
+/// The default name of the outbox.
 const OUTBOX: &str = "larder_changes";
-/// A longer name would not leave room for the names of triggers.
+/// The maximum length of its name. A longer one would not leave room for the names of triggers.
 const LONGEST_NAME: usize = 40;
 const POLL: Duration = Duration::from_millis(200);
 const KEEP: Duration = Duration::from_secs(600);
 const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 
-/// Invalidation from the database: **whoever writes, also `psql`, a migration or a program in another language, invalidates
-/// the caches.** For PostgreSQL, MySQL/MariaDB and SQLite.
+/// Invalidation from the database: **each write invalidates the caches, also by `psql`, a migration or a program in
+/// another language.** For PostgreSQL, MySQL/MariaDB and SQLite.
 ///
-/// Triggers write each changed row's keys into a table, the *outbox*, in the transaction of the write itself. Each process
-/// that caches follows the outbox: it looks every 200 ms, and with PostgreSQL at once, since there a NOTIFY wakes it. A
-/// notification is only that: what counts is in the table, so nothing is lost while a process is cut off.
+/// Triggers write each changed row's keys into a table, the *outbox*, in the transaction of the write itself. Each
+/// process with a cache follows the outbox: it polls every 200 ms. With PostgreSQL it also reads at once, since a
+/// NOTIFY wakes it. A notification only wakes: the changes are in the table, so that nothing is lost while a
+/// process is disconnected.
 ///
-/// # What happens
-/// 1. [`install`](Self::install), once, or in a migration with what [`sql`](Self::sql) answers.
-/// 2. [`follow`](Self::follow), in each process: the end of the outbox is looked up, the caches are cleared (see
-///    [`resumed_as`](Self::resumed_as)), and from then on a task reads what comes.
-/// 3. What was read is invalidated; what the cache's store does not acknowledge stays noted and is tried again.
-/// 4. What every process must have read, since it is older than [`keep`](Self::keep), is deleted.
+/// # Steps
+/// 1. [`install`](Self::install), once, or a migration with the statements of [`sql`](Self::sql).
+/// 2. [`follow`](Self::follow), in each process: it reads the end of the outbox and clears the caches (see
+///    [`resumed_as`](Self::resumed_as)). From then on a task reads new changes.
+/// 3. The changed keys and tags are invalidated. An invalidation that the cache's store does not acknowledge is
+///    retried.
+/// 4. Changes that every process must have read, since they are older than [`keep`](Self::keep), are deleted.
 ///
-/// # What is promised
-/// A get that starts after a change was committed, read and acknowledged does not return an older value. How long that takes
-/// is a matter of time and not of proof: usually some milliseconds (PostgreSQL) or the pause between two looks. While the
-/// process is cut off from the database it takes as long as that lasts: [`Following::is_current`] tells, and
-/// [`Following::sync`] waits for it. A writer who can should invalidate by itself too, as by
-/// [`WriteTransaction`](crate::WriteTransaction): only that is there when its call returns.
+/// # Guarantee
+/// A get that starts after a change was committed, read and acknowledged does not return an older value. The delay
+/// has no proven limit: usually it is some milliseconds (PostgreSQL) or the pause between two polls. If the process
+/// is disconnected from the database, the delay lasts as long as that. [`Following::is_current`] reports it, and
+/// [`Following::sync`] waits for its end. A writer in the same service should also invalidate by itself, as with
+/// [`WriteTransaction`](crate::WriteTransaction): only then is the invalidation done when its call returns.
 ///
 /// # Order
-/// Numbers are given when rows are written, and transactions commit in another order. PostgreSQL is asked for what a snapshot
-/// shows that the last one did not; for MySQL, missing numbers are looked for until
-/// [`longest_transaction`](Self::longest_transaction) has passed; SQLite's writers follow one another. So a transaction that
-/// was open while others overtook it is not missed.
+/// Numbers are given when rows are written, and transactions commit in another order. PostgreSQL returns the
+/// changes that a snapshot shows and the last one did not. For MySQL, missing numbers are read again until
+/// [`longest_transaction`](Self::longest_transaction) has passed. SQLite's writers run one after the other. So a
+/// transaction that was open while others overtook it is not missed.
 ///
-/// # Where the promise ends
-/// - What fires no trigger is not seen: in MySQL `TRUNCATE` and the cascades of foreign keys, in SQLite what `INSERT OR
-///   REPLACE` removes (unless `PRAGMA recursive_triggers`), everywhere DDL and triggers that were disabled. In PostgreSQL
-///   TRUNCATE of the watched table is seen, and so is what is replicated into it; TRUNCATE or DETACH of one of its partitions is
-///   not: call [`Cache::clear`](larder::Cache::clear) after it. With logical replication of all tables the subscriber leaves
-///   out the rows of the publisher's outbox, if larder is installed there too: its own triggers write them down.
-/// - When the server was restarted, another took over, or this process was cut off for longer than `keep`, the caches are
-///   cleared: what was told before may be gone.
-/// - Loads must come from the server that is followed, not from a replica behind it.
-/// - MySQL: a transaction that is open for longer than [`longest_transaction`](Self::longest_transaction).
+/// # Limits
+/// - A change that fires no trigger is not seen: in MySQL `TRUNCATE` and the cascades of foreign keys, in SQLite
+///   rows that `INSERT OR REPLACE` removes (unless `PRAGMA recursive_triggers`), everywhere DDL and disabled
+///   triggers. In PostgreSQL TRUNCATE of the watched table is seen, and so are changes that are replicated into it.
+///   TRUNCATE or DETACH of one of its partitions is not: call [`Cache::clear`](larder::Cache::clear) after it. With
+///   logical replication of all tables, the subscriber ignores the rows of the publisher's outbox, if larder is
+///   installed there too: its own triggers record them.
+/// - If the server was restarted, another took over, or this process was disconnected for longer than `keep`, the
+///   caches are cleared: earlier changes may be lost.
+/// - Loads must come from the server that is followed, not from a replica of it.
+/// - MySQL: a transaction that is open for longer than [`longest_transaction`](Self::longest_transaction) may be
+///   missed.
 ///
-/// # What it needs
-/// PostgreSQL 14, MySQL 8.0.29, MariaDB 10.6 or SQLite 3.42. Connections of its own: two (PostgreSQL), one (MySQL); SQLite's
-/// pool is shared. Who installs may create tables and triggers; who follows may SELECT and DELETE in the outbox, and SELECT,
-/// INSERT and UPDATE in `<outbox>_positions`; who writes the watched tables needs nothing. Through a pooler that gives no
-/// sessions (PgBouncer's transaction mode, from version 1.21 on) LISTEN hears nothing, and looking remains; before 1.21, which
-/// cannot do prepared statements, follow past the pooler. MySQL with a binary log needs `log_bin_trust_function_creators` or
-/// `SUPER` for triggers. NOTIFY makes PostgreSQL commit those who write watched tables one after the other, and
-/// `PREPARE TRANSACTION` fail: see [`without_notify`](Self::without_notify).
+/// # Requirements
+/// PostgreSQL 14, MySQL 8.0.29, MariaDB 10.6 or SQLite 3.42. Separate connections: two (PostgreSQL), one (MySQL);
+/// SQLite's pool is shared. MySQL with a binary log needs `log_bin_trust_function_creators` or `SUPER` for
+/// triggers.
 ///
-/// A transaction that stays open holds back the pruning of the outbox. To rename a watched column makes writes fail until the
-/// triggers are installed again: drop the triggers first, or install in the same transaction (PostgreSQL).
+/// Rights: the role that installs may create tables and triggers. The role that follows may SELECT and DELETE in
+/// the outbox, and SELECT, INSERT and UPDATE in `<outbox>_positions`. The roles that write the watched tables need
+/// no further rights.
+///
+/// A pooler without sessions (PgBouncer's transaction mode, from version 1.21 on) drops LISTEN, and polling
+/// remains. Before version 1.21, PgBouncer cannot do prepared statements: follow past the pooler. With NOTIFY,
+/// PostgreSQL commits the writers of watched tables one after the other, and `PREPARE TRANSACTION` fails: see
+/// [`without_notify`](Self::without_notify).
+///
+/// A transaction that stays open holds back the pruning of the outbox. If a watched column is renamed, writes fail
+/// until the triggers are installed again: drop the triggers first, or install in the same transaction
+/// (PostgreSQL).
 ///
 /// # Security
-/// The triggers run with the rights of the role that installs. Install as the owner of the watched tables, not as a superuser, and
-/// keep the outbox in a schema in which only trusted roles may create objects. PostgreSQL: the function refuses tables
-/// other than the watched one, and installing fails if the outbox belongs to another role. `SECURITY.md` has the details.
+/// The triggers run with the rights of the role that installs. Install as the owner of the watched tables, not as a
+/// superuser, and keep the outbox in a schema in which only trusted roles may create objects. PostgreSQL: the
+/// function refuses tables other than the watched one, and installing fails if the outbox belongs to another role.
+/// `SECURITY.md` has the details.
 ///
 /// # Examples
 /// ```
@@ -123,7 +134,7 @@ pub struct Changes<DB: Feed> {
 }
 
 impl<DB: Feed> Changes<DB> {
-    /// The changes of the pool's database, of which nothing is watched yet.
+    /// Returns the changes of the pool's database, without watched tables.
     ///
     /// # Examples
     /// See [`Changes`].
@@ -133,7 +144,7 @@ impl<DB: Feed> Changes<DB> {
         Self { pool, outbox, watched: vec![], poll: POLL, keep: KEEP, name: None }
     }
 
-    /// Watches a table, beside the others.
+    /// Watches a table, in addition to the others.
     ///
     /// # Examples
     /// See [`Changes`].
@@ -142,8 +153,8 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// The name of the outbox, of at most 40 bytes. Default `larder_changes`. All who watch a table through one outbox name
-    /// the same columns; services that need others take an outbox of their own.
+    /// Sets the name of the outbox, of at most 40 bytes. Default `larder_changes`. All services that watch a table
+    /// through one outbox name the same columns. A service that needs other columns uses its own outbox.
     ///
     /// # Examples
     /// ```
@@ -157,7 +168,7 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// The schema (PostgreSQL, default `public`) or database (MySQL, default the pool's) of the outbox.
+    /// Sets the schema (PostgreSQL, default `public`) or database (MySQL, default the pool's) of the outbox.
     ///
     /// # Examples
     /// ```
@@ -171,7 +182,7 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// The pause between two looks at the outbox. Default 200 ms.
+    /// Sets the pause between two reads of the outbox. Default 200 ms.
     ///
     /// # Examples
     /// ```
@@ -185,8 +196,8 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// How long what was read is kept for others. A process that was cut off for longer clears its caches. The same for all
-    /// who follow. Default 10 min.
+    /// Sets the time for which changes are kept for other processes. A process that was disconnected for longer
+    /// clears its caches. The same for all followers. Default 10 min.
     ///
     /// # Examples
     /// ```
@@ -200,8 +211,8 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// MySQL: for how long a missing number may belong to a transaction that is not committed yet. What a longer one changes
-    /// can be missed. Default 10 min. The other databases know it exactly.
+    /// MySQL: sets the time for which a missing number may belong to an uncommitted transaction. Changes of a
+    /// longer transaction can be missed. Default 10 min. The other databases know it exactly.
     ///
     /// # Examples
     /// ```
@@ -215,9 +226,10 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// PostgreSQL: installs triggers without NOTIFY, and follows by looking only. For databases with `PREPARE TRANSACTION`, which
-    /// fails after a NOTIFY, and for many short transactions, since those with a NOTIFY commit one after the other. All who
-    /// install through one outbox do the same. Default: changes are notified.
+    /// PostgreSQL: installs triggers without NOTIFY, and follows by polling only. For databases with `PREPARE
+    /// TRANSACTION`, which fails after a NOTIFY. Also for many short transactions, since those with a NOTIFY commit
+    /// one after the other. All services that install through one outbox do the same. Default: changes are
+    /// notified.
     ///
     /// # Examples
     /// ```
@@ -231,13 +243,16 @@ impl<DB: Feed> Changes<DB> {
         self
     }
 
-    /// Goes on where the last one of this name stopped, instead of clearing the caches at first: for caches in a shared store,
-    /// which outlive their processes. The position is kept in the database (`<outbox>_positions`), every second that
-    /// something changes, once all that was read is acknowledged. Processes that share a store share the name. Where nothing
-    /// is kept under it, or it is older than [`keep`](Self::keep), the caches are cleared all the same.
+    /// Continues where the last follower of this name stopped, instead of clearing the caches at first. For caches
+    /// in a shared store, which outlive their processes.
     ///
-    /// Every process that follows invalidates what it reads. On a shared store one is enough: let one of them follow, or
-    /// accept that a changed key may be loaded more than once.
+    /// The position is stored in the database (`<outbox>_positions`), at most once a second, after all earlier
+    /// changes are acknowledged. It is stored when it has changed, and otherwise after a quarter of
+    /// [`keep`](Self::keep). Processes that share a store share the name. If no position is stored under it, or it
+    /// is older than [`keep`](Self::keep), the caches are cleared all the same.
+    ///
+    /// Each process that follows invalidates the changes that it reads. On a shared store one is enough: let one of
+    /// them follow, or accept that a changed key may be loaded more than once.
     ///
     /// # Examples
     /// ```
@@ -265,8 +280,8 @@ impl<DB: Feed> Changes<DB> {
         tables
     }
 
-    /// The statements that make the outbox and the triggers, for a migration. They can be run again after more columns are
-    /// watched; with MySQL [`install`](Self::install) also drops the triggers that they replace.
+    /// Returns the statements that create the outbox and the triggers, for a migration. They can be run again after
+    /// more columns are watched. With MySQL, [`install`](Self::install) also drops the triggers that they replace.
     ///
     /// # Examples
     /// ```
@@ -284,8 +299,8 @@ impl<DB: Feed> Changes<DB> {
         DB::outbox_sql(&self.outbox).into_iter().chain(triggers).collect()
     }
 
-    /// The statements that remove the triggers, and then the outbox. Nobody must follow it any more. (To drop the outbox alone
-    /// would let every write to the watched tables fail.)
+    /// Returns the statements that remove the triggers, and then the outbox. Run them when no process follows it
+    /// any more. (If only the outbox is dropped, every write to the watched tables fails.)
     ///
     /// # Examples
     /// ```
@@ -324,14 +339,15 @@ impl<DB: Feed> Changes<DB> {
 }
 
 impl<DB: Feed> Changes<DB> {
-    /// Makes the outbox and the triggers, in place of older ones. Needs the right to create them.
+    /// Creates the outbox and the triggers, and replaces older ones. Needs the right to create them.
     ///
-    /// What is there already and as it should be is not touched. To attach new triggers waits for transactions that have used the
-    /// table, and meanwhile its writers wait (MySQL: its readers too): for at most 3 s with PostgreSQL and MySQL.
+    /// Objects that exist already and are up to date are not touched. New triggers wait for transactions that have
+    /// used the table, and meanwhile its writers wait (MySQL: its readers too): for at most 3 s with PostgreSQL and
+    /// MySQL.
     ///
     /// # Errors
-    /// The database's, such as a lock that was not to be had; [`Config`](larder::ErrorKind::Config) when what is watched cannot
-    /// work.
+    /// An error of the database, such as a lock timeout. [`Config`](larder::ErrorKind::Config) if the watched
+    /// tables cannot work.
     ///
     /// # Cancellation safety
     /// PostgreSQL and SQLite install all or nothing. With MySQL call it again.
@@ -351,15 +367,16 @@ impl<DB: Feed> Changes<DB> {
         DB::install(&mut connection, &self.outbox, &self.tables()).await.map_err(failed)
     }
 
-    /// Begins to follow: when this returned, every change that is committed from now on will be read. The watched caches are
-    /// cleared, unless a position is [resumed](Self::resumed_as).
+    /// Begins to follow. Once this has returned, every change that is committed from now on will be read. The
+    /// watched caches are cleared, unless a position is [resumed](Self::resumed_as).
     ///
     /// # Errors
-    /// The database's, such as a missing outbox; [`Config`](larder::ErrorKind::Config) when what is watched cannot work, or
-    /// outside of a tokio runtime. Later errors are counted, traced and got over.
+    /// An error of the database, such as a missing outbox. [`Config`](larder::ErrorKind::Config) if the watched
+    /// tables cannot work, or outside of a tokio runtime. Later errors are counted and traced, and following
+    /// continues.
     ///
     /// # Cancellation safety
-    /// Dropped on its way, nothing is followed.
+    /// If it is dropped before it returns, no change is followed.
     ///
     /// # Examples
     /// See [`Changes`].

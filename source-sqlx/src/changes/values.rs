@@ -1,10 +1,10 @@
-//! What a change says of the columns that were asked for, as Rust values.
+//! Parses the columns of a change as Rust values.
 
 use std::collections::HashMap;
 
-/// A column that keys or tags are made of.
+/// A column from which keys or tags are made.
 ///
-/// A plain name is written down as text; a binary column is named by [`Column::bytes`].
+/// A plain name is recorded as text. Name a binary column by [`Column::bytes`].
 ///
 /// # Examples
 /// ```
@@ -19,7 +19,7 @@ pub struct Column {
 }
 
 impl Column {
-    /// A column of bytes (`bytea`, `BLOB`, `BINARY`), for values of type `Vec<u8>`.
+    /// Returns a column of bytes (`bytea`, `BLOB`, `BINARY`), for values of type `Vec<u8>`.
     ///
     /// # Examples
     /// See [`Column`].
@@ -40,16 +40,16 @@ impl From<String> for Column {
     }
 }
 
-/// A row as it was before or after a change: the texts of the columns that were asked for.
+/// A row before or after a change: the texts of the watched columns.
 pub(crate) type Image = HashMap<String, Option<String>>;
 
-/// Why the values of a change cannot be had.
+/// The reason why a change cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreadable(pub(crate) String);
 
-/// A type that a column's text can be read as: integers, `bool`, `String`, `Vec<u8>` (of [`Column::bytes`]), `Uuid` (feature
-/// `uuid`), and `Option` of them for columns that may be NULL.
+/// A type that can be parsed from a column's text: integers, `bool`, `String`, `Vec<u8>` (of [`Column::bytes`]),
+/// `Uuid` (feature `uuid`), and `Option` of them for columns that may be NULL.
 ///
 /// # Examples
 /// ```
@@ -63,10 +63,11 @@ pub struct Unreadable(pub(crate) String);
     note = "integers, `bool`, `String`, `Vec<u8>` and `Option`s of them can; implement `ColumnValue` for other types"
 )]
 pub trait ColumnValue: Sized {
-    /// The value that the text stands for, as the database writes it (PostgreSQL in UTC and ISO form); `None` when it is none.
+    /// Parses the text of a value, as the database writes it (PostgreSQL in UTC and ISO form). `None` if it is
+    /// invalid.
     fn from_text(text: &str) -> Option<Self>;
 
-    /// The value that NULL stands for; `None` when there is none.
+    /// Returns the value of NULL. `None` if there is none.
     fn from_null() -> Option<Self> {
         None
     }
@@ -121,10 +122,10 @@ impl<T: ColumnValue> ColumnValue for Option<T> {
     note = "a closure over one column takes a `ColumnValue`, over several a tuple of them: `|(shop, id): (String, i64)| ..`"
 )]
 pub trait FromColumns: Sized {
-    /// How many columns are read.
+    /// The number of columns.
     const COLUMNS: usize;
 
-    /// The values; `Ok(None)` when one is NULL that may not be.
+    /// Returns the values. `Ok(None)` if one is NULL that may not be.
     #[doc(hidden)]
     fn from_columns(columns: &[Column], image: &Image) -> Result<Option<Self>, Unreadable>;
 }
@@ -179,7 +180,7 @@ tuples!(A 0, B 1, C 2, D 3, E 4, F 5; 6);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6; 7);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7; 8);
 
-/// The image that a row of the outbox holds.
+/// Parses the image in a row of the outbox.
 pub(crate) fn image(json: &str) -> Result<Image, Unreadable> {
     serde_json::from_str(json).map_err(|error| Unreadable(format!("{json:?} is no image of a row: {error}")))
 }

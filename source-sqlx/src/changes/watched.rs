@@ -1,4 +1,4 @@
-//! Which tables are watched, and what their changes invalidate.
+//! The watched tables, and the invalidations of their changes.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,9 +12,9 @@ use crate::noted::Noted;
 
 /// A table whose changes invalidate keys and tags of caches: see [`Changes`](crate::Changes).
 ///
-/// A change of a row is a row as it was and as it is: both are looked at, so that a change of a key ends the old and the new
-/// one, and a row that moves from one tag to another ends both. A part that is NULL, and is not read as an `Option`, names
-/// nothing. TRUNCATE (PostgreSQL) clears the caches that are named here.
+/// A change of a row has an image before and an image after. Both count: a change of a key invalidates the old and
+/// the new one, and a row that moves from one tag to another invalidates both. A key or tag with a part that is
+/// NULL, and is not read as an `Option`, is skipped. TRUNCATE (PostgreSQL) clears the caches that are named here.
 ///
 /// # Examples
 /// ```
@@ -39,7 +39,7 @@ pub struct Watched {
     rules: Vec<Rule>,
 }
 
-/// A name in a schema, or in the one that names without are in.
+/// A name in a schema, or in the default schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) schema: Option<String>,
@@ -51,10 +51,10 @@ impl Name {
         Self { schema: None, name: name.into() }
     }
 
-    /// As what the outbox knows the table.
+    /// The name of the table in the outbox.
     pub(crate) fn source(&self) -> String {
         match &self.schema {
-            // a length, since names may hold every character
+            // with the length, since names may contain every character
             Some(schema) => format!("{}:{schema}.{}", schema.len(), self.name),
             None => self.name.clone(),
         }
@@ -64,16 +64,17 @@ impl Name {
 type Note = Arc<dyn Fn(&Image, &mut Noted) -> Result<(), Unreadable> + Send + Sync>;
 type Clear = Arc<dyn Fn(&mut Noted) + Send + Sync>;
 
-/// What a change ends in one cache.
+/// The invalidations of a change in one cache.
 struct Rule {
     note: Note,
     clear: Clear,
-    /// How many columns were named, and how many are read.
+    /// The number of named columns, and the number of read ones.
     columns: (usize, usize),
 }
 
 impl Watched {
-    /// The table of this name: exactly as the database has it, and quoted by larder. For PostgreSQL in the schema `public`.
+    /// Returns the table of this name, exactly as the database has it; larder quotes it. For PostgreSQL in the
+    /// schema `public`.
     ///
     /// # Examples
     /// See [`Watched`].
@@ -81,8 +82,9 @@ impl Watched {
         Self::named(Name::plain(name))
     }
 
-    /// The table of this name in a schema (PostgreSQL), a database (MySQL) or an attached file (SQLite). The latter two want
-    /// to be told where the outbox is: [`Changes::outbox_schema`](crate::Changes::outbox_schema), for SQLite the same.
+    /// Returns the table of this name in a schema (PostgreSQL), a database (MySQL) or an attached file (SQLite).
+    /// The latter two also need the place of the outbox: [`Changes::outbox_schema`](crate::Changes::outbox_schema),
+    /// for SQLite the same.
     ///
     /// # Examples
     /// ```
@@ -97,11 +99,11 @@ impl Watched {
         Self { table, columns: vec![], rules: vec![] }
     }
 
-    /// A change ends the key that `key` makes of the columns' values.
+    /// Invalidates the key that `key` makes of the columns' values, for each change.
     ///
-    /// A cache compares keys byte by byte. A column may compare without case or trailing blanks: MySQL's default collations,
-    /// PostgreSQL's `citext` and nondeterministic collations. Then `get("BOB")` loads the row of `bob`, and a change of `bob` ends
-    /// only the key `bob`. Normalise keys alike for reads and here.
+    /// A cache compares keys byte by byte. A column may compare without case or trailing blanks: MySQL's default
+    /// collations, PostgreSQL's `citext` and nondeterministic collations. Then `get("BOB")` loads the row of `bob`,
+    /// and a change of `bob` invalidates only the key `bob`. Normalise keys alike for reads and here.
     ///
     /// # Examples
     /// Names that compare without case:
@@ -127,7 +129,7 @@ impl Watched {
         self.rule(cache, columns, move |cache, values, noted| noted.keys(cache, [key(values)]))
     }
 
-    /// A change ends every entry with the tag that `tag` makes of the columns' values.
+    /// Invalidates every entry with the tag that `tag` makes of the columns' values, for each change.
     ///
     /// # Examples
     /// See [`Watched`].
@@ -157,7 +159,7 @@ impl Watched {
         let cache = cache.clone();
         let note = move |image: &Image, noted: &mut Noted| {
             let Some(values) = P::from_columns(&columns, image)? else { return Ok(()) };
-            // the closure is the user's; nobody would follow any more if it took the task with it
+            // the closure is the user's (prevents: its panic ends the task, and no change is followed any more)
             catch_unwind(AssertUnwindSafe(|| note(&cache, values, noted)))
                 .map_err(|_| Unreadable("the closure that makes a key or a tag panicked".to_owned()))
         };
@@ -166,7 +168,8 @@ impl Watched {
         self
     }
 
-    /// Notes what a change ends: an image of a row, or none when all rows may have changed. What cannot be read clears.
+    /// Notes the invalidations of a change: an image of a row, or none if all rows may have changed. If the image
+    /// cannot be parsed, the caches are cleared.
     pub(crate) fn note(&self, image: Option<&str>, noted: &mut Noted) -> Result<(), Unreadable> {
         let Some(image) = image else {
             self.clear(noted);
@@ -189,7 +192,7 @@ impl Watched {
         first
     }
 
-    /// Notes all of the caches.
+    /// Notes a clear of all the caches.
     pub(crate) fn clear(&self, noted: &mut Noted) {
         self.rules.iter().for_each(|rule| (rule.clear)(noted));
     }

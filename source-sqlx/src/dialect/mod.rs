@@ -1,4 +1,4 @@
-//! Where databases differ: everything that is written for one of them is here.
+//! The differences between databases: all code for a single database is here.
 
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -10,7 +10,7 @@ mod sqlite;
 use sqlx::Database;
 use sqlx::database::HasStatementCache;
 
-/// A database that queries of this crate can be written for: `sqlx::Sqlite`, `sqlx::Postgres`, `sqlx::MySql`, each behind
+/// A database for which this crate can write queries: `sqlx::Sqlite`, `sqlx::Postgres`, `sqlx::MySql`, each behind
 /// the feature of its name.
 ///
 /// # Examples
@@ -25,67 +25,68 @@ use sqlx::database::HasStatementCache;
     note = "turn on the feature of the database: `sqlite`, `postgres` or `mysql`"
 )]
 pub trait Dialect: Database + HasStatementCache {
-    /// How many values one query may bind.
+    /// The maximum number of values that one query may bind.
     const MOST_BINDS: usize;
-    /// Whether a list of keys is bound as one array for each part of the key, and not as a value for each part of each key.
+    /// `true` if a list of keys is bound as one array for each part of the key. Otherwise each part of each key is
+    /// a value.
     const ARRAYS: bool;
-    /// How text is told from code in a query.
+    /// The lexical rules by which text differs from code in a query.
     #[doc(hidden)]
     const LEXIS: Lexis;
 
-    /// What stands between the brackets of `IN ({keys})` for `keys` keys of `parts` parts each.
+    /// Returns the text between the brackets of `IN ({keys})` for `keys` keys of `parts` parts each.
     fn key_list(keys: usize, parts: usize) -> String;
 
-    /// A name as an identifier, whatever it consists of.
+    /// Quotes any name as an identifier.
     fn quote(name: &str) -> String;
 }
 
-/// What a query's text is made of, beside code: `'..'`, `".."`, `-- ..` and `/* .. */` are everywhere.
+/// The lexical rules of a query. All databases have `'..'`, `".."`, `-- ..` and `/* .. */`.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Lexis {
-    /// How placeholders are written.
+    /// The syntax of placeholders.
     pub(crate) placeholders: Style,
-    /// Names in backticks.
+    /// `true` if names may be in backticks.
     pub(crate) backticks: bool,
-    /// Names in brackets.
+    /// `true` if names may be in brackets.
     pub(crate) brackets: bool,
-    /// Comments that begin with `#`.
+    /// `true` if comments may begin with `#`.
     pub(crate) hash_comments: bool,
-    /// `\` takes the meaning of the next character: in all strings, in `E'..'`, in none.
+    /// The strings in which `\` escapes the next character: all, `E'..'`, or none.
     pub(crate) backslash: Backslash,
-    /// `$tag$ .. $tag$`.
+    /// `true` if strings may be `$tag$ .. $tag$`.
     pub(crate) dollar_quotes: bool,
-    /// Comments within comments.
+    /// `true` if comments may be nested.
     pub(crate) nested_comments: bool,
 }
 
-/// How placeholders are written.
+/// The syntax of placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Style {
-    /// `?` is one.
+    /// `true` if `?` is a placeholder.
     pub(crate) question: bool,
-    /// What a number may follow: `?1`, `$1`.
+    /// The characters that begin a numbered placeholder: `?1`, `$1`.
     pub(crate) numbered: &'static str,
-    /// What to write for the parts of a key, for messages.
+    /// The placeholders for the parts of a key, for messages.
     pub(crate) example: &'static str,
 }
 
-/// In which strings `\` escapes.
+/// The strings in which `\` escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backslash {
-    /// In none.
+    /// No strings.
     #[cfg(feature = "sqlite")]
     Plain,
-    /// In `E'..'`.
+    /// Strings of the form `E'..'`.
     #[cfg(feature = "postgres")]
     AfterE,
-    /// In all.
+    /// All strings.
     #[cfg(feature = "mysql")]
     Escapes,
 }
 
-/// `?, ?` or `VALUES (?, ?), (?, ?)`.
+/// Returns `?, ?` or `VALUES (?, ?), (?, ?)`.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 fn question_marks(keys: usize, parts: usize, row: &str, rows: &str) -> String {
     if parts == 1 {
@@ -95,7 +96,7 @@ fn question_marks(keys: usize, parts: usize, row: &str, rows: &str) -> String {
     format!("{rows}{}", vec![row.as_str(); keys].join(", "))
 }
 
-/// A name between marks, in which the mark is doubled.
+/// Returns a name between marks, in which the mark is doubled.
 fn quoted(name: &str, mark: char) -> String {
     let doubled: String = [mark, mark].iter().collect();
     format!("{mark}{}{mark}", name.replace(mark, &doubled))

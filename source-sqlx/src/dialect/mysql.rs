@@ -1,4 +1,4 @@
-//! MySQL and MariaDB.
+//! The dialect and change feed of MySQL and MariaDB.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -26,7 +26,7 @@ impl Dialect for sqlx::MySql {
     };
 
     fn key_list(keys: usize, parts: usize) -> String {
-        // a list of rows; `VALUES` is written differently by MySQL and MariaDB
+        // a list of rows, since MySQL and MariaDB write `VALUES` differently
         question_marks(keys, parts, "", "")
     }
 
@@ -35,17 +35,17 @@ impl Dialect for sqlx::MySql {
     }
 }
 
-/// How long the database may take for a row, or for an answer without one.
+/// The maximum time for a row, or for an answer without one.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take to connect. A pool that waits longer also pauses longer between its attempts.
+/// The maximum time to connect. A pool that waits longer also pauses longer between its attempts.
 const CONNECTING: Duration = Duration::from_secs(3);
-/// How much the server's start, reckoned from its uptime in whole seconds, may seem to move.
+/// The maximum difference, in seconds, between two start times of a server, which are computed from whole seconds.
 const ROUNDING: f64 = 2.5;
-/// The most ranges that are asked for in one query. More gaps than this are asked for together with what lies between them,
-/// which is then left out.
+/// The maximum number of ranges in one query. If there are more gaps, close ones are read together with the numbers
+/// between them, which are then left out.
 const MOST_RANGES: usize = 500;
 
-/// A text, whatever it consists of, however the session takes a backslash and whichever character set it has.
+/// Returns any text as a literal. It is valid with any character set and any meaning of the backslash.
 fn literal(text: &str) -> String {
     if text.is_ascii() && !text.contains('\\') {
         return quoted(text, '\'');
@@ -54,8 +54,8 @@ fn literal(text: &str) -> String {
     format!("_utf8mb4 x'{hex}'")
 }
 
-/// ``JSON_OBJECT('id', CONVERT(NEW.`id` USING utf8mb4))``. A cast to `CHAR` would have the character set of the session that made
-/// the trigger (prevents: writes that fail since that has no emoji).
+/// Returns ``JSON_OBJECT('id', CONVERT(NEW.`id` USING utf8mb4))``. A cast to `CHAR` would have the character set of
+/// the session that made the trigger (prevents: writes that fail since that has no emoji).
 fn image(table: &Table, row: &str) -> String {
     let column = |column: &Column| {
         let value = format!("{row}.{}", sqlx::MySql::quote(&column.name));
@@ -66,7 +66,7 @@ fn image(table: &Table, row: &str) -> String {
     format!("JSON_OBJECT({})", table.columns.iter().map(column).collect::<Vec<_>>().join(", "))
 }
 
-/// What is written down of an event.
+/// Returns the body of the trigger for an event, which writes to the outbox.
 fn event_body(outbox: &Outbox, table: &Table, event: &str) -> String {
     let (source, into) = (literal(&table.name.source()), full::<sqlx::MySql>(&outbox.table, None));
     let insert =
@@ -76,7 +76,7 @@ fn event_body(outbox: &Outbox, table: &Table, event: &str) -> String {
         "DELETE" => insert("OLD"),
         _ => {
             let (old, new) = (image(table, "OLD"), image(table, "NEW"));
-            // byte by byte: keys that differ in case only are two
+            // compared byte by byte, since keys that differ in case only are two keys
             format!(
                 "BEGIN {}; IF CAST({old} AS BINARY) <> CAST({new} AS BINARY) THEN {}; END IF; END",
                 insert("OLD"),
@@ -86,7 +86,8 @@ fn event_body(outbox: &Outbox, table: &Table, event: &str) -> String {
     }
 }
 
-/// The three triggers of a table: name, event, and what makes them. A name says what its trigger does.
+/// Returns the three triggers of a table: their names, and the statements that create them. A trigger's name
+/// contains a hash of its event and body.
 fn triggers(outbox: &Outbox, table: &Table) -> [(String, String); 3] {
     let on = full::<sqlx::MySql>(&table.name, None);
     ["INSERT", "UPDATE", "DELETE"].map(|event| {
@@ -98,22 +99,23 @@ fn triggers(outbox: &Outbox, table: &Table) -> [(String, String); 3] {
     })
 }
 
-/// The highest number that was read, and the lower ones that were missing: transactions that had not committed, or were
-/// rolled back, and numbers that the server leaves out (`auto_increment_increment`).
+/// The highest number that was read, and the lower numbers that were missing. Missing numbers belong to
+/// transactions that had not committed or were rolled back, or the server leaves them out
+/// (`auto_increment_increment`).
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Numbers {
     highest: u64,
-    /// By their first number. They do not overlap.
+    /// The gaps by their first number. They do not overlap.
     gaps: BTreeMap<u64, Gap>,
     /// The step of the server's numbers.
     step: u64,
-    /// When the server was started, by its clock.
+    /// The time at which the server was started, by its clock.
     started: f64,
     server: String,
 }
 
-/// Numbers that are missing, since when.
+/// A range of missing numbers, and the time since which they are missing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Gap {
     last: u64,
@@ -121,7 +123,7 @@ struct Gap {
 }
 
 impl Numbers {
-    /// Below this everything was read, or will never be.
+    /// Returns the number up to which all changes were read, or will never appear.
     fn settled(&self) -> u64 {
         self.gaps.first_key_value().map_or(self.highest, |(first, _)| first - 1)
     }
@@ -149,17 +151,17 @@ impl Numbers {
         true
     }
 
-    /// Gives up gaps that are older than any transaction.
+    /// Removes gaps that are older than any transaction.
     fn tidy(&mut self, at: f64, longest: Duration) {
         self.gaps.retain(|_, gap| at - gap.since <= longest.as_secs_f64());
     }
 
-    /// The condition of the rows to read: those that are new, and those that were missing. It may be true of rows that were read
-    /// already.
+    /// Returns the condition of the rows to read: new ones, and those that were missing. It may also match rows
+    /// that were read already.
     fn condition(&self) -> String {
         let mut condition = format!("id > {}", self.highest);
         let is_short = |first: u64, last: u64| self.step > 1 && last - first + 1 < self.step;
-        // what the step leaves out: between numbers of one remainder, all others are missing
+        // numbers that the step leaves out: between numbers of one remainder, all others are missing
         let short = || self.gaps.iter().filter(|(first, gap)| is_short(**first, gap.last));
         if let (Some((first, _)), Some((_, Gap { last, .. }))) = (short().next(), short().next_back()) {
             let mut remainders: Vec<u64> = vec![];
@@ -184,11 +186,11 @@ impl Numbers {
     }
 }
 
-/// At most [`MOST_RANGES`] ranges that cover these: the nearest are joined.
+/// Joins the nearest ranges until at most [`MOST_RANGES`] are left.
 fn joined(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     let mut distances: Vec<u64> = ranges.windows(2).map(|pair| pair[1].0 - pair[0].1).collect();
     distances.sort_unstable_by(|a, b| b.cmp(a));
-    // as many are left apart as there may be
+    // the largest distances separate as many ranges as are allowed
     let apart = distances.get(MOST_RANGES - 1).copied().unwrap_or(0);
     let mut joined: Vec<(u64, u64)> = vec![];
     for (first, last) in ranges {
@@ -202,7 +204,7 @@ fn joined(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 
 impl fmt::Display for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // what was missing is read again by whoever goes on from here, and what followed it too
+        // a follower that continues from here reads the missing numbers again, and the numbers after them too
         write!(f, "{}|{}|{}", self.settled(), self.started, self.server)
     }
 }
@@ -224,7 +226,8 @@ impl FromStr for Numbers {
     }
 }
 
-/// How long an installation waits for transactions that have used a watched table, in seconds: meanwhile nobody else can.
+/// The maximum time, in seconds, that an installation waits for transactions that have used a watched table.
+/// Meanwhile no other session can use the table.
 const LOCK_TIMEOUT: u64 = 3;
 
 /// Returns `true` if a table of the outbox exists. Fails if it is a view: the functions that a view calls, such as in its
@@ -244,7 +247,7 @@ async fn exists(connection: &mut MySqlConnection, Name { schema, name }: &Name) 
     }
 }
 
-/// The names of a table's triggers.
+/// Reads the names of a table's triggers.
 async fn found_triggers(connection: &mut MySqlConnection, table: &Table) -> Result<Vec<String>, sqlx::Error> {
     let sql = "SELECT CAST(trigger_name AS CHAR) FROM information_schema.triggers \
                WHERE event_object_table = ? AND event_object_schema = coalesce(?, database())";
@@ -253,11 +256,11 @@ async fn found_triggers(connection: &mut MySqlConnection, table: &Table) -> Resu
     Ok(found.into_iter().map(|(name,)| name).collect())
 }
 
-/// Makes what is not there, and drops older triggers. What is there is not touched, since that would wait for open
-/// transactions, and readers and writers for it (prevents: a deploy that stops all reads).
+/// Creates missing objects, and drops older triggers. Existing objects are not touched, since that would wait for
+/// open transactions, and readers and writers for it (prevents: a deploy that stops all reads).
 ///
-/// New triggers are made before old ones are dropped, so that no write passes between them: MySQL has no transactions for
-/// this.
+/// New triggers are created before old ones are dropped, so that no write passes between them: MySQL has no
+/// transactions for this.
 async fn make_missing(
     connection: &mut MySqlConnection,
     outbox: &Outbox,
@@ -270,7 +273,7 @@ async fn make_missing(
         }
     }
     for table in tables {
-        // a name says what its trigger does
+        // the name contains a hash of the trigger's event and body
         let (current, found) = (triggers(outbox, table), found_triggers(connection, table).await?);
         for (_, statement) in current.iter().filter(|(name, _)| !found.contains(name)) {
             sqlx::raw_sql(safe(statement.clone())).execute(&mut *connection).await?;
@@ -288,14 +291,14 @@ async fn make_missing(
     Ok(())
 }
 
-/// What a look needs to know of the server.
+/// The state of the server at a read.
 struct Server {
     name: String,
-    /// When it was started.
+    /// The time at which the server was started.
     started: f64,
-    /// Its time.
+    /// The server's time.
     at: f64,
-    /// The step of the numbers that it gives.
+    /// The step of the numbers that the server assigns.
     step: u64,
 }
 
@@ -304,7 +307,7 @@ async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error>
                CAST(@@GLOBAL.auto_increment_increment AS UNSIGNED)";
     let (name, at, step): (String, f64, u64) =
         within(PATIENCE, sqlx::query_as(sql).fetch_one(&mut *connection)).await?;
-    // by the protocol of texts: in the other one its types differ between servers
+    // by the text protocol: in the binary one its types differ between servers
     let uptime =
         within(PATIENCE, sqlx::raw_sql("SHOW GLOBAL STATUS LIKE 'Uptime'").fetch_one(connection)).await?;
     let uptime: String = uptime.try_get(1)?;
@@ -319,7 +322,7 @@ impl Feed for sqlx::MySql {
     const OWN_POOL: bool = true;
 
     fn own_pool(pool: &Pool<Self>) -> Pool<Self> {
-        // the user's pool may be used up by those who wait for their loads
+        // loads that wait may use up the user's pool
         let options = pool.options().clone();
         let options = options.min_connections(0).max_connections(1);
         let options = options.acquire_timeout(CONNECTING).test_before_acquire(false);
@@ -361,7 +364,7 @@ impl Feed for sqlx::MySql {
         outbox: &Outbox,
         tables: &[Table],
     ) -> Result<(), sqlx::Error> {
-        // the connection is the user's, who has his own
+        // the connection is the user's, with its own setting
         let (before,): (u64,) = sqlx::query_as("SELECT CAST(@@lock_wait_timeout AS UNSIGNED)")
             .fetch_one(&mut *connection)
             .await?;
@@ -375,7 +378,7 @@ impl Feed for sqlx::MySql {
     async fn end(connection: &mut MySqlConnection, outbox: &Outbox) -> Result<Seen<Numbers>, sqlx::Error> {
         let Server { name, started, at, step } = server(connection).await?;
         let mut position = Numbers { started, server: name, step, ..Numbers::default() };
-        // numbers that are missing among those that are there may belong to transactions that are under way
+        // missing numbers below the highest may belong to running transactions
         let sql = format!("SELECT id FROM {} ORDER BY id", full::<Self>(&outbox.table, None));
         let mut ids = sqlx::query_as::<_, (u64,)>(safe(sql)).fetch(connection);
         while let Some((id,)) = within(PATIENCE, ids.try_next()).await? {
@@ -397,7 +400,7 @@ impl Feed for sqlx::MySql {
         (position.server, position.started, position.step) = (name, started, step);
         let table = full::<Self>(&outbox.table, None);
         let sql = format!("SELECT id, source, image FROM {table} WHERE {} ORDER BY id", position.condition());
-        // by the protocol of texts, since the condition is another each time
+        // by the text protocol, since the condition differs each time
         let mut rows = sqlx::raw_sql(safe(sql)).fetch(connection);
         while let Some(row) = within(PATIENCE, rows.try_next()).await? {
             let (id, source): (u64, String) = (row.try_get(0)?, row.try_get(1)?);
@@ -443,7 +446,7 @@ impl Feed for sqlx::MySql {
         within(PATIENCE, keep).await.map(|_| ())
     }
 
-    /// MySQL tells nobody.
+    /// Never wakes the follower: MySQL has no notifications.
     async fn wakes(
         _pool: &Pool<Self>,
         _outbox: &Outbox,
@@ -490,7 +493,7 @@ mod tests {
         numbers.tidy(611.0, Duration::from_secs(600));
         assert_eq!(numbers.condition(), "id > 9 OR id BETWEEN 6 AND 8");
 
-        // more gaps than ranges: nothing that is missing is left out, and nothing is handed over twice
+        // more gaps than ranges: no missing number is left out, and no row is handed over twice
         let ids: Vec<u64> = (1..2_000).map(|at| at * at).collect();
         let mut numbers = after(&ids);
         let condition = numbers.condition();
@@ -518,7 +521,7 @@ mod tests {
             numbers.condition(),
             "id > 22 OR (id BETWEEN 2 AND 21 AND id MOD 3 IN (0, 2)) OR id BETWEEN 11 AND 18"
         );
-        // another node's number comes late
+        // a number of another node comes late
         assert!(numbers.note(5, 11.0) && !numbers.note(5, 12.0) && !numbers.note(4, 12.0));
         assert_eq!(numbers.settled(), 1);
     }

@@ -1,4 +1,4 @@
-//! PostgreSQL.
+//! The dialect and change feed of PostgreSQL.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +25,7 @@ impl Dialect for sqlx::Postgres {
         nested_comments: true,
     };
 
-    /// The same however many keys there are.
+    /// Returns the same list for any number of keys.
     fn key_list(_keys: usize, parts: usize) -> String {
         let arrays: Vec<String> = (1..=parts).map(|part| format!("${part}")).collect();
         format!("SELECT * FROM unnest({})", arrays.join(", "))
@@ -36,28 +36,28 @@ impl Dialect for sqlx::Postgres {
     }
 }
 
-/// Where names without a schema are.
+/// The schema of names without one.
 const SCHEMA: Option<&str> = Some("public");
 
-/// Where the trigger function finds what it calls.
+/// The search path of the trigger function.
 const SEARCH_PATH: &str = "search_path = pg_catalog, pg_temp";
 
-/// How long the database may take for a row, or for an answer without one.
+/// The maximum time for a row, or for an answer without one.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take to connect. A pool that waits longer also pauses longer between its attempts.
+/// The maximum time to connect. A pool that waits longer also pauses longer between its attempts.
 const CONNECTING: Duration = Duration::from_secs(3);
 
-/// A text, whatever it consists of.
+/// Returns any text as a literal.
 fn literal(text: &str) -> String {
     let mark = if text.contains('\\') { "E" } else { "" };
     format!("{mark}{}", quoted(&text.replace('\\', "\\\\"), '\''))
 }
 
-/// The text of a column's value, or the hexadecimal digits of its bytes.
+/// Returns the text of a column's value, or the hexadecimal digits of its bytes.
 ///
-/// `pg_catalog.format` calls the output function of the type, which only a superuser can define. A cast would call the
-/// function that the owner of the type chose, with the rights of the trigger function's owner (prevents: privilege
-/// escalation). For `boolean`, `char(n)` and `inet` the output is then changed into what a cast would give.
+/// `pg_catalog.format` calls the output function of the type, which only a superuser can define. A cast would call
+/// the function that the owner of the type chose, with the rights of the trigger function's owner (prevents:
+/// privilege escalation). For `boolean`, `char(n)` and `inet` the output is then changed into the result of a cast.
 fn text(column: &Column, row: &str) -> String {
     let value = format!("{row}.{}", sqlx::Postgres::quote(&column.name));
     if column.binary {
@@ -80,14 +80,14 @@ fn text(column: &Column, row: &str) -> String {
     )
 }
 
-/// The texts of the watched columns, as JSON.
+/// Returns the texts of the watched columns, as JSON.
 fn image(table: &Table, row: &str) -> String {
     let column = |column: &Column| format!("{}, {}", literal(&column.name), text(column, row));
     let columns = table.columns.iter().map(column).collect::<Vec<_>>().join(",\n            ");
     format!("pg_catalog.json_build_object(\n            {columns})::pg_catalog.text")
 }
 
-/// A function's body between marks that are not in it.
+/// Returns a function's body between marks that it does not contain.
 fn dollar_quoted(body: &str) -> String {
     let mut mark = "$larder$".to_owned();
     while body.contains(&mark) {
@@ -96,12 +96,12 @@ fn dollar_quoted(body: &str) -> String {
     format!("{mark}{body}{mark}")
 }
 
-/// The channel on which changes are told: its name is at most 63 bytes long.
+/// Returns the channel for notifications of changes, whose name is at most 63 bytes long.
 fn channel(outbox: &Outbox) -> String {
     outbox.own(&full::<sqlx::Postgres>(&outbox.table, SCHEMA))
 }
 
-/// The statements that make the outbox, after one that refuses strangers.
+/// Returns the statements that create the outbox, after one that refuses objects of other roles.
 fn tables_sql(outbox: &Outbox) -> Vec<String> {
     let (table, positions) =
         (full::<sqlx::Postgres>(&outbox.table, SCHEMA), full::<sqlx::Postgres>(&outbox.positions(), SCHEMA));
@@ -124,9 +124,10 @@ fn tables_sql(outbox: &Outbox) -> Vec<String> {
     ]
 }
 
-/// The body of the trigger that keeps rows of another server's outbox out: with logical replication of all tables they come
-/// with numbers and transactions of that server (prevents: a duplicate key that stops the subscription). What is replicated
-/// into a watched table is written down here by the triggers of that table, which are one level higher.
+/// The body of the trigger that keeps rows of another server's outbox out. With logical replication of all tables
+/// they arrive with numbers and transactions of that server (prevents: a duplicate key that stops the
+/// subscription). Changes that are replicated into a watched table are recorded here by the triggers of that table,
+/// which are one level higher.
 const REPLICATED: &str = "
 BEGIN
     IF pg_catalog.pg_trigger_depth() > 1 THEN
@@ -136,7 +137,7 @@ BEGIN
 END
 ";
 
-/// The statements that make this trigger, on the outbox and the table of positions.
+/// Returns the statements that create this trigger, on the outbox and the table of positions.
 fn replicated_sql(outbox: &Outbox) -> Vec<String> {
     let name = outbox.beside("_replicated");
     let (function, trigger) = (full::<sqlx::Postgres>(&name, SCHEMA), sqlx::Postgres::quote(&name.name));
@@ -158,13 +159,13 @@ fn replicated_sql(outbox: &Outbox) -> Vec<String> {
     statements
 }
 
-/// The schema that a name is in.
+/// Returns the schema of a name.
 fn schema(name: &Name) -> &str {
     name.schema.as_deref().or(SCHEMA).unwrap_or_default()
 }
 
-/// Lets the owner of the watched table attach the trigger function, which a new partition does by itself. The function's
-/// body refuses his other tables.
+/// Returns the statement that lets the owner of the watched table attach the trigger function, as a new partition
+/// does. The function's body refuses other tables of the owner.
 fn grant_to_owner(function: &str, on: &str) -> String {
     let body = format!(
         "
@@ -180,14 +181,15 @@ END
     format!("DO {}", dollar_quoted(&body))
 }
 
-/// The function of a table's triggers, beside the outbox.
+/// Returns the function of a table's triggers, in the outbox's schema.
 fn function(outbox: &Outbox, table: &Table) -> String {
     let name = outbox.own(&table.name.source());
     full::<sqlx::Postgres>(&Name { schema: outbox.table.schema.clone(), name }, SCHEMA)
 }
 
-/// The condition under which the trigger function works for a relation other than the watched table by name: a partition of
-/// it, or a table of the function's own owner, such as the watched table after it was renamed.
+/// Returns the condition under which the trigger function works for a relation of another name than the watched
+/// table. It must be a partition of the table, or a table of the function's own owner, such as the watched table
+/// after it was renamed.
 fn is_known(schema: &str, table: &str) -> String {
     format!(
         "EXISTS ( \
@@ -198,7 +200,7 @@ fn is_known(schema: &str, table: &str) -> String {
     )
 }
 
-/// The body of the trigger function of a table, for rows and for statements.
+/// Returns the body of the trigger function of a table, for rows and for statements.
 fn trigger_body(outbox: &Outbox, table: &Table) -> String {
     let (source, into) = (literal(&table.name.source()), full::<sqlx::Postgres>(&outbox.table, SCHEMA));
     let (old, new) = (image(table, "OLD"), image(table, "NEW"));
@@ -245,8 +247,8 @@ END
     )
 }
 
-/// Fails if one of these tables, indexes and functions exists and belongs to a role that the installing role has no reason
-/// to trust: the owner of an outbox can attach triggers to it, which run with the rights of the trigger function's owner.
+/// Returns a statement that fails if one of these tables, indexes and functions belongs to an untrusted role. The
+/// owner of an outbox can attach triggers to it, which run with the rights of the trigger function's owner.
 fn refuse_strangers(schema: &str, names: &[&str]) -> String {
     let names = names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
     let body = format!(
@@ -272,7 +274,7 @@ END
     format!("DO {}", dollar_quoted(&body))
 }
 
-/// The statements that make the trigger function of a table, or replace it. They lock no table.
+/// Returns the statements that create or replace the trigger function of a table. They lock no table.
 fn function_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
     let guard = refuse_strangers(schema(&outbox.table), &[&outbox.own(&table.name.source())]);
     let function = function(outbox, table);
@@ -280,7 +282,7 @@ fn function_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
     let body = dollar_quoted(&trigger_body(outbox, table));
     vec![
         guard,
-        // who may write the table need not be allowed to write the outbox; text must not depend on the session
+        // writers of the table need no right to write the outbox; the text must not depend on the session
         format!(
             "CREATE OR REPLACE FUNCTION {function}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SECURITY DEFINER \
              SET {SEARCH_PATH} SET datestyle = 'ISO, YMD' SET timezone = 'UTC' \
@@ -291,7 +293,7 @@ fn function_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
     ]
 }
 
-/// The statements that attach the function to its table. They wait for transactions that write it.
+/// Returns the statements that attach the function to its table. They wait for transactions that write it.
 fn attached_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
     let function = function(outbox, table);
     let on = full::<sqlx::Postgres>(&table.name, SCHEMA);
@@ -306,20 +308,20 @@ fn attached_sql(outbox: &Outbox, table: &Table) -> Vec<String> {
             "CREATE OR REPLACE TRIGGER {statements} AFTER {events} ON {on} \
              FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
         ),
-        // also for what is replicated into this table
+        // `ALWAYS`: also for changes that are replicated into this table
         format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {rows}"),
         format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {statements}"),
     ]
 }
 
-/// The names of a table's triggers: for rows and for statements.
+/// Returns the names of a table's triggers: for rows and for statements.
 fn trigger_names(outbox: &Outbox, table: &Table) -> [String; 2] {
     let name = outbox.own(&table.name.source());
     [format!("{name}_r"), format!("{name}_s")]
 }
 
-/// The statements of an installation whose result is not there already. What is there is not touched, since that would wait for
-/// open transactions, and writers for it (prevents: a deploy that stops all writes).
+/// Returns the statements of an installation whose result does not exist yet. Existing objects are not touched,
+/// since that would wait for open transactions, and writers for it (prevents: a deploy that stops all writes).
 async fn missing(
     connection: &mut PgConnection,
     outbox: &Outbox,
@@ -333,7 +335,7 @@ async fn missing(
     let (found,): (i64,) = sqlx::query_as(sql).bind(place).bind(&own[..]).fetch_one(&mut *connection).await?;
     let mut statements = tables_sql(outbox);
     if found == own.len() as i64 {
-        // the first refuses strangers
+        // the first statement refuses objects of other roles
         statements.truncate(1);
     }
     let sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS found \
@@ -388,13 +390,13 @@ async fn missing(
     Ok(statements)
 }
 
-/// A moment, by what was committed then, and the server that said so.
+/// A moment, as the transactions that were committed by then, and the server that was asked.
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// A `pg_snapshot`.
+    /// The transactions, as a `pg_snapshot`.
     visible: String,
-    /// When the server was started: another after a failover, since a standby is not followed.
+    /// The time at which the server was started. It changes with a failover, since a standby is not followed.
     server: String,
 }
 
@@ -413,13 +415,13 @@ impl FromStr for Snapshot {
     }
 }
 
-/// The columns that a [`Snapshot`] and the server's time are read from, and whether the server is a standby. Every role may ask
-/// for them, also where `wal_level` is not the server's own (Aurora).
+/// The columns for a [`Snapshot`] and the server's time, and for the check if the server is a standby. Every role
+/// may read them, also if `wal_level` is not the server's own (Aurora).
 const NOW: &str = "now.visible::pg_catalog.text, \
     extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text, \
     extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8, pg_catalog.pg_is_in_recovery()";
 
-/// Fails on a standby: what is loaded from there is as old as its lag.
+/// Fails on a standby: a value that is loaded from there is as old as its lag.
 fn refuse_standby(is_standby: bool) -> Result<(), sqlx::Error> {
     match is_standby {
         true => Err(sqlx::Error::Configuration(
@@ -436,7 +438,7 @@ impl Feed for sqlx::Postgres {
     const OWN_POOL: bool = true;
 
     fn own_pool(pool: &Pool<Self>) -> Pool<Self> {
-        // one to read, one to listen; the user's pool may be used up by those who wait for their loads
+        // one to read, one to listen; loads that wait may use up the user's pool
         let options = pool.options().clone();
         let options = options.min_connections(0).max_connections(2);
         let options = options.acquire_timeout(CONNECTING).test_before_acquire(false);
@@ -464,13 +466,13 @@ impl Feed for sqlx::Postgres {
         tables: &[Table],
     ) -> Result<(), sqlx::Error> {
         let mut transaction = connection.begin().await?;
-        // until the end of the transaction, also through a pooler
+        // valid until the end of the transaction, also through a pooler
         let settings = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), \
                         pg_catalog.set_config('lock_timeout', '3s', true)";
         sqlx::query(settings).execute(&mut *transaction).await?;
         let mut statements = missing(&mut transaction, outbox, tables).await?;
         if statements.len() > 1 {
-            // `IF NOT EXISTS` is not safe against another who makes the same
+            // `IF NOT EXISTS` does not protect from a parallel installation
             let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('larder_sqlx install'))";
             sqlx::query(lock).execute(&mut *transaction).await?;
             statements = missing(&mut transaction, outbox, tables).await?;
@@ -489,11 +491,12 @@ impl Feed for sqlx::Postgres {
         Ok(Seen { position: Snapshot { visible, server }, at, restarted: false })
     }
 
-    /// What is visible now and was not then was written by a transaction that was under way then, or began later. So it
-    /// does not matter in which order they committed, nor how long one took, and nothing is read twice.
+    /// Reads the rows that are visible now and were not at `from`. Each was written by a transaction that ran then,
+    /// or began later. So neither the order of commits nor the length of a transaction matters, and nothing is read
+    /// twice.
     ///
-    /// A row of a transaction that is still to come was restored from another cluster (`pg_dump`). It is not read, and
-    /// pruned.
+    /// A row with the number of a future transaction was restored from another cluster (`pg_dump`). It is not read,
+    /// and is pruned.
     async fn read(
         connection: &mut PgConnection,
         outbox: &Outbox,
@@ -581,10 +584,10 @@ impl Feed for sqlx::Postgres {
         }
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(&channel(outbox)).await?;
-        // what was told before it listened
+        // reads changes that were notified before the listener was ready
         wake();
         loop {
-            // `None`: it was cut off, and listens again
+            // `None`: the connection was lost, and the listener listens again
             listener.try_recv().await?;
             wake();
         }

@@ -1,4 +1,4 @@
-//! SQLite.
+//! The dialect and change feed of SQLite.
 
 use futures_util::TryStreamExt as _;
 use sqlx::{Connection as _, Pool, SqliteConnection};
@@ -8,7 +8,7 @@ use crate::changes::feed::{Each, Feed, Outbox, Seen, Table, drop_tables, full, s
 use crate::changes::{Column, Name};
 
 impl Dialect for sqlx::Sqlite {
-    // the limit of SQLite before 3.32, so that system libraries do as well
+    // the limit of SQLite before 3.32, so that system libraries also work
     const MOST_BINDS: usize = 999;
     const ARRAYS: bool = false;
     const LEXIS: Lexis = Lexis {
@@ -30,12 +30,12 @@ impl Dialect for sqlx::Sqlite {
     }
 }
 
-/// `json_object('id', CAST(NEW."id" AS TEXT))`.
+/// Returns `json_object('id', CAST(NEW."id" AS TEXT))`.
 fn image(table: &Table, row: &str) -> String {
     let column = |column: &Column| {
         let value = format!("{row}.{}", sqlx::Sqlite::quote(&column.name));
         let text = match column.binary {
-            // `hex` makes an empty text of NULL
+            // `hex` returns an empty text for NULL
             true => format!("CASE WHEN {value} IS NOT NULL THEN hex({value}) END"),
             false => format!("CAST({value} AS TEXT)"),
         };
@@ -45,7 +45,7 @@ fn image(table: &Table, row: &str) -> String {
 }
 
 fn numbered(outbox: &Outbox) -> String {
-    // the highest number that was ever given, also if its row is gone
+    // the highest number that was ever assigned, even if its row no longer exists
     format!(
         "SELECT unixepoch('subsec') * 1.0, coalesce((SELECT seq FROM sqlite_sequence WHERE name = {}), 0)",
         quoted(&outbox.table.name, '\'')
@@ -53,7 +53,8 @@ fn numbered(outbox: &Outbox) -> String {
 }
 
 impl Feed for sqlx::Sqlite {
-    /// The number of a row: transactions that write follow one another, so they commit in the order of their numbers.
+    /// The number of a row. Writing transactions run one after the other, so they commit in the order of their
+    /// numbers.
     type Position = i64;
 
     const SCHEMA: Option<&'static str> = None;
@@ -176,7 +177,7 @@ impl Feed for sqlx::Sqlite {
         sqlx::query(safe(sql)).bind(name).bind(position).bind(at).execute(connection).await.map(|_| ())
     }
 
-    /// SQLite tells nobody.
+    /// Never wakes the follower: SQLite has no notifications.
     async fn wakes(
         _pool: &Pool<Self>,
         _outbox: &Outbox,
