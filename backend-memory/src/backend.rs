@@ -189,7 +189,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         _recency: Recency,
         _look: impl FnOnce(&mut Entry<Payload>) -> Option<T>,
     ) -> Option<T> {
-        // a server is elsewhere: this process knows nothing without asking
+        // a server is remote: without I/O this process knows no entry
         None
     }
 
@@ -199,7 +199,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
 
     fn watch(&self, watcher: Weak<dyn Watcher>) -> bool {
         let number = watch(&self.0.memory, self.0.namespace.clone(), watcher);
-        // what it fills is no news to it
+        // its own fills need no notification
         number.inspect(|number| _ = self.0.watching.set(*number)).is_some()
     }
 

@@ -65,7 +65,7 @@ impl LockProvider for MemoryLocks {
         self.memory
             .ask(request, move |step| {
                 let held = step.state.unlock(&name, token, step.now);
-                // here, not after the answer: whether that arrives is not the waiters' concern
+                // at the execution, not after the answer: waiters wake even if the answer is lost
                 server.released().notify_waiters();
                 held
             })
@@ -76,14 +76,14 @@ impl LockProvider for MemoryLocks {
         let wait = async {
             loop {
                 let released = self.memory.server().released().notified();
-                // no round trip of its own: a real server would push the release
+                // no separate round trip: a real server would push the release
                 self.memory.check().map_err(|error| Error::backend("released", error))?;
                 let Some(left) = self.memory.server().locked_for(name) else { return Ok(()) };
-                // whichever comes first; a timeout only means looking again
+                // whichever comes first; after a timeout the lock is checked again
                 _ = tokio::time::timeout(left.min(RECHECK), released).await;
             }
         };
-        // the bound is no error: the caller tries again and sees
+        // reaching the limit is no error: the caller tries again
         tokio::time::timeout(at_most, wait).await.unwrap_or(Ok(()))
     }
 }

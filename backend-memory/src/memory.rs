@@ -193,7 +193,7 @@ impl Memory {
                 let memory = self.clone();
                 drop(tokio::spawn(async move {
                     tokio::time::sleep(late).await;
-                    // it was on its way: that its sender is cut off by now does not stop it
+                    // the request was in flight: a later disconnect of its sender does not stop it
                     _ = memory.run(&mut memory.server.state(), again, None, execute);
                 }));
             }

@@ -180,7 +180,8 @@ impl MemoryServer {
         self.state().record.clear();
     }
 
-    /// Cuts the server off from all processes: operations fail, those under way included, and heartbeats and pushes are lost.
+    /// Cuts the server off from all processes: operations fail, including those in progress, and heartbeats and
+    /// pushes are lost.
     ///
     /// [`Faults`] strike operations only. Over [`Tiered`](larder::Tiered), heartbeats would go on to confirm the near tier
     /// (L1), and a test of an outage would see near hits for longer than `max_staleness`. What the server holds is kept.

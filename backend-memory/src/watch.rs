@@ -82,7 +82,7 @@ impl Teller {
     }
 
     fn lost(&mut self, watcher: &Arc<dyn Watcher>) {
-        // in this order: what is invalidated in between is told
+        // in this order; prevents: an invalidation between the two that is neither received nor part of the stamp
         self.ledger = self.memory.server().state().stamp(&self.namespace);
         watcher.lost();
     }

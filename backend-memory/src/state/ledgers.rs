@@ -78,7 +78,7 @@ impl State {
 
     pub(crate) fn prune(&mut self, namespace: &str, count: u64) -> usize {
         let ledger = self.ledger(namespace);
-        // a floor above the count would end entries that are yet to come
+        // a floor above the count would invalidate future entries
         let count = count.min(ledger.count);
         let before = ledger.tags.len();
         ledger.floor = ledger.floor.max(count);

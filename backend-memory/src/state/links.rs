@@ -38,7 +38,7 @@ impl State {
         self.links.entry(process.to_owned()).or_default().down = false;
         let is_lost = self.network.down;
         for subscriber in self.subscribers.iter_mut().filter(|subscriber| subscriber.process == process) {
-            // a receiver that is gone does not care
+            // a receiver that was dropped needs no push
             _ = subscriber.tell(&Push::Reconnected, is_lost);
         }
     }
@@ -66,7 +66,7 @@ impl State {
     pub(crate) fn beat(&mut self, number: u64, asked: Timestamp) {
         let subscriber = self.subscribers.iter().find(|subscriber| subscriber.number == number);
         if let Some(subscriber) = subscriber.filter(|subscriber| self.link(&subscriber.process).is_some()) {
-            // a receiver that is gone does not care
+            // a receiver that was dropped needs no heartbeat
             _ = subscriber.sender.send(Message::Beat { told: subscriber.told, asked });
         }
     }
