@@ -1,14 +1,15 @@
-//! [`Moka`] keeps larder's entries in this process with [moka](https://docs.rs/moka).
+//! A larder store in this process on [moka](https://docs.rs/moka): [`Moka`].
 //!
-//! | type | what it is |
+//! | type | purpose |
 //! |---|---|
 //! | [`Moka`] | the configuration, given to `Cache::builder().backend(..)` or to `larder::Tiered` |
 //! | [`MokaStore`] | the opened store |
 //!
-//! Bounded by the number of entries, or by weight; eviction is moka's TinyLFU. An entry that has expired is not served, and
-//! leaves when it is loaded anew or its place is needed, or by itself with [`frees_expired`](Moka::frees_expired). Evictions
-//! of entries that were alive are counted in the cache's `Stats`. moka stores and never loads: its `get_with` keeps an old
-//! value when an invalidation comes during a load, so larder's own flights and fences do that part.
+//! The store is bounded by the number of entries, or by weight; eviction is moka's TinyLFU. An expired entry is not
+//! served. It is freed by a reload, when its place is needed, or in the background with
+//! [`frees_expired`](Moka::frees_expired). Evictions of live entries are counted in the cache's `Stats`. moka
+//! stores and never loads: its `get_with` keeps an old value if an invalidation comes during a load, so larder's
+//! own single flights and fences load.
 //!
 //! # Examples
 //! ```
@@ -58,7 +59,7 @@ impl<W> fmt::Debug for Moka<W> {
 }
 
 impl Moka {
-    /// A store of at most `capacity` entries. Zero is refused when the cache is built.
+    /// Returns a store of at most `capacity` entries. Zero is refused when the cache is built.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         Self { capacity, weigher: EntryCount, frees_expired: false }
@@ -66,7 +67,7 @@ impl Moka {
 }
 
 impl<W> Moka<W> {
-    /// Measures the capacity in weight: what `weigher` says of each value. Negative entries weigh 1.
+    /// Measures the capacity in weight: `weigher` returns the weight of each value. Negative entries weigh 1.
     ///
     /// # Examples
     /// See [`Moka`].
@@ -75,9 +76,11 @@ impl<W> Moka<W> {
         Moka { capacity: self.capacity, weigher, frees_expired: self.frees_expired }
     }
 
-    /// Frees the memory of expired entries within seconds, as far as the store is used meanwhile, and not only when their
-    /// place is needed: for a large capacity of which short lives leave most unused. Default: off, since it costs: moka then
-    /// keeps a timer for each entry, and asks at each hit whether the read has changed it, which takes an eighth of the hit.
+    /// Frees the memory of expired entries within seconds, if the store is used meanwhile. Otherwise it is freed
+    /// when its place is needed. For a large capacity that short lives leave mostly unused.
+    ///
+    /// Default: off, because of its cost. moka then keeps a timer for each entry, and checks at each hit if the
+    /// read has changed it, which takes an eighth of the hit.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! The opened store, and what it reports.
+//! The opened store, and the evictions that it reports.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -13,17 +13,17 @@ use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
-/// Longer than this is for ever: moka counts nanoseconds from now in 64 bits.
+/// The duration from which on an entry never expires: moka counts nanoseconds from now in 64 bits.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// How much longer than its entry's life moka keeps it, by moka's own clock: whether an entry may be served is judged by
-/// larder's clock, and the two must not race at the end of a short life.
+/// The time for which moka keeps an entry after its life, by moka's own clock. The freshness check uses larder's
+/// clock, and the two must not race at the end of a short life.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// An opened [`Moka`](crate::Moka).
 ///
-/// moka drops entries when its own garbage collection gets to them, which may be during a later change, under a lock. The
-/// destructor of a value must therefore not wait for the cache; with `larder::Quick` it may.
+/// moka drops entries when its own garbage collection reaches them, which may be during a later change, under a
+/// lock. The destructor of a value must therefore not wait for the cache; with `larder::Quick` it may.
 ///
 /// # Examples
 /// ```
@@ -34,18 +34,18 @@ const SLACK: Duration = Duration::from_secs(5);
 /// # Ok::<(), larder::Error>(())
 /// ```
 pub struct MokaStore<K, V> {
-    /// Hashed as the other stores are, by a seed that is drawn for each: moka's default takes several times as long.
+    /// Hashed as in the other stores, by a random seed for each store: moka's default takes several times as long.
     entries: Cache<K, Entry<V>, RandomState>,
     gone: Arc<Mutex<Gone<V>>>,
     scope: BackendContext,
 }
 
 thread_local! {
-    /// Set while this thread changes a store, which it does under a lock.
+    /// `true` while this thread changes a store under its lock.
     static LOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Entries that moka's housekeeping took out during a change, to be dropped and reported when the lock is free.
+/// Entries that moka's housekeeping removed during a change, to be dropped and reported when the lock is free.
 struct Gone<V> {
     evicted: Vec<Entry<V>>,
     others: Vec<Entry<V>>,
@@ -81,8 +81,8 @@ where
             (false, _) => {}
         };
         let mut builder = Cache::builder().max_capacity(capacity).eviction_listener(listener);
-        // with a weigher moka sizes its frequency sketch when it is half full, at a quarter of what entries that weigh 1 need:
-        // five points of hit ratio in the example `hit_ratio`
+        // With a weigher, moka sizes its frequency sketch when it is half full, at a quarter of the size for
+        // entries that weigh 1. That costs five points of hit ratio in the example `hit_ratio`.
         if TypeId::of::<W>() != TypeId::of::<EntryCount>() {
             builder = builder.weigher(move |key, entry: &Entry<V>| {
                 entry.value().map_or(1, |value| weigher.weigh(key, value)).max(1)
@@ -106,14 +106,14 @@ where
         Displaced::evicted(evicted, &self.scope).and(removed).and_all(others)
     }
 
-    /// How many entries are kept, as far as moka's housekeeping has come.
+    /// Returns the number of entries. Moka's housekeeping updates it with a delay.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.entries.run_pending_tasks();
         self.entries.entry_count()
     }
 
-    /// Whether nothing is kept, as far as moka's housekeeping has come.
+    /// Returns `true` if there are no entries. Moka's housekeeping updates it with a delay.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -133,7 +133,7 @@ where
 {
     #[inline]
     fn get(&self, key: &K, recency: Recency) -> Option<Entry<V>> {
-        // moka counts every `get`, of what it does not hold too
+        // moka counts every `get`, also of a missing key
         if recency == Recency::Keep && !self.entries.contains_key(key) {
             return None;
         }
@@ -156,7 +156,7 @@ where
     }
 }
 
-/// Frees the memory of expired entries; whether one may be served is judged by larder's own clock.
+/// The expiry that frees the memory of entries. The freshness check uses larder's own clock.
 struct Remaining(BackendContext);
 
 impl Remaining {
