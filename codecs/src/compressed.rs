@@ -1,10 +1,10 @@
-//! Compression, as a codec around a codec.
+//! Compression, as a codec around another codec.
 //!
-//! | offset | bytes | what |
+//! | offset | bytes | content |
 //! |---|---|---|
-//! | 0 | 1 | 0 stored as it is, 1 zstd, 2 LZ4 |
+//! | 0 | 1 | 0 uncompressed, 1 zstd, 2 LZ4 |
 //! | 1 | 1 | the inner codec |
-//! | 2 | 4 | length before compression, little-endian; not there when stored as it is |
+//! | 2 | 4 | length before compression, little-endian; omitted if uncompressed |
 //! | 2 or 6 | | the value: as it is, a zstd frame, or an LZ4 block |
 
 #[cfg(feature = "zstd")]
@@ -14,22 +14,22 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use larder::codec::CodecId;
 use larder::{Codec, Error, ErrorKind, Result};
 
-/// What marks compressed values in a store.
+/// The mark of compressed values in a store.
 const COMPRESSED: CodecId = CodecId::new(5);
-/// Below this a value gains nothing.
+/// The default size below which a value is not compressed, since it gains nothing.
 const THRESHOLD: usize = 512;
-/// The largest value before compression.
+/// The default maximum size of a value before compression.
 const LIMIT: usize = 16 << 20;
-/// Of what is stored as it is, and of what is compressed.
+/// The sizes of the header: uncompressed and compressed.
 const HEADERS: [usize; 2] = [2, 6];
 const PLAIN: u8 = 0;
 
-/// Compresses what another codec writes. Values below a [`threshold`](Self::threshold), and such as do not get smaller, are
-/// stored as they are.
+/// Compresses the output of another codec. Values below a [`threshold`](Self::threshold), and values that do not
+/// get smaller, are stored uncompressed.
 ///
-/// What is read comes from outside: a value that says, or turns out, to be larger than [`limit`](Self::limit) is refused
-/// before any more than that is allocated, and is a counted miss like all bytes that cannot be decoded. Whatever the
-/// algorithm that writes, all whose features are enabled are read.
+/// Stored bytes are untrusted. A value that claims or turns out to be larger than [`limit`](Self::limit) is refused
+/// before more than that is allocated. It is a counted miss, like all bytes that cannot be decoded. All algorithms
+/// whose features are enabled are read, independent of the algorithm that writes.
 ///
 /// # Examples
 /// ```
@@ -83,7 +83,7 @@ impl Algorithm {
     }
 }
 
-/// Exactly `length` bytes, or an error. Nothing but these is allocated.
+/// Decompresses to exactly `length` bytes, or fails. Allocates only these bytes.
 fn decompress(mark: u8, compressed: &[u8], length: usize) -> Result<Vec<u8>> {
     let failed = |cause: larder::error::BoxError| Error::codec("decompress", cause);
     let value = match mark {
@@ -91,7 +91,7 @@ fn decompress(mark: u8, compressed: &[u8], length: usize) -> Result<Vec<u8>> {
         1 => zstd::decompress(compressed, length).map_err(|cause| failed(cause.into()))?,
         #[cfg(feature = "lz4")]
         2 => {
-            // a byte of LZ4 stands for 255 at most: what claims more is not worth an allocation
+            // a byte of LZ4 expands to at most 255: a larger claim is refused before the allocation
             if length > compressed.len().saturating_mul(255) {
                 return Err(refused("the value is said to be longer than its bytes can be"));
             }
@@ -117,7 +117,7 @@ fn refused(why: &str) -> Error {
 }
 
 impl<C> Compressed<C> {
-    /// `inner` compressed with zstd at its level 3: the smaller values.
+    /// Returns `inner` compressed with zstd at level 3, for the smallest values.
     ///
     /// # Examples
     /// ```
@@ -129,7 +129,8 @@ impl<C> Compressed<C> {
         Self::zstd_level(inner, 3)
     }
 
-    /// `inner` compressed with zstd at a level of its own: 1 (fast) to 22 (small); of others the nearest is taken.
+    /// Returns `inner` compressed with zstd at a given level: 1 (fast) to 22 (small). Other levels are replaced by
+    /// the nearest one.
     ///
     /// # Examples
     /// ```
@@ -141,7 +142,7 @@ impl<C> Compressed<C> {
         Self::by(inner, Algorithm::Zstd { level: level.clamp(1, 22) })
     }
 
-    /// `inner` compressed with LZ4: the least work.
+    /// Returns `inner` compressed with LZ4, for the least work.
     ///
     /// # Examples
     /// ```
@@ -157,7 +158,7 @@ impl<C> Compressed<C> {
         Self { inner, algorithm, threshold: THRESHOLD, limit: LIMIT }
     }
 
-    /// From how many bytes on values are compressed. Default 512.
+    /// Sets the size in bytes from which on values are compressed. Default 512.
     ///
     /// # Examples
     /// See [`Compressed`].
@@ -167,8 +168,9 @@ impl<C> Compressed<C> {
         self
     }
 
-    /// How large a value may be before compression, in bytes; default 16 MiB. Larger ones are not stored, and not read.
-    /// ([`Encoded::max_bytes`](larder::backend::Encoded::max_bytes) bounds what is stored, which is smaller.)
+    /// Sets the maximum size of a value before compression, in bytes. Default 16 MiB. Larger values are not stored,
+    /// and not read. ([`Encoded::max_bytes`](larder::backend::Encoded::max_bytes) bounds the stored size, which is
+    /// smaller.)
     ///
     /// # Examples
     /// ```
@@ -196,7 +198,7 @@ impl<C> Compressed<C> {
     fn pack(&self, inner: CodecId, value: &[u8]) -> Result<Bytes> {
         self.within(value.len())?;
         let [plain, header] = HEADERS;
-        // beyond 4 GiB no length could be written; the limit is hardly ever set so high
+        // a length above 4 GiB cannot be written; such a value is stored uncompressed
         if let Ok(length) = u32::try_from(value.len())
             && value.len() >= self.threshold
         {

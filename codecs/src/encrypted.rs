@@ -1,4 +1,4 @@
-//! Encryption, as a store around a store of bytes: only there are namespace and key known.
+//! Encryption, as a store around a store of bytes, since only there are namespace and key known.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,25 +17,26 @@ use larder::{CacheBackend, Error, ErrorKind, Result, Tag};
 use crate::keys::KeyRing;
 use crate::sealed::{Content, Place, open, refused, seal};
 
-/// What marks encrypted values in a store.
+/// The mark of encrypted values in a store.
 const ENCRYPTED: CodecId = CodecId::new(6);
 
 /// A store of bytes whose values are encrypted and authenticated with XChaCha20-Poly1305: `Encrypted::new(redis, keys)`.
 ///
-/// | who | can | cannot |
+/// | attacker | can | cannot |
 /// |---|---|---|
-/// | reads the store | see keys, tags, validators, times, sizes, and whether two values were written by one key | see values, nor whether one is "absent" |
-/// | writes to it | remove, make misses, **bring back an older value of the same key** (a replay) | alter a value, move it to another key, namespace, schema version or environment, change its tags or validator, forge "absent" |
+/// | reads the store | see keys, tags, validators, times, sizes, and if two values were written by one key | see values, or if one is "absent" |
+/// | writes to it | remove, make misses, **restore an older value of the same key** (a replay) | alter a value, move it to another key, namespace, schema version or environment, change its tags or validator, forge "absent" |
 ///
-/// Whatever does not open (altered, moved, truncated, written by a key that is not in the ring) is a counted miss, and is
-/// overwritten by the next load; it never fails a read.
+/// A value that cannot be decrypted is a counted miss, and the next load overwrites it. It never fails a read. The
+/// causes are bytes that were altered, moved or truncated, and a key that is not in the ring.
 ///
-/// A replay is no different from the original, so only its age can give it away, and the header that tells the age is not
-/// encrypted. With [`clock_tolerance`](Self::clock_tolerance) a value is refused once the life that it was encrypted with
-/// is over. Where replays within that life matter too, keep others from writing to the store.
+/// A replay does not differ from the original, so only its age can reveal it, and the header with the age is not
+/// encrypted. With [`clock_tolerance`](Self::clock_tolerance) a value is refused once the life that it was
+/// encrypted with is over. If replays within that life also matter, keep others from writing to the store.
 ///
-/// Compress before you encrypt: `Encrypted::new(redis, keys).encoded(Compressed::zstd(Json))`. The size of what was compressed
-/// tells something of its content; do not mix secrets with what an attacker may choose in one value.
+/// Compress before you encrypt: `Encrypted::new(redis, keys).encoded(Compressed::zstd(Json))`. The size of
+/// compressed data reveals something of its content: never mix secrets and data that an attacker may choose in one
+/// value.
 ///
 /// Costs 63 bytes a value, and one request to the system for random numbers a write.
 ///
@@ -56,7 +57,7 @@ pub struct Encrypted<S> {
 }
 
 impl<S> Encrypted<S> {
-    /// `store` with its values encrypted.
+    /// Returns `store` with its values encrypted.
     ///
     /// # Examples
     /// See [`Encrypted`].
@@ -64,9 +65,10 @@ impl<S> Encrypted<S> {
         Self { store, keys, tolerance: None, wall: SystemTime::now }
     }
 
-    /// Refuses a value whose life, as it was encrypted, ended longer ago than `tolerance`, or that was encrypted later than
-    /// `tolerance` from now: whoever writes to the store can then not make a value live longer. Give more than the wall clocks of
-    /// your machines differ; with less, values are loaded that need not be. Off by default.
+    /// Refuses a value whose encrypted life ended longer ago than `tolerance`, or that was encrypted later than
+    /// `tolerance` from now. A program that writes to the store can then not extend the life of a value. The
+    /// tolerance must be larger than the differences between the wall clocks of your machines; with less, values
+    /// are loaded needlessly. Off by default.
     ///
     /// # Examples
     /// ```
@@ -81,7 +83,7 @@ impl<S> Encrypted<S> {
         self
     }
 
-    /// The store with values encoded by `codec`.
+    /// Returns the store with values encoded by `codec`.
     ///
     /// # Examples
     /// See [`Encrypted`].
@@ -97,7 +99,7 @@ impl<S: IntoBackend<StoreKey, Payload>> IntoBackend<StoreKey, Payload> for Encry
         let Self { store, keys, tolerance, wall } = self;
         keys.check()?;
         let store = store.into_backend(scope)?;
-        // the whole name, prefix and schema version included
+        // the whole name, with prefix and schema version
         let namespace = scope.namespace();
         Ok(EncryptedBackend { store, keys, tolerance, wall, namespace, scope: scope.clone() })
     }
@@ -118,7 +120,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The same entry with another payload.
+/// Returns the same entry with another payload.
 fn with_payload(entry: &Entry<Payload>, payload: Option<Payload>) -> Entry<Payload> {
     Entry::new(payload.map(Arc::new), entry.created(), Duration::ZERO)
         .with_times(entry.created(), entry.fresh_until(), entry.expires())
@@ -172,7 +174,7 @@ impl<B> EncryptedBackend<B> {
         Ok(with_payload(entry, content.payload))
     }
 
-    /// `None` when it does not open: a miss, counted, that the next load overwrites.
+    /// Decrypts an entry. Returns `None` if that fails: a counted miss, which the next load overwrites.
     fn open(&self, key: &StoreKey, entry: &Entry<Payload>) -> Option<Entry<Payload>> {
         self.opened(key, entry).inspect_err(|error| self.scope.record(&Event::undecodable(error))).ok()
     }
@@ -224,7 +226,7 @@ impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for Enc
             begun => begun,
         };
         match begun {
-            // only a store that breaks its contract answers so; loading unfenced is safe
+            // only a store that breaks its contract returns an unreadable hit; loading unfenced is safe
             BeginOutcome::Hit(_) => {
                 Err(Error::new(ErrorKind::Backend, "begin answered a hit although told to ignore it"))
             }
@@ -298,7 +300,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     thread_local! {
-        /// The machine's wall clock, in this test.
+        /// The simulated wall clock of this test.
         static WALL: Cell<Duration> = const { Cell::new(Duration::from_secs(1_700_000_000)) };
     }
 
@@ -327,7 +329,7 @@ mod tests {
         let (careful, careless) = (at(&memory, Some(MINUTE)), at(&memory, None));
         let (key, now) = (StoreKey::new(&7), larder::clock::Clock::now(&clock));
         careful.put(&key, entry(now, MINUTE), now).await.unwrap();
-        // who can write to the store takes the entry and gives it an hour
+        // an attacker with write access takes the entry and extends its life by an hour
         let raw = memory.into_backend(&BackendContext::new("a").unwrap()).unwrap();
         let stored = raw.get(&key, now).await.unwrap().unwrap();
         let later = now.saturating_add(HOUR);

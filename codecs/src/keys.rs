@@ -1,4 +1,4 @@
-//! The keys that encrypt.
+//! The keys for encryption.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305};
 use larder::{Error, Result};
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// 256 random bits. Never printed, and overwritten when dropped.
+/// A key of 256 random bits. Never printed, and overwritten when dropped.
 ///
 /// # Examples
 /// ```
@@ -22,7 +22,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub struct SecretKey(Zeroizing<[u8; 32]>);
 
 impl SecretKey {
-    /// These bytes, which must be random: a password is no key.
+    /// Makes a key of these bytes, which must be random: a password is no key.
     ///
     /// # Examples
     /// ```
@@ -36,10 +36,10 @@ impl SecretKey {
         key
     }
 
-    /// A new key from the system's random numbers.
+    /// Makes a new key from the system's random numbers.
     ///
     /// # Panics
-    /// When the system has none.
+    /// If the system has none.
     ///
     /// # Examples
     /// ```
@@ -51,10 +51,10 @@ impl SecretKey {
         Self::new(Key::generate().into())
     }
 
-    /// 64 hex digits, as `openssl rand -hex 32` prints them.
+    /// Parses 64 hex digits, as `openssl rand -hex 32` prints them.
     ///
     /// # Errors
-    /// When the text is something else; it is not repeated in the message.
+    /// If the text is anything else; the message does not repeat it.
     ///
     /// # Examples
     /// See [`SecretKey`].
@@ -75,7 +75,7 @@ impl SecretKey {
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
-        // overwrites its copy when dropped
+        // the copy is overwritten when it is dropped
         XChaCha20Poly1305::new((&*self.0).into())
     }
 }
@@ -86,11 +86,11 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// One key that writes, and any number that are still read. A cheap handle.
+/// One key that writes, and any number of further keys that are only read. A cheap handle.
 ///
-/// To change the key: first give every process the new one as [`readable`](Self::readable), then make it the one that writes
-/// and the old one readable, and drop the old one when what it wrote has expired. What was written by a key that is not here is
-/// a counted miss, so skipping the first step costs loads and nothing else.
+/// To change the key: first give every process the new one as [`readable`](Self::readable). Then make the new key
+/// the one that writes and the old one readable. Drop the old key when the values written with it have expired. A
+/// value of a key that is not in the ring is a counted miss, so skipping the first step only costs loads.
 ///
 /// # Examples
 /// ```
@@ -104,7 +104,8 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// A ring of one key, which writes. The number names the key in the store: give each key its own, for ever.
+    /// Returns a ring of one key, which writes. The number names the key in the store: give each key its own, for
+    /// ever.
     ///
     /// # Examples
     /// See [`KeyRing`].
@@ -115,7 +116,7 @@ impl KeyRing {
         Self { keys: Arc::new(vec![(id, cipher)]) }
     }
 
-    /// The ring with a further key that is only read. Two keys of one number are refused by `build()`.
+    /// Adds a further key, which is only read. `build()` refuses two keys of one number.
     ///
     /// # Examples
     /// See [`KeyRing`].
@@ -127,10 +128,11 @@ impl KeyRing {
         self
     }
 
-    /// A ring from text, such as an environment variable holds: `2:<64 hex digits>,1:<64 hex digits>`. The first key writes.
+    /// Parses a ring from text, such as an environment variable: `2:<64 hex digits>,1:<64 hex digits>`. The first
+    /// key writes.
     ///
     /// # Errors
-    /// When the text is something else; it is not repeated in the message.
+    /// If the text is anything else; the message does not repeat it.
     ///
     /// # Examples
     /// ```
@@ -152,7 +154,7 @@ impl KeyRing {
         };
         let keys = text.split(',').map(key).collect::<Result<Vec<(u32, SecretKey)>>>()?;
         let mut keys = keys.into_iter();
-        // `split` gives one part at least
+        // `split` returns at least one part
         let (id, first) = keys.next().ok_or_else(wrong)?;
         let ring = keys.fold(Self::new(id, first), |ring, (id, key)| ring.readable(id, key));
         ring.check().map(|()| ring)

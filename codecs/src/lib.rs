@@ -1,15 +1,16 @@
-//! Compression and encryption for the `larder` cache, for what leaves the process.
+//! Compression and encryption for the `larder` cache, for values that leave the process.
 //!
-//! | type | feature | what it is |
+//! | type | feature | purpose |
 //! |---|---|---|
 //! | [`Compressed`] | `zstd`, `lz4` | a codec around another one: large values are stored compressed |
-//! | [`Encrypted`] | `encryption` | a store around a store of bytes: whoever reads the store learns no values, and whoever writes to it cannot pass off one for another |
-//! | [`KeyRing`], [`SecretKey`] | `encryption` | one key that writes, and any number that are still read |
+//! | [`Encrypted`] | `encryption` | a store around a store of bytes: a reader of the store learns no values, and a writer cannot exchange one for another |
+//! | [`KeyRing`], [`SecretKey`] | `encryption` | one key that writes, and any number of further keys that are only read |
 //!
-//! No feature is on by default. Values that a near tier keeps in the process are neither compressed nor encrypted.
+//! No feature is on by default. Values that a near tier (L1) keeps in the process are neither compressed nor
+//! encrypted.
 //!
 //! # Examples
-//! Compressed first, then encrypted: the other way round nothing could be compressed.
+//! Compressed first, then encrypted, since encrypted data cannot be compressed.
 //! ```
 //! # #[cfg(all(feature = "encryption", feature = "lz4"))] {
 //! use std::time::Duration;

@@ -1,23 +1,23 @@
-//! One encrypted value, byte by byte.
+//! The format of one encrypted value.
 //!
-//! | offset | bytes | what |
+//! | offset | bytes | content |
 //! |---|---|---|
 //! | 0 | 1 | format, 1: XChaCha20-Poly1305 |
 //! | 1 | 4 | number of the key, little-endian |
 //! | 5 | 24 | nonce, random |
-//! | 29 | n | encrypted: what the table below says |
+//! | 29 | n | encrypted: the table below |
 //! | 29 + n | 16 | authentication tag |
 //!
-//! | offset | bytes | what is encrypted |
+//! | offset | bytes | encrypted content |
 //! |---|---|---|
-//! | 0 | 1 | 1 for a value, 0 for the knowledge that there is none |
+//! | 0 | 1 | 1 for a value, 0 for a known absence |
 //! | 1 | 1 | codec of the value |
-//! | 2 | 8 | when it was encrypted, in milliseconds since 1970 by the writer's clock |
-//! | 10 | 8 | how long it was to live then, in milliseconds; 2⁶⁴ − 1 for ever |
+//! | 2 | 8 | time of encryption, in milliseconds since 1970 by the writer's clock |
+//! | 10 | 8 | remaining life at that time, in milliseconds; 2⁶⁴ − 1 for no expiry |
 //! | 18 | | the value |
 //!
-//! Authenticated with it, and stored elsewhere: the first 5 bytes, the namespace, the whole key, the tags, the validator, each
-//! with its length before it.
+//! Also authenticated, and stored elsewhere: the first 5 bytes, the namespace, the whole key, the tags, the
+//! validator, each with its length before it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chacha20poly1305::aead::{AeadInOut as _, Generate as _};
@@ -33,7 +33,7 @@ const NONCE: std::ops::Range<usize> = 5..29;
 const TAG: usize = 16;
 const PRELUDE: usize = 18;
 
-/// What an encrypted value belongs to: opens with nothing else.
+/// The place to which an encrypted value belongs. It opens at no other place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) namespace: &'a str,
@@ -42,10 +42,10 @@ pub(crate) struct Place<'a> {
     pub(crate) validator: Option<&'a str>,
 }
 
-/// What is encrypted.
+/// The encrypted content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// `None` for the knowledge that there is no value.
+    /// The value. `None` for a known absence.
     pub(crate) payload: Option<Payload>,
     pub(crate) sealed_ms: u64,
     pub(crate) life_ms: u64,
@@ -58,13 +58,13 @@ impl Place<'_> {
         out.put_slice(b"larder sealed");
         out.put_slice(start);
         let mut part = |text: &str| {
-            // longer texts than 4 GiB have no place in a header either
+            // texts longer than 4 GiB do not fit a header either
             out.put_u32_le(u32::try_from(text.len()).unwrap_or(u32::MAX));
             out.put_slice(text.as_bytes());
         };
         part(namespace);
         part(key);
-        // a validator is told from none by a byte more
+        // one more byte distinguishes an empty validator from none
         part(&validator.map_or_else(String::new, |validator| format!("={validator}")));
         tags.iter().for_each(|tag| part(tag.as_str()));
         out
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::keys::SecretKey;
 
-    /// Encrypted by libsodium from what the tables above say, with a nonce of the bytes 100 to 123.
+    /// Encrypted by libsodium in the format of the tables above, with a nonce of the bytes 100 to 123.
     const BY_LIBSODIUM: &str = concat!(
         "01",
         "07000000",

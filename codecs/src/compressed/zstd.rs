@@ -1,4 +1,4 @@
-//! zstd, with one context a thread: making one costs more than compressing a small value.
+//! Compression with zstd, with one context for each thread: making one costs more than compressing a small value.
 
 use std::cell::RefCell;
 use std::io::Result;
@@ -21,7 +21,8 @@ pub(super) fn compress(value: &[u8], level: i32) -> Result<Vec<u8>> {
     })
 }
 
-/// At most `length` bytes: more are an error, and are not allocated; nor is more than the frame says that it holds.
+/// Decompresses to at most `length` bytes, or fails. It allocates no more than that, and no more than the frame's
+/// own size.
 pub(super) fn decompress(compressed: &[u8], length: usize) -> Result<Vec<u8>> {
     DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {
