@@ -1,4 +1,4 @@
-//! The codec that a word names.
+//! The codecs by name.
 
 use ::bytes::Bytes;
 use larder::codec::CodecId;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::kind::CodecName;
 use crate::words::Word as _;
 
-/// One of those that are compiled in: which, is known only when the line has been read.
+/// Delegates to one of the compiled-in codecs, which is known only once the line has been read.
 impl<V: Serialize + DeserializeOwned> Codec<V> for CodecName {
     fn id(&self) -> CodecId {
         match self {

@@ -1,4 +1,4 @@
-//! The line, understood.
+//! The parsed configuration.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +9,11 @@ use crate::kind::Kind;
 use crate::line::parse;
 use crate::store::Store;
 
-/// Which store a cache uses and how, from one line, an environment variable, or a table of a configuration file.
+/// The store of a cache and its options, from one line, an environment variable, or a table of a configuration
+/// file.
 ///
-/// Printing it, also by `Debug`, gives the line again with `***` for passwords. Two are equal when they say the same.
+/// Printing it, also by `Debug`, returns the line with `***` for passwords. Two are equal if they have the same
+/// content.
 ///
 /// # Examples
 /// ```
@@ -27,10 +29,10 @@ use crate::store::Store;
 pub struct StoreConfig(pub(crate) Kind);
 
 impl StoreConfig {
-    /// What the environment variable `name` says.
+    /// Parses the environment variable `name`.
     ///
     /// # Errors
-    /// When it is not set, or not a store; the message says what to set it to.
+    /// If it is not set, or not a store. The message contains a hint.
     ///
     /// # Examples
     /// ```
@@ -47,10 +49,10 @@ impl StoreConfig {
         }
     }
 
-    /// What the environment variable `name` says, or `default` where it is not set.
+    /// Parses the environment variable `name`, or `default` if it is not set.
     ///
     /// # Errors
-    /// When it is set to what is no store, or `default` is none.
+    /// If the variable is set and is not a store, or if `default` is not one.
     ///
     /// # Examples
     /// ```
@@ -73,11 +75,12 @@ impl StoreConfig {
         }
     }
 
-    /// Opens the store. A Redis that cannot be reached is no error: the cache works without it, and uses it once it is there.
+    /// Opens the store. A Redis that cannot be reached is no error: the cache works without it, and uses it once it
+    /// can be reached.
     ///
     /// # Errors
-    /// When no retry can help: the server refuses the password, a port is no number, `keys_env` names a variable that holds no
-    /// keys.
+    /// If no retry can help: the server refuses the password, a port is not a number, or `keys_env` names a
+    /// variable without keys.
     ///
     /// # Examples
     /// ```
@@ -109,7 +112,7 @@ impl FromStr for StoreConfig {
 }
 
 impl fmt::Display for StoreConfig {
-    /// The line, with `***` for passwords.
+    /// Prints the line, with `***` for passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -1,4 +1,4 @@
-//! What a line says, once it is understood.
+//! The content of a parsed line.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use larder::{Error, Result};
 use crate::options::{Options, Size};
 use crate::words::{Word as _, is_off, words};
 
-/// How many entries are kept in the process unless said otherwise.
+/// The default maximum number of entries in the process.
 pub(crate) const MAX: u64 = 10_000;
 
 #[derive(Clone, PartialEq)]
@@ -19,12 +19,12 @@ pub(crate) enum Kind {
     Tiered(Box<Tiers>),
 }
 
-/// Typed, in this process.
+/// A typed store in this process.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Local {
     pub(crate) library: Library,
     pub(crate) max: u64,
-    /// Only moka can.
+    /// `true` to free expired entries. Only moka supports it.
     pub(crate) frees_expired: bool,
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Library {
 
 #[derive(Clone, PartialEq)]
 pub(crate) struct Memory {
-    /// Shared within the process by whoever names it so.
+    /// The name by which caches of the process share it.
     pub(crate) name: Option<String>,
     pub(crate) max: Option<u64>,
     pub(crate) bytes: Bytes,
@@ -58,13 +58,13 @@ pub(crate) struct Redis {
     pub(crate) bytes: Bytes,
 }
 
-/// The part of the URL that larder-redis reads.
+/// The part of the URL that larder-redis parses.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Address {
     pub(crate) scheme: &'static str,
-    /// Login, hosts and path; of a socket its path.
+    /// The login, hosts and path; for a socket its path.
     pub(crate) body: String,
-    /// Of a socket, percent-encoded: database, user, password.
+    /// For a socket, percent-encoded: database, user, password.
     pub(crate) socket: [Option<String>; 3],
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Tiers {
     pub(crate) near_ttl: Option<Duration>,
 }
 
-/// What all stores of bytes have.
+/// The options of all byte stores.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Bytes {
     pub(crate) prefix: Option<String>,
@@ -104,7 +104,7 @@ words! {
 }
 
 words! {
-    /// Which client library reaches Redis.
+    /// The client library for Redis.
     ClientName of "client" {
         RedisRs = "redis-rs" if "redis";
         Fred = "fred" if "fred";
@@ -112,7 +112,7 @@ words! {
 }
 
 words! {
-    /// How near tiers are told of changes.
+    /// The way in which near tiers are notified of changes.
     Telling of "pushes" {
         Tracking = "tracking";
         PubSub = "pubsub";
@@ -177,7 +177,7 @@ impl Redis {
 }
 
 impl Address {
-    /// User, password (both percent-encoded) and the rest of the body.
+    /// Returns user, password (both percent-encoded) and the rest of the body.
     pub(crate) fn parts(&self) -> (Option<&str>, Option<&str>, &str) {
         let [_, user, password] = &self.socket;
         match self.body.rsplit_once('@') {
@@ -205,7 +205,7 @@ impl Bytes {
             keys_env: options.take("keys_env")?,
         };
         if let Some(prefix) = &bytes.prefix {
-            // says what a prefix can be
+            // its error describes a valid prefix
             BackendContext::unnamed().prefixed(prefix)?;
         }
         if bytes.keys_env.is_some() && !cfg!(feature = "encryption") {

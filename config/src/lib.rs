@@ -1,9 +1,9 @@
-//! The backend of a `larder` cache by one line of configuration: the same program keeps its entries in the process in a
-//! test, in Redis on one node, and in a cluster behind a near tier.
+//! The backend of a `larder` cache by one line of configuration. The same program keeps its entries in the process
+//! in a test, in Redis on one node, or in a cluster behind a near tier (L1).
 //!
-//! | type | what it is |
+//! | type | purpose |
 //! |---|---|
-//! | [`StoreConfig`] | a line, understood: from text, an environment variable, or a table of a configuration file |
+//! | [`StoreConfig`] | a parsed line: from text, an environment variable, or a table of a configuration file |
 //! | [`Store`] | the open store, for `.backend(..)` of any cache whose keys have `CacheKey` and whose values have serde's traits |
 //! | [`StoreLocks`] | its locks, for `Strategy::locked` |
 //!
@@ -25,9 +25,9 @@
 //! ```
 //!
 //! # Lines
-//! | line | feature | what keeps the entries |
+//! | line | feature | store |
 //! |---|---|---|
-//! | `memory://`, `memory://shop` | `memory` | a cache server in the process, which does all that Redis does, bytes included: for tests. With a name, all that name it share it |
+//! | `memory://`, `memory://shop` | `memory` | a cache server in the process, which does all that Redis does, bytes included: for tests. With a name, all users of that name share it |
 //! | `quick://?max=10000` | `quick` (default) | this process; the fastest hits |
 //! | `moka://?max=10000` | `moka` | this process; TinyLFU admission |
 //! | `redis://user:password@host:6379/0` | `redis` | one server |
@@ -35,36 +35,36 @@
 //! | `redis-cluster://host:6379,host:6379` | `redis` | a cluster, by some of its nodes |
 //! | `redis-sentinel://host:26379,host:26379/service/0` | `redis` | the primary of a service, by its sentinels |
 //! | `rediss://`, `rediss-cluster://`, `rediss-sentinel://` | `redis-tls` | the same with TLS |
-//! | `tiered:(quick://?max=10000,redis://host)?max_staleness=1s` | | this process before a store that processes share |
+//! | `tiered:(quick://?max=10000,redis://host)?max_staleness=1s` | | this process as near tier (L1), and a store that processes share as far tier (L2) |
 //!
-//! Tiers are in brackets, because each tier has options of its own, a cluster's hosts have commas between them, and a far
-//! tier can be tiers again. The near one comes first, as it does in `Tiered::new`. A comma divides tiers only before what looks
-//! like a store (`name://`).
+//! Tiers are in brackets, because each tier has its own options, a cluster's hosts have commas between them, and a
+//! far tier can itself consist of tiers. The near tier comes first, as in `Tiered::new`. A comma separates tiers
+//! only before text that looks like a store (`name://`).
 //!
 //! # Options
-//! | of | option | what | default |
+//! | of | option | value | default |
 //! |---|---|---|---|
-//! | `quick`, `moka` | `max` | most entries | 10000 |
-//! | `moka` | `frees_expired` | `true` frees what has expired before its place is needed; hits take longer | `false` |
-//! | `memory` | `max` | most values and fences | no bound |
+//! | `quick`, `moka` | `max` | maximum number of entries | 10000 |
+//! | `moka` | `frees_expired` | `true` frees expired entries before their place is needed; hits take longer | `false` |
+//! | `memory` | `max` | maximum number of values and fences | no bound |
 //! | `memory`, `redis..` | `prefix` | name before the cache's namespace: an environment, a tenant | none |
 //! | | `codec` | `json`, `postcard`, `messagepack`, `bincode`: features of these names | `json` |
 //! | | `compression` | `zstd`, `lz4`: features of these names | none |
-//! | | `max_bytes` | largest encoded value, as `64KiB` | `16MiB` |
-//! | | `keys_env` | environment variable with the keys that encrypt (`KeyRing::parse` of larder-codecs says how they are written); feature `encryption` | no encryption |
-//! | | `timeout` | longest call, as `250ms` | Redis `500ms`, memory the cache's own |
+//! | | `max_bytes` | maximum size of an encoded value, as `64KiB` | `16MiB` |
+//! | | `keys_env` | environment variable with the keys that encrypt (`KeyRing::parse` of larder-codecs describes the format); feature `encryption` | no encryption |
+//! | | `timeout` | maximum time of a call, as `250ms` | Redis `500ms`, memory the cache's own |
 //! | `redis..` | `password_env` | environment variable with the password, so that the line holds no secret | none |
 //! | | `connect_timeout`, `connections`, `longest_pause` | as in `RedisConfig` | `1s`, 2, `1s` |
-//! | | `pushes` | `tracking`, `pubsub`: how near tiers are told of changes | `tracking` |
-//! | | `strict` | `true` treats what a failover or restart may have revived as lost | `false` |
+//! | | `pushes` | `tracking`, `pubsub`: the way in which near tiers are notified of changes | `tracking` |
+//! | | `strict` | `true` treats entries that a failover or restart may have restored as lost | `false` |
 //! | | `breaker_failures`, `breaker_pause` | as in `RedisBackend::breaker` | 5, `1s` |
 //! | | `client` | `redis-rs`, `fred` (feature `fred`) | `redis-rs` |
-//! | `tiered` | `max_staleness` | longest that another process's change goes unnoticed | `1s` |
-//! | | `near_ttl` | longest life of a near entry | as long as the far one's |
+//! | `tiered` | `max_staleness` | maximum time for which another process's change goes unnoticed | `1s` |
+//! | | `near_ttl` | maximum life of a near entry | as long as the far one's |
 //!
-//! Times have units. In values and passwords `%`, `&`, `?`, `#`, `@`, `(`, `)` and `,` are percent-encoded. What is misspelt,
-//! given twice, out of place or behind a feature that is off is an error that says what to write; no message and no `Debug`
-//! output repeats a password.
+//! Times have units. In values and passwords `%`, `&`, `?`, `#`, `@`, `(`, `)` and `,` are percent-encoded. An
+//! option that is misspelt, repeated, misplaced or behind a disabled feature is an error with a hint. No message
+//! and no `Debug` output repeats a password.
 //!
 //! # Files
 //! [`StoreConfig`] has serde's `Deserialize`: a line, or a table of the same options.
@@ -94,7 +94,7 @@
 //! # }
 //! ```
 
-// what the stores that are left out would use
+// used by the stores whose features are off
 #![cfg_attr(
     not(all(feature = "memory", feature = "moka", feature = "quick", feature = "redis")),
     allow(dead_code, unused_imports, unused_variables)

@@ -1,4 +1,4 @@
-//! Taking a line apart.
+//! Parses a line.
 
 use larder::{Error, Result};
 
@@ -6,7 +6,7 @@ use crate::kind::{Address, Kind, Library, Local, Memory, Redis, Tiers};
 use crate::options::Options;
 use crate::scheme::{Family, Scheme, USE};
 
-/// What a line says, with further options, as a table has them.
+/// Parses a line with further options from a table.
 pub(crate) fn parse(line: &str, more: &[(String, String)]) -> Result<Kind> {
     let line = line.trim();
     if let Some(rest) = line.strip_prefix("tiered:") {
@@ -52,7 +52,7 @@ fn address(scheme: &'static Scheme, body: &str, options: &mut Options) -> Result
     Ok(Address { scheme: word, body: body.to_owned(), socket })
 }
 
-/// Two tiers, and what concerns both.
+/// Combines two tiers, and the options of both.
 pub(crate) fn tiered(near: Kind, far: Kind, mut options: Options) -> Result<Kind> {
     let Kind::Local(near) = near else {
         return Err(Error::config(
@@ -70,7 +70,7 @@ pub(crate) fn tiered(near: Kind, far: Kind, mut options: Options) -> Result<Kind
     Ok(Kind::Tiered(Box::new(tiers)))
 }
 
-/// The two tiers in `(near,far)?options`, and the options.
+/// Splits `(near,far)?options` into the two tiers and the options.
 fn tiers(rest: &str) -> Result<(&str, &str, &str)> {
     let inner = rest.trim_start().strip_prefix('(').ok_or_else(bracketed)?;
     let end = closing(inner).ok_or_else(bracketed)?;
@@ -97,7 +97,7 @@ fn bracketed() -> Error {
     Error::config(format!("two tiers are written in brackets, the near one first: {mend} ({brackets})"))
 }
 
-/// Where the bracket that is open at the start closes.
+/// Returns the position at which the first open bracket closes.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1;
     text.bytes().position(|byte| {
@@ -110,7 +110,8 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// The commas outside of brackets before what looks like a store: not those between the hosts of a cluster.
+/// Returns the commas outside of brackets before text that looks like a store: not those between the hosts of a
+/// cluster.
 fn commas(text: &str) -> Vec<usize> {
     let mut depth = 0;
     let mut found = vec![];

@@ -1,4 +1,4 @@
-//! Locks of whichever store.
+//! The locks of any store.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,8 +11,8 @@ use larder::{LockProvider, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The locks that go with a [`Store`](crate::Store): those of the server that processes share, or of this process where
-/// there is none.
+/// The locks of a [`Store`](crate::Store): those of the server that processes share, or of this process if there is
+/// none.
 ///
 /// # Examples
 /// ```
@@ -62,7 +62,7 @@ impl LockProvider for StoreLocks {
     }
 }
 
-/// Locks of this process.
+/// The locks of this process.
 #[derive(Default)]
 pub(crate) struct Local {
     held: Mutex<HashMap<String, Held>>,
@@ -81,7 +81,7 @@ impl fmt::Debug for Local {
     }
 }
 
-/// A lease that is longer than a clock can tell ends in a year.
+/// Returns the end of a lease. A lease beyond the clock's range ends in a year.
 fn ending(lease: Duration) -> Instant {
     Instant::now() + lease.min(Duration::from_secs(365 * 24 * 3600))
 }
@@ -131,13 +131,13 @@ impl LockProvider for Local {
     async fn released(&self, name: &str, at_most: Duration) -> Result<()> {
         let end = ending(at_most);
         loop {
-            // before the look: a release in between is then not missed
+            // before the check (prevents: a release between the two that is missed)
             let released = self.released.notified();
             let Some(lock) = self.standing(name) else { return Ok(()) };
             if Instant::now() >= end {
                 return Ok(());
             }
-            // whichever comes first is a reason to look again
+            // whichever comes first; the lock is checked again in either case
             _ = tokio::time::timeout_at(lock.until.min(end), released).await;
         }
     }

@@ -1,4 +1,4 @@
-//! `memory://`.
+//! The stores `memory://`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use larder_memory::{Memory as Handle, MemoryServer};
 
 use crate::kind::Memory;
 
-/// Those that have a name: as long as the process, like a server that nobody stops.
+/// The named servers, which live as long as the process, like a server that is never stopped.
 static NAMED: Mutex<Option<HashMap<String, MemoryServer>>> = Mutex::new(None);
 
-/// The server that `memory://<name>` reaches: to look into it, or to make it fail.
+/// Returns the server of `memory://<name>`, to inspect it or to make it fail.
 ///
 /// # Examples
 /// ```
@@ -28,7 +28,7 @@ pub fn memory_server(name: &str) -> MemoryServer {
     named.get_or_insert_default().entry(name.to_owned()).or_default().clone()
 }
 
-/// A process of its own on the server.
+/// Connects a new process to the server.
 pub(crate) fn connect(memory: &Memory) -> Handle {
     static PROCESS: AtomicU64 = AtomicU64::new(1);
     let server = memory.name.as_deref().map_or_else(MemoryServer::new, memory_server);

@@ -1,4 +1,4 @@
-//! What follows the `?` of a line, or stands in a table.
+//! The options after the `?` of a line, or in a table.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::words::{Word, listed, quoted, suggestion};
 
-/// Options on their way to whom they concern: each is taken, and what is left at the end is an error.
+/// The options of a scheme, of which each is taken by its user. An option that is left at the end is an error.
 #[derive(Debug)]
 pub(crate) struct Options {
     of: &'static str,
@@ -16,9 +16,9 @@ pub(crate) struct Options {
     asked: Vec<&'static str>,
 }
 
-/// What the value of an option can be.
+/// A type that the value of an option can have.
 pub(crate) trait Value: Sized {
-    /// What to write instead.
+    /// The hint for the error message.
     const MEND: &'static str;
     fn read(text: &str) -> Option<Self>;
 }
@@ -68,7 +68,7 @@ impl Value for Size {
 }
 
 impl Options {
-    /// The options in `query`, of the scheme `of`.
+    /// Parses the options in `query`, of the scheme `of`.
     pub(crate) fn parse(of: &'static str, query: &str) -> Result<Self> {
         let mut options = Self { of, given: vec![], asked: vec![] };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -83,7 +83,7 @@ impl Options {
 
     pub(crate) fn add(&mut self, name: &str, value: &str) -> Result<()> {
         if self.given.iter().any(|(given, _)| given == name) {
-            // it is not known yet whether this is an option at all, or a piece of a password
+            // the text may be no option at all, but a piece of a password, so it is not repeated
             let (of, name) =
                 (self.of, if OPTIONS.contains(&name) { quoted(name) } else { "an option".to_owned() });
             return Err(Error::config(format!("{of}: {name} is given twice: leave one out")));
@@ -92,7 +92,7 @@ impl Options {
         Ok(())
     }
 
-    /// As it is written, percent-encoding included.
+    /// Takes an option as it is written, with its percent-encoding.
     pub(crate) fn take_raw(&mut self, name: &'static str) -> Option<String> {
         self.asked.push(name);
         let index = self.given.iter().position(|(given, _)| given == name)?;
@@ -115,7 +115,7 @@ impl Options {
         self.take_raw(T::OPTION).map(|raw| T::find(&decoded(&raw))).transpose()
     }
 
-    /// Refuses what nobody has taken.
+    /// Refuses an option that was not taken.
     pub(crate) fn finish(self) -> Result<()> {
         let Self { of, given, asked } = self;
         let Some((name, _)) = given.first() else { return Ok(()) };
@@ -133,7 +133,7 @@ impl Options {
             Some(reason) => format!(": {reason}"),
             None => suggestion(name, asked.iter().copied()),
         };
-        // what resembles no option may be a piece of a password
+        // text that resembles no option may be a piece of a password, so it is not repeated
         let name = if suggestion.is_empty() && !OPTIONS.contains(&name.as_str()) {
             "of this name"
         } else {
@@ -144,7 +144,7 @@ impl Options {
     }
 }
 
-/// All that some store has.
+/// The options of all stores.
 const OPTIONS: &[&str] = &[
     "max",
     "frees_expired",

@@ -1,4 +1,4 @@
-//! `redis://` and its kin.
+//! The stores `redis://` and its variants.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(crate) async fn connect(redis: &Redis) -> Result<RedisBackend> {
         backend = backend.strict();
     }
     if breaker_failures.is_some() || breaker_pause.is_some() {
-        // larder-redis' own defaults for the one that is not given
+        // larder-redis' own default for the option that is not given
         let failures = breaker_failures.map_or(5, |failures| u32::try_from(failures).unwrap_or(u32::MAX));
         backend = backend.breaker(failures, breaker_pause.unwrap_or(Duration::from_secs(1)));
     }
@@ -64,7 +64,7 @@ fn password(name: &str) -> Result<String> {
     std::env::var(name).map_err(|cause| {
         let reason =
             format!("the environment variable {name}, which `password_env` names, holds no password");
-        // the cause of one that is not UTF-8 would repeat it
+        // the cause of a value that is not UTF-8 would repeat it
         match cause {
             std::env::VarError::NotPresent => Error::config(format!("{reason}: it is not set")),
             std::env::VarError::NotUnicode(_) => Error::config(format!("{reason}: it is not UTF-8")),
@@ -72,7 +72,7 @@ fn password(name: &str) -> Result<String> {
     })
 }
 
-/// The URL as larder-redis reads it.
+/// Returns the URL in the form that larder-redis parses.
 fn url(address: &Address, password: Option<&str>) -> String {
     let (user, written, rest) = address.parts();
     let encoded = password.map(|password| utf8_percent_encode(password, NON_ALPHANUMERIC).to_string());

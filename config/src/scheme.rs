@@ -1,4 +1,4 @@
-//! What a line can begin with.
+//! The schemes with which a line can begin.
 
 use larder::{Error, Result};
 
@@ -61,7 +61,7 @@ impl Scheme {
     }
 }
 
-/// What can be written.
+/// The hint with all forms of a line.
 pub(crate) const USE: &str = "use memory://, quick://?max=10000, moka://?max=10000, redis://host:6379, \
      redis-cluster://host:6379,host:6379, redis-sentinel://host:26379,host:26379/service or \
      tiered:(quick://?max=10000,redis://host:6379)";

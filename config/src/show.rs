@@ -1,4 +1,4 @@
-//! A configuration as a line again, without what is secret.
+//! Prints a configuration as a line, without secrets.
 
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
@@ -8,9 +8,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::kind::{Address, Bytes, Kind, Local, Memory, Redis, Tiers};
 use crate::words::Word;
 
-/// What stands in place of a password.
+/// The text that replaces a password.
 const REDACTED: &str = "***";
-/// What has a meaning in a line.
+/// The characters that have a meaning in a line.
 const RESERVED: &AsciiSet =
     &CONTROLS.add(b' ').add(b'%').add(b'&').add(b'?').add(b'#').add(b'(').add(b')').add(b',').add(b'=');
 
@@ -42,7 +42,7 @@ impl Query {
     }
 }
 
-/// In the largest unit of which it is a whole number.
+/// Prints a time in the largest unit of which it is a whole number.
 fn time(time: Duration) -> String {
     match (time.as_secs(), time.subsec_nanos()) {
         (seconds, 0) => format!("{seconds}s"),
@@ -127,8 +127,8 @@ impl Bytes {
     }
 }
 
-/// Login, hosts and path, the password left out; a login that is one word may be a password too, unless that comes from
-/// elsewhere.
+/// Returns login, hosts and path without the password. A login of one word may be a password too, unless the
+/// password comes from elsewhere.
 fn redacted(redis: &Redis) -> String {
     let body = &redis.address.body;
     let Some((login, rest)) = body.rsplit_once('@') else { return body.clone() };

@@ -19,10 +19,10 @@ use crate::kind::Bytes;
 use crate::kind::{Kind, Library, Local, Tiers};
 use crate::locks::{self, StoreLocks};
 
-/// An open store: goes into `.backend(..)` of any number of caches. A cheap handle; clones share the connection.
+/// An open store, for `.backend(..)` of any number of caches. A cheap handle; clones share the connection.
 ///
-/// Caches of one store need namespaces, also where a store in the process would not: what works on one line shall work on
-/// another. Keys have [`CacheKey`], values serde's traits.
+/// Caches of one store need namespaces, even if a store in the process would not, so that a program works with any
+/// line. Keys have [`CacheKey`], values serde's traits.
 ///
 /// # Examples
 /// See [`StoreConfig::connect`].
@@ -51,7 +51,7 @@ struct Pair {
     near_ttl: Option<Duration>,
 }
 
-/// What is done to bytes.
+/// The options for the bytes of a store.
 #[cfg(any(feature = "memory", feature = "redis"))]
 #[derive(Clone)]
 struct Settings {
@@ -66,9 +66,9 @@ impl Store {
         Ok(Self { opened, locks, config: Arc::new(config.clone()) })
     }
 
-    /// The locks that go with the store, for [`Strategy::locked`](larder::Strategy::locked): those of the server that
-    /// processes share, or of this process where there is none. (A cache over a store of this process alone has one loader
-    /// for each key anyhow, and asks for no lock.)
+    /// Returns the locks of the store, for [`Strategy::locked`](larder::Strategy::locked): those of the server that
+    /// processes share, or of this process if there is none. (A cache over a store of this process alone has one
+    /// leader for each key anyway, and requests no lock.)
     ///
     /// # Examples
     /// See [`StoreConfig::connect`].
@@ -77,7 +77,7 @@ impl Store {
         self.locks.clone()
     }
 
-    /// What it was opened by.
+    /// Returns the configuration with which it was opened.
     ///
     /// # Examples
     /// ```
@@ -135,7 +135,7 @@ impl Settings {
         })
     }
 
-    /// `store` with all that is done to its bytes.
+    /// Wraps `store` with the options for its bytes.
     fn over<K, V, S>(self, store: S, scope: &BackendContext) -> Result<Erased<K, V>>
     where
         K: CacheKey + Send + Sync + 'static,
@@ -237,7 +237,8 @@ impl Opened {
 }
 
 impl Pair {
-    /// The near tier keeps its own type: a hit goes through one dynamic call, as without configuration.
+    /// Erases the type of both tiers together. The near tier keeps its own type, so that a hit takes one dynamic
+    /// call, as without configuration.
     fn erased<K, V>(self, scope: &BackendContext) -> Result<Erased<K, V>>
     where
         K: CacheKey + Hash + Eq + Clone + Send + Sync + 'static,
@@ -293,7 +294,7 @@ where
     type Backend = Erased<K, V>;
 
     fn into_backend(self, scope: &BackendContext) -> Result<Erased<K, V>> {
-        // a store of this process would do without; the next line's would not
+        // a store of this process needs no namespace; the store of another line does
         scope.shared_namespace()?;
         self.opened.erased(scope)
     }

@@ -1,4 +1,4 @@
-//! The same from a table of a configuration file.
+//! Parses a table of a configuration file.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::line::{parse, tiered};
 use crate::options::Options;
 use crate::words::suggestion;
 
-/// A line, or a table of `url` and options, or of `near`, `far` and options.
+/// Deserializes a line, or a table of `url` and options, or of `near`, `far` and options.
 ///
 /// # Examples
 /// ```
@@ -100,7 +100,7 @@ fn whole(
     }
 }
 
-/// Any value that an option can have, as text.
+/// A scalar value of an option, as text.
 struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {
@@ -119,7 +119,7 @@ impl Visitor<'_> for Scalars {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Scalar, E> {
-        // as it would stand in a line
+        // percent-encoded, as in a line
         Ok(Scalar(utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()))
     }
 

@@ -1,19 +1,19 @@
-//! The words of a line of configuration, and what is said of those that are none.
+//! The words of a line of configuration, and the errors for unknown ones.
 
 use larder::{Error, Result};
 
-/// Whether text may be repeated in a message: a word, and not a piece of a password in the wrong place.
+/// Returns `true` if text may be repeated in a message: a word, and not a piece of a password in the wrong place.
 pub(crate) fn is_word(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+.".contains(&byte);
     !text.is_empty() && text.len() <= 32 && text.bytes().all(allowed)
 }
 
-/// Text in quotes when it may be repeated.
+/// Returns text in quotes if it may be repeated.
 pub(crate) fn quoted(text: &str) -> String {
     if is_word(text) { format!("`{text}`") } else { "what is written there".to_owned() }
 }
 
-/// ": did you mean `x`?", when one of the words that are `known` is near.
+/// Returns ": did you mean `x`?" if one of the `known` words is similar.
 pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&word.to_lowercase(), other);
     let nearest = known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
@@ -23,7 +23,7 @@ pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str
     }
 }
 
-/// The list of words, as in "`a`, `b` or `c`".
+/// Returns the list of words, as in "`a`, `b` or `c`".
 pub(crate) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     match &words[..] {
@@ -33,7 +33,7 @@ pub(crate) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// What is said of a word that is known, and whose cargo feature is off.
+/// Returns the error for a known word whose cargo feature is off.
 pub(crate) fn is_off(word: &str, feature: &str) -> Error {
     Error::config(format!("`{word}` is not compiled in: enable the feature `{feature}` of larder-config"))
 }
@@ -42,7 +42,7 @@ pub(crate) fn is_off(word: &str, feature: &str) -> Error {
 pub(crate) trait Word: Copy + PartialEq + 'static {
     /// The name of the option.
     const OPTION: &'static str;
-    /// Each variant, its word, its feature (empty for none) and whether that is enabled.
+    /// The variants: each with its word, its feature (empty for none) and `true` if that is enabled.
     const ALL: &'static [(Self, &'static str, &'static str, bool)];
 
     fn word(self) -> &'static str {
@@ -50,13 +50,13 @@ pub(crate) trait Word: Copy + PartialEq + 'static {
         Self::ALL.iter().find_map(|(own, word, ..)| (*own == self).then_some(*word)).unwrap_or_default()
     }
 
-    /// What is said when its feature is off.
+    /// Returns the error for a variant whose feature is off.
     fn off(self) -> Error {
         let feature = Self::ALL.iter().find_map(|(own, _, feature, _)| (*own == self).then_some(*feature));
         is_off(&format!("{}={}", Self::OPTION, self.word()), feature.unwrap_or_default())
     }
 
-    /// An error when its feature is off.
+    /// Fails if its feature is off.
     fn available(self) -> Result<Self> {
         match Self::ALL.iter().any(|(own, _, _, enabled)| *own == self && *enabled) {
             true => Ok(self),
