@@ -4,11 +4,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Codec, CodecId, depth};
 use crate::{Error, ErrorKind, Result};
 
-/// The most memory that decoding may ask for: 64 MiB.
+/// The maximum memory that decoding may request: 64 MiB.
 const LIMIT: usize = 64 << 20;
 
-/// bincode 2.0.1. It works, but is no longer maintained (RUSTSEC-2025-0141; version 3 holds no code), so it is behind its
-/// own feature and [`Postcard`](super::Postcard) is the one to choose for something new. Not self-describing.
+/// A codec of bincode 2.0.1. It works, but is no longer maintained (RUSTSEC-2025-0141; version 3 holds no code), so
+/// it is behind its own feature. For new code choose [`Postcard`](super::Postcard). Not self-describing.
 ///
 /// # Examples
 /// ```

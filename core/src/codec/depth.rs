@@ -13,8 +13,8 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// How many sequences, maps, structs, newtype structs, enums and options a value may nest. More than `serde_json` lets pass,
-/// which counts 128 arrays and objects.
+/// The maximum nesting of sequences, maps, structs, newtype structs, enums and options. It is more than
+/// `serde_json` accepts, which counts 128 arrays and objects.
 const MOST: u8 = 250;
 
 /// Decodes a value that nests at most 250 levels.
@@ -23,7 +23,7 @@ pub(super) fn decode<'de, V: Deserialize<'de>, D: Deserializer<'de>>(decoder: D)
     V::deserialize(Limited { inner: decoder, left: MOST })
 }
 
-/// [`decode`], for decoders that take a seed.
+/// As [`decode`], for decoders that take a seed.
 #[cfg(feature = "bincode")]
 pub(super) fn seed<V>() -> impl for<'de> DeserializeSeed<'de, Value = V>
 where
@@ -32,7 +32,7 @@ where
     Limited { inner: PhantomData, left: MOST }
 }
 
-/// Any part of serde's conversation, with the levels that are left.
+/// Any part of serde's data model, with the number of levels that are left.
 struct Limited<T> {
     inner: T,
     left: u8,

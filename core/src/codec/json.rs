@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Codec, CodecId};
 use crate::{Error, Result};
 
-/// JSON by `serde_json`: readable with `redis-cli` and by any other language. The default.
+/// A codec of JSON by `serde_json`: readable with `redis-cli` and by any other language. The default.
 ///
 /// # Examples
 /// ```

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Codec, CodecId, depth};
 use crate::{Error, ErrorKind, Result};
 
-/// MessagePack by `rmp-serde`, with field names: compact, self-describing, read by many languages.
+/// A codec of MessagePack by `rmp-serde`, with field names: compact, self-describing, read by many languages.
 ///
 /// # Examples
 /// ```

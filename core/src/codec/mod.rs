@@ -1,12 +1,12 @@
-//! Codecs: values to bytes and back, for stores that keep bytes.
+//! Codecs: values to bytes and back, for stores of bytes.
 //!
 //! | codec | feature | readable | survives added fields | notes |
 //! |---|---|---|---|---|
-//! | [`Json`] | `json` (default) | by everybody | yes | self-describing |
+//! | [`Json`] | `json` (default) | by any language | yes | self-describing |
 //! | [`MessagePack`] | `messagepack` | by many languages | yes | self-describing, compact |
 //! | [`Postcard`] | `postcard` | by Rust | no | smallest and fastest; raise the schema version when the type changes |
-//! | [`Bincode`] | `bincode` | by Rust | no | its maintainers stopped; prefer postcard |
-// a codec whose feature is off is no item to link to
+//! | [`Bincode`] | `bincode` | by Rust | no | no longer maintained; prefer postcard |
+// a codec whose feature is off is not available as a link target
 #![cfg_attr(
     not(all(feature = "json", feature = "postcard", feature = "messagepack", feature = "bincode")),
     allow(rustdoc::broken_intra_doc_links)
@@ -37,7 +37,7 @@ pub use self::messagepack::MessagePack;
 pub use self::postcard::Postcard;
 use crate::Result;
 
-/// Turns values into bytes and back.
+/// Converts values to bytes and back.
 ///
 /// larder's own codecs decode values that nest at most 250 levels of sequences, maps, structs, newtype structs, enums and
 /// options (JSON: 128 arrays and objects). Deeper bytes are undecodable, which is a counted miss at each read.
@@ -71,25 +71,26 @@ use crate::Result;
 /// # Ok::<(), larder::Error>(())
 /// ```
 pub trait Codec<V>: Debug + Send + Sync + 'static {
-    /// What marks this codec's bytes in the store, so that another codec does not try to read them.
+    /// Returns the mark of this codec's bytes in the store, so that another codec does not try to read them.
     fn id(&self) -> CodecId;
 
-    /// The value as bytes.
+    /// Encodes a value.
     ///
     /// # Errors
-    /// When the value cannot be written in this form.
+    /// If the value cannot be written in this form.
     fn encode(&self, value: &V) -> Result<Bytes>;
 
-    /// The value of these bytes. Bytes come from outside: whatever they hold, this must not panic nor allocate without bound.
+    /// Decodes a value. Bytes are untrusted: for any content, this must neither panic nor allocate without limit.
     ///
-    /// They may be a slice of a larger buffer, such as that of a whole reply: copy what is small and kept for long.
+    /// They may be a slice of a larger buffer, such as that of a whole reply: copy small parts that are kept for
+    /// long.
     ///
     /// # Errors
-    /// When the bytes are not such a value; the cache then loads it anew.
+    /// If the bytes are not such a value. The cache then reloads it.
     fn decode(&self, bytes: &Bytes) -> Result<V>;
 }
 
-/// The mark of a codec: below 128 larder's own, from 128 on the users'.
+/// The mark of a codec: below 128 for larder's own, from 128 on for the users'.
 ///
 /// # Examples
 /// ```
@@ -100,16 +101,16 @@ pub trait Codec<V>: Debug + Send + Sync + 'static {
 pub struct CodecId(u8);
 
 impl CodecId {
-    /// [`Json`].
+    /// The mark of [`Json`].
     pub const JSON: Self = Self(1);
-    /// [`Postcard`].
+    /// The mark of [`Postcard`].
     pub const POSTCARD: Self = Self(2);
-    /// [`MessagePack`].
+    /// The mark of [`MessagePack`].
     pub const MESSAGEPACK: Self = Self(3);
-    /// [`Bincode`].
+    /// The mark of [`Bincode`].
     pub const BINCODE: Self = Self(4);
 
-    /// The mark with this number.
+    /// Returns the mark with this number.
     ///
     /// # Examples
     /// ```
@@ -120,7 +121,7 @@ impl CodecId {
         Self(id)
     }
 
-    /// The number.
+    /// Returns the number.
     ///
     /// # Examples
     /// ```
@@ -175,7 +176,7 @@ mod tests {
         })
     }
 
-    /// Encoded and dropped where there is stack enough; decoded where there is as little as a worker of a runtime has.
+    /// Encodes and drops the value on a large stack, and decodes it on one as small as that of a runtime's worker.
     fn is_decoded(codec: impl Codec<Tree> + Copy, kind: u8, depth: usize) -> bool {
         let encode = move || codec.encode(&nested(kind, depth)).unwrap();
         let bytes = std::thread::Builder::new().stack_size(256 << 20).spawn(encode).unwrap().join().unwrap();
@@ -190,7 +191,7 @@ mod tests {
         }
     }
 
-    /// Bytes come from outside: a stack that overflows aborts the process.
+    /// prevents: foreign bytes overflow the stack, which aborts the process.
     #[test]
     fn what_is_nested_too_deeply_is_an_error_and_no_stack_overflow() {
         #[cfg(feature = "json")]

@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind, Result};
 /// Bytes reserved before encoding, so that usual values are written without growing the buffer.
 const USUAL: usize = 256;
 
-/// postcard: compact, fast, maintained. Not self-describing: give the cache another
+/// A codec of postcard: compact, fast, maintained. Not self-describing: change the cache's
 /// [`schema`](crate::CacheBuilder::schema) when the type changes.
 ///
 /// # Examples

@@ -20,7 +20,7 @@ struct Claim(Cell<usize>);
 impl Drop for Claim {
     fn drop(&mut self) {
         if self.0.get() < OWNED {
-            // what this thread still counts while it ends is counted on the shared stripe
+            // increments of this thread during its end are counted on the shared stripe
             STRIPE.with(|own| own.set(SHARED));
             FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0.get());
         }
@@ -40,7 +40,7 @@ fn claim() {
         *given = (*given + 1).min(SHARED + 1);
         *given - 1
     });
-    // a thread whose locals are being torn down counts on the shared stripe and claims nothing
+    // a thread whose locals are being dropped counts on the shared stripe and claims nothing
     match CLAIM.try_with(|claim| claim.0.set(stripe)) {
         Ok(()) => STRIPE.with(|own| own.set(stripe)),
         Err(_) => {

@@ -1,4 +1,4 @@
-//! Another source when the first fails.
+//! A source with a fallback for failures.
 
 use std::fmt;
 
@@ -6,18 +6,21 @@ use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, So
 use crate::Result;
 use crate::error::BoxError;
 
-/// A source with another behind it that is asked when the first *fails*; `Ok(None)` is an answer.
+/// A source with a fallback that is asked if the first source *fails*. `Ok(None)` is not a failure.
 ///
-/// **What a fallback that lags does to the promise.** A replica, a copy, a second region may not have what was already
-/// committed and invalidated. The value it gives is as old as its lag, and what is worse, it is kept for a whole TTL: the
-/// invalidation that would have ended it has passed. So either the fallback is as current as the first source (another
-/// server of one synchronous cluster), or it is not to be kept: give this to
-/// [`CacheBuilder::conditional_source`](crate::CacheBuilder::conditional_source), and values of the fallback are returned to
-/// those who wait for them and stored nowhere. A read may then be as old as the lag while the first source fails, and no
-/// longer. (For that the first source is asked by [`load`](Source::load), even if it is a conditional one.)
+/// **Effect of a lagging fallback on freshness.** A replica, a copy or a second region may lack a write that was
+/// already committed and invalidated. Its value is as old as its lag, and it would be cached for a whole TTL, since
+/// the invalidation has already happened. There are two safe ways:
 ///
-/// Often [`stale_if_error`](crate::Strategy::stale_if_error) is the better answer to a source that fails: it never serves
-/// what was invalidated.
+/// - The fallback is as current as the first source, such as another server of one synchronous cluster.
+/// - Its values are not cached: pass the `Fallback` to
+///   [`CacheBuilder::conditional_source`](crate::CacheBuilder::conditional_source). Values of the fallback are then
+///   returned to the leader and followers, and not stored. A read may be as old as the lag, and only while the
+///   first source fails. (The first source is then asked by [`load`](Source::load), even if it is a conditional
+///   one.)
+///
+/// For a source that fails, [`stale_if_error`](crate::Strategy::stale_if_error) is often the better choice: it
+/// never serves an invalidated entry.
 ///
 /// # Examples
 /// ```
@@ -37,7 +40,7 @@ pub struct Fallback<F, S> {
 }
 
 impl<F, S> Fallback<F, S> {
-    /// Asks `first`, and `second` when that fails. For a first source that hangs, put a
+    /// Asks `first`, and `second` if that fails. If the first may hang, put a
     /// [`SourceTimeout`](crate::source::SourceTimeout) around it.
     ///
     /// # Examples
@@ -47,7 +50,7 @@ impl<F, S> Fallback<F, S> {
     }
 }
 
-/// The error of a [`Fallback`] when both failed: displays the second's and has the first's as its source.
+/// The error of a [`Fallback`] if both failed: displays the second's error and has the first's as its source.
 ///
 /// # Examples
 /// ```
@@ -121,7 +124,7 @@ where
         }
     }
 
-    /// Of a batch whose keys failed one by one, the fallback is asked for those.
+    /// Asks the fallback for the keys of a batch that failed one by one.
     async fn load_each(&self, keys: &[K]) -> Result<BatchResults<F::Value, BoxError>, BoxError> {
         let each = match self.first.load_each(keys).await {
             Ok(each) => each,
@@ -138,7 +141,7 @@ where
         if again.is_empty() {
             return Ok(answers);
         }
-        // an error of them all leaves each with the one it had
+        // if the whole second call fails, each key keeps its first error
         if let Ok(each) = self.second.load_each(&again).await {
             for (at, answer) in failed.into_iter().zip(each) {
                 let first = std::mem::replace(&mut answers[at], Ok(None));
@@ -159,7 +162,7 @@ where
     F: Source<K>,
     S: Source<K, Value = F::Value>,
 {
-    /// What the fallback gives is not kept.
+    /// Returns values of the fallback without storing them.
     async fn load_if_modified(
         &self,
         key: &K,

@@ -1,4 +1,4 @@
-//! A limit on how many calls a source gets at once.
+//! A limit on the number of concurrent calls to a source.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, So
 use crate::engine::Chain;
 use crate::{Error, Result};
 
-/// A source that answers so many calls at once, and lets the others wait their turn. A batch is one call.
+/// A source with a maximum of concurrent calls. Further calls wait for their turn. A batch is one call.
 ///
-/// [`Strategy::max_concurrent_loads`](crate::Strategy::max_concurrent_loads) limits the loads of one cache and refuses what is too much; this
-/// is the limit of one database or service that several caches share. Waiting counts against the budget of the load.
+/// [`Strategy::max_concurrent_loads`](crate::Strategy::max_concurrent_loads) limits the loads of one cache and
+/// refuses further ones. This is the limit of one database or service that several caches share. The wait counts
+/// against the budget of the load.
 ///
-/// A load that another load waits for does not wait for its turn, since its parent may have the last one. The limit is
-/// exceeded by at most what each such load loads at once.
+/// A load that another load waits for does not wait for its turn (prevents: a deadlock if its parent has the last
+/// one). The limit is exceeded by at most the concurrent calls of each such load.
 ///
 /// # Examples
 /// ```
@@ -37,7 +38,7 @@ pub struct SourceLimit<S> {
 }
 
 impl<S> SourceLimit<S> {
-    /// At most `most` calls to `inner` at once. Zero is refused by `build()`.
+    /// Limits `inner` to `most` concurrent calls. Zero is refused by `build()`.
     ///
     /// # Examples
     /// See [`SourceLimit`].
@@ -45,7 +46,7 @@ impl<S> SourceLimit<S> {
         Self { inner, turns: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))), most }
     }
 
-    /// Another source under the same limit.
+    /// Returns another source under the same limit.
     ///
     /// # Examples
     /// See [`SourceLimit`].
@@ -53,7 +54,8 @@ impl<S> SourceLimit<S> {
         SourceLimit { inner, turns: Arc::clone(&self.turns), most: self.most }
     }
 
-    /// The permission to call the source; `None` inside another load, which may hold the last one until this call ends.
+    /// Waits for the permission to call the source. `None` inside another load, which may hold the last one until
+    /// this call ends.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         if Chain::is_nested() {
             return None;

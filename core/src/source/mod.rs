@@ -1,4 +1,4 @@
-//! Where values come from when the cache does not have them.
+//! The sources of values that are not cached.
 
 mod fallback;
 mod limit;
@@ -22,10 +22,11 @@ use crate::tag::Tag;
 
 /// The system of record behind a cache: a table, a service, a computation.
 ///
-/// `Ok(None)` means that there is no such thing, which is not an error. A load must read state at least as new as the
-/// moment it starts (no lagging replica, no transaction opened before), or the cache cannot promise freshness.
+/// `Ok(None)` means that the row does not exist, which is not an error. A load must read state at least as new as
+/// the moment it starts (no lagging replica, no transaction opened before), or the cache cannot guarantee
+/// freshness.
 ///
-/// Sources can be made of others: [`Fallback`], [`Retry`], [`SourceTimeout`], [`SourceLimit`].
+/// Sources can be wrapped: [`Fallback`], [`Retry`], [`SourceTimeout`], [`SourceLimit`].
 ///
 /// # Examples
 /// ```
@@ -48,32 +49,32 @@ use crate::tag::Tag;
     note = "implement `Source<{K}>` for it, or make one of a closure with `source_fn`"
 )]
 pub trait Source<K>: Send + Sync + 'static {
-    /// What is loaded.
+    /// The type of the loaded values.
     type Value: Send + Sync + 'static;
-    /// The source's own error; callers get it back with [`Error::source_as`](crate::Error::source_as).
+    /// The source's own error. Callers get it back with [`Error::source_as`](crate::Error::source_as).
     type Error: Into<BoxError> + Send + 'static;
 
-    /// Loads the value of `key`, or `None` when there is none.
+    /// Loads the value of `key`, or `None` if there is none.
     ///
     /// # Errors
-    /// The source's own. Errors are given to every caller that waits for this load, and are never cached.
+    /// The source's own. Errors are returned to every caller that waits for this load, and are never cached.
     ///
     /// # Cancellation safety
     /// The load runs on its own task: it is dropped only when it exceeds the load budget or the runtime ends.
     fn load(&self, key: &K) -> impl Future<Output = Result<Option<Self::Value>, Self::Error>> + Send;
 
-    /// Looks for what is wrong with this source and can be known before the first load;
-    /// [`CacheBuilder::build`](crate::CacheBuilder::build) asks. Unless implemented, nothing. A source that stands before
-    /// another passes the question on.
+    /// Checks the source for errors that can be found before the first load.
+    /// [`CacheBuilder::build`](crate::CacheBuilder::build) calls it. Default: no check. A source that wraps another
+    /// one also checks that one.
     ///
     /// # Errors
-    /// [`Error::config`](crate::Error::config), with the mend in the message.
+    /// [`Error::config`](crate::Error::config), with a hint in the message.
     fn check(&self) -> crate::Result<()> {
         Ok(())
     }
 }
 
-/// The answers of a [`BatchSource`] to many keys, each with an error of its own.
+/// The results of a [`BatchSource`] for many keys, each with its own error.
 pub type BatchResults<V, E> = Vec<Result<Option<V>, E>>;
 
 /// A source that can load many keys at once: one query instead of a hundred.
@@ -97,20 +98,20 @@ pub type BatchResults<V, E> = Vec<Result<Option<V>, E>>;
 /// }
 /// ```
 pub trait BatchSource<K>: Source<K> {
-    /// Loads the values of `keys`, aligned with them.
+    /// Loads the values of `keys`, in the same order.
     ///
     /// # Errors
-    /// The source's own; then none of the keys is loaded.
+    /// The source's own. Then none of the keys is loaded.
     fn load_many(
         &self,
         keys: &[K],
     ) -> impl Future<Output = Result<Vec<Option<Self::Value>>, Self::Error>> + Send;
 
-    /// Loads the values of `keys`, aligned with them, where some can fail and others not: what is loaded is kept. Unless
-    /// implemented, it is [`load_many`](Self::load_many).
+    /// Loads the values of `keys`, in the same order, if some can fail and others not: the loaded ones are kept.
+    /// Default: [`load_many`](Self::load_many).
     ///
     /// # Errors
-    /// The outer error is that of all keys, the inner ones are those of single keys.
+    /// The outer error is that of all keys, the inner errors are those of single keys.
     fn load_each(
         &self,
         keys: &[K],
@@ -122,8 +123,9 @@ pub trait BatchSource<K>: Source<K> {
     }
 }
 
-/// A source that can tell whether a value has changed since it was loaded, cheaper than by loading it: an HTTP service
-/// with ETags, a table with versions. Given to [`CacheBuilder::conditional_source`](crate::CacheBuilder::conditional_source).
+/// A source that can check if a value has changed since it was loaded, cheaper than by loading it. Examples are an
+/// HTTP service with ETags, or a table with versions. Given to
+/// [`CacheBuilder::conditional_source`](crate::CacheBuilder::conditional_source).
 ///
 /// # Examples
 /// ```
@@ -151,8 +153,8 @@ pub trait BatchSource<K>: Source<K> {
 /// }
 /// ```
 pub trait ConditionalSource<K>: Source<K> {
-    /// Loads the value of `key`, or says that the known one is current: [`Loaded::not_modified`]. What is known may be
-    /// expired, and was not invalidated when it was read. Called in place of [`load`](Source::load).
+    /// Loads the value of `key`, or returns [`Loaded::not_modified`] if the known one is current. The known value
+    /// may be expired, and was not invalidated when it was read. Called in place of [`load`](Source::load).
     ///
     /// # Errors
     /// The source's own.
@@ -163,16 +165,16 @@ pub trait ConditionalSource<K>: Source<K> {
     ) -> impl Future<Output = Result<Loaded<Self::Value>, Self::Error>> + Send;
 }
 
-/// What a cache knows of a value that is loaded anew.
+/// A cached value that is being reloaded.
 ///
 /// # Examples
 /// See [`ConditionalSource`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KnownValue<'a, V> {
-    /// The value as it was.
+    /// The old value.
     pub value: &'a Arc<V>,
-    /// By what the source recognizes that version: what it gave to [`Loaded::validator`].
+    /// The validator that the source returned for that version, by [`Loaded::validator`].
     pub validator: Option<&'a str>,
 }
 
@@ -190,7 +192,7 @@ impl<'a, V> KnownValue<'a, V> {
     }
 }
 
-/// A source made of an async closure over an owned key.
+/// Returns a source made of an async closure over an owned key.
 ///
 /// # Examples
 /// ```
@@ -205,7 +207,7 @@ where
     SourceFn { load, loads: PhantomData }
 }
 
-/// What [`source_fn`] makes.
+/// A source made of a closure, returned by [`source_fn`].
 ///
 /// # Examples
 /// See [`source_fn`].
@@ -236,7 +238,7 @@ where
     }
 }
 
-/// What a loader returns when it wants to say more than the value: its own TTL, or that it is not to be kept.
+/// The result of a loader with more than the value, such as its own TTL, or that it must not be stored.
 ///
 /// # Examples
 /// ```
@@ -258,7 +260,7 @@ pub struct Loaded<V> {
 }
 
 impl<V> Loaded<V> {
-    /// A loaded value, kept as long as the strategy says.
+    /// Returns a loaded value, with the TTL of the strategy.
     ///
     /// # Examples
     /// ```
@@ -269,7 +271,7 @@ impl<V> Loaded<V> {
         Some(value).into()
     }
 
-    /// The knowledge that there is no such thing; kept only with a TTL of its own or the strategy's
+    /// Returns the known absence of a value. It is cached only with its own TTL or the strategy's
     /// [`negative_ttl`](crate::Strategy::negative_ttl).
     ///
     /// # Examples
@@ -281,7 +283,7 @@ impl<V> Loaded<V> {
         None.into()
     }
 
-    /// Keeps this value for `ttl` instead of the strategy's TTL. Zero means [`no_store`](Self::no_store).
+    /// Sets the TTL of this value, instead of the strategy's. Zero means [`no_store`](Self::no_store).
     ///
     /// # Examples
     /// ```
@@ -294,8 +296,8 @@ impl<V> Loaded<V> {
         self
     }
 
-    /// The known value is current: it is kept as if it had been loaded now. For [`ConditionalSource`]; where nothing was
-    /// known it is an error.
+    /// Returns the answer that the known value is current: it is kept as if it had been loaded now. For
+    /// [`ConditionalSource`]; if no value is known it is an error.
     ///
     /// # Examples
     /// See [`ConditionalSource`].
@@ -318,7 +320,8 @@ impl<V> Loaded<V> {
         self
     }
 
-    /// By what the source recognizes this version of the value, kept with it: an ETag, a row's version, a date.
+    /// Sets the validator by which the source recognizes this version of the value, stored with it: an ETag, a
+    /// row's version, a date.
     ///
     /// # Examples
     /// ```
@@ -331,7 +334,7 @@ impl<V> Loaded<V> {
         self
     }
 
-    /// Gives the value to those who wait for it and does not keep it.
+    /// Returns the value to the callers that wait for it, without storing it.
     ///
     /// # Examples
     /// ```
@@ -351,7 +354,7 @@ impl<V> From<V> for Loaded<V> {
     }
 }
 
-/// A value that is shared already: it is not copied.
+/// Wraps a value that is shared already, without a copy.
 impl<V> From<Arc<V>> for Loaded<V> {
     fn from(value: Arc<V>) -> Self {
         Self::shared(Some(value))

@@ -1,4 +1,4 @@
-//! Trying again.
+//! A source with retries.
 
 use std::fmt;
 use std::future::Future;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, Source};
 use crate::{Error, Result};
 
-/// Unless said otherwise: the pause after the first failure, and the longest.
+/// The defaults: the pause after the first failure, and the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A source that is asked again when it fails, with pauses that double and are shortened at random by up to a half, so that
-/// those who failed together do not come back together.
+/// A source that is called again if it fails. Pauses double, and jitter shortens them by up to a half, so that
+/// calls that failed together are not retried together.
 ///
 /// All attempts and pauses are within the one budget of the load
-/// ([`Strategy::load_timeout`](crate::Strategy::load_timeout)). Of a batch whose keys failed one by one, only those are
-/// asked for again. `Ok(None)` is an answer.
+/// ([`Strategy::load_timeout`](crate::Strategy::load_timeout)). If keys of a batch fail one by one, only those are
+/// retried. `Ok(None)` is not a failure.
 ///
 /// # Examples
 /// ```
@@ -58,7 +58,7 @@ pub trait RetryPolicy<E>: Send + Sync + 'static {
     fn should_retry(&self, error: &E) -> bool;
 }
 
-/// Retries after every error.
+/// The policy that retries after every error.
 ///
 /// # Examples
 /// See [`RetryPolicy`].
@@ -78,7 +78,8 @@ impl<E, F: Fn(&E) -> bool + Send + Sync + 'static> RetryPolicy<E> for F {
 }
 
 impl<S> Retry<S> {
-    /// Asks `inner` up to `attempts` times in all; zero is refused by `build()`. The pauses begin at 50 ms and double up to 1 s.
+    /// Calls `inner` up to `attempts` times in all; zero is refused by `build()`. The pauses begin at 50 ms and
+    /// double up to 1 s.
     ///
     /// # Examples
     /// See [`Retry`].
@@ -125,7 +126,7 @@ impl<S, W> Retry<S, W> {
         Self { longest: pause, ..self }
     }
 
-    /// Waits after the failure of attempt `failed` (from 1); `false` when it was the last.
+    /// Waits after the failure of attempt `failed` (from 1). Returns `false` if it was the last.
     async fn pause(&self, failed: u32) -> bool {
         if failed >= self.attempts {
             return false;
@@ -196,7 +197,7 @@ impl<K: Clone + Send + Sync, S: BatchSource<K>, W: RetryPolicy<S::Error>> BatchS
             if again.is_empty() || !self.pause(attempt).await {
                 return Ok(answers);
             }
-            // an error of them all leaves each with the one it had
+            // if the whole second call fails, each key keeps its first error
             if let Ok(each) = self.inner.load_each(&again).await {
                 failed.into_iter().zip(each).for_each(|(at, answer)| answers[at] = answer);
             }

@@ -1,4 +1,4 @@
-//! A bound on how long a source may take.
+//! A limit on the time of a call to a source.
 
 use std::fmt;
 use std::future::Future;
@@ -8,12 +8,12 @@ use super::{BatchResults, BatchSource, ConditionalSource, KnownValue, Loaded, So
 use crate::error::BoxError;
 use crate::{Error, Result};
 
-/// A source that is given up when it takes longer than a limit.
+/// A source whose calls are dropped if they take longer than a limit.
 ///
-/// The cache bounds each load as a whole already
-/// ([`Strategy::load_timeout`](crate::Strategy::load_timeout)); this bounds one call to one source, so that a
-/// [`Retry`](crate::source::Retry) or a [`Fallback`](crate::source::Fallback) around it has time left to try something else. What was given
-/// up is dropped: a query may go on in the database.
+/// The cache already bounds each load as a whole ([`Strategy::load_timeout`](crate::Strategy::load_timeout)). This
+/// bounds one call to one source, so that a [`Retry`](crate::source::Retry) or a
+/// [`Fallback`](crate::source::Fallback) around it has time left for another call. The future of a timed-out call
+/// is dropped; its query may continue in the database.
 ///
 /// # Examples
 /// ```
@@ -34,7 +34,7 @@ pub struct SourceTimeout<S> {
 }
 
 impl<S> SourceTimeout<S> {
-    /// Each call to `inner` ends within `limit`. Zero is refused by `build()`.
+    /// Limits each call to `inner` to `limit`. Zero is refused by `build()`.
     ///
     /// # Examples
     /// See [`SourceTimeout`].
@@ -90,7 +90,7 @@ impl<K: Sync, S: ConditionalSource<K>> ConditionalSource<K> for SourceTimeout<S>
     }
 }
 
-/// The error of a [`SourceTimeout`]: the source's own, given through as it is, or that it took too long.
+/// The error of a [`SourceTimeout`]: the source's own error, unchanged, or a timeout.
 ///
 /// # Examples
 /// ```
