@@ -1,4 +1,4 @@
-//! What is remembered of keys, to tell why one missed; and the last misses.
+//! The history of keys, from which the reason of a miss is derived; and the last misses.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use larder::{CachedEntry, Tag};
 
 use crate::why::{Miss, Outcome, Why};
 
-/// How many tags' last invalidations are remembered.
+/// The number of tags whose last invalidation is remembered.
 const TAGS: usize = 1_000;
 
-/// The last that was seen of a key.
+/// The last event of a key.
 #[derive(Debug, Clone)]
 enum Last {
     Kept { until: Timestamp, tags: Arc<[Tag]> },
@@ -29,15 +29,15 @@ struct Note {
     at: Moment,
 }
 
-/// What was known of a key when a read of it began. Its reason is among that: who waits for another's load finds the notes of
-/// that one at the end.
+/// The history of a key when a read of it began. The reason of a miss comes from it, since a follower finds the
+/// leader's notes at the end of its read.
 #[derive(Debug)]
 pub(crate) struct Before {
     note: Option<Note>,
     began: Moment,
 }
 
-/// A moment, and which came first of those that a clock cannot tell apart.
+/// A moment, with a number that orders moments of the same time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) order: u64,
@@ -50,7 +50,8 @@ impl Moment {
     }
 }
 
-/// A map that forgets what was not touched lately: two halves, of which the older one is dropped when the younger is full.
+/// A map that forgets entries that were not touched lately. It has two halves: the older one is dropped when the
+/// younger is full.
 #[derive(Debug)]
 struct Memory<K, T> {
     young: HashMap<K, T>,
@@ -75,7 +76,7 @@ impl<K: Key, T: Clone> Memory<K, T> {
     }
 }
 
-/// A miss, with the moment it was answered.
+/// A miss, with the moment of its answer.
 type Recorded<K> = (Miss<K>, Timestamp);
 
 #[derive(Debug)]
@@ -90,7 +91,7 @@ pub(crate) struct Diary<K> {
 }
 
 impl<K: Key> Diary<K> {
-    /// Remembers so many keys, and the last so many misses.
+    /// Returns a diary for a number of keys, and a number of last misses.
     pub(crate) fn new(keys: usize, misses: usize) -> Self {
         Self {
             notes: Memory::new(keys),
@@ -103,12 +104,12 @@ impl<K: Key> Diary<K> {
         }
     }
 
-    /// A read of `key` begins.
+    /// Begins a read of `key`.
     pub(crate) fn begin(&self, key: &K, began: Moment) -> Before {
         Before { note: self.notes.get(key).cloned(), began }
     }
 
-    /// A read of `key` came to an end that was no near hit.
+    /// Records the end of a read of `key` that was no near hit.
     pub(crate) fn read<V>(
         &mut self,
         key: &K,
@@ -148,14 +149,14 @@ impl<K: Key> Diary<K> {
         self.note(key, last, before.began);
     }
 
-    /// Notes what was seen at `at`, unless something later is known.
+    /// Records an event at `at`, unless a later one is known.
     fn note(&mut self, key: &K, last: Last, at: Moment) {
         if self.notes.get(key).is_none_or(|known| known.at.order <= at.order) {
             self.notes.put(key.clone(), Note { last, at });
         }
     }
 
-    /// Why a read missed that began when this was known of its key.
+    /// Returns the reason of a miss, from the history of its key when the read began.
     fn why(&self, key: &K, before: Option<&Note>, cause: MissCause, now: Timestamp) -> Why {
         match (cause, before) {
             (MissCause::Unacknowledged, _) => Why::Unacknowledged,
@@ -173,7 +174,7 @@ impl<K: Key> Diary<K> {
         }
     }
 
-    /// What ended, after `at`, more than one key.
+    /// Returns the invalidation of a tag or of the whole cache after `at`, if there was one.
     fn ended(&self, tags: &[Tag], at: Moment, now: Timestamp) -> Option<Why> {
         if let Some(cleared) = self.cleared.filter(|cleared| cleared.order > at.order) {
             return Some(Why::Cleared(cleared.until(now)));
@@ -184,7 +185,8 @@ impl<K: Key> Diary<K> {
         })
     }
 
-    /// It was there when the read began, as far as was known: invalidated just then, or gone for an unknown reason.
+    /// Returns the reason if the entry was stored when the read began, as far as is known. It was invalidated
+    /// during the read, or is gone for an unknown reason.
     fn gone(&self, key: &K, now: Timestamp) -> Why {
         match self.notes.get(key) {
             Some(Note { last: Last::Invalidated, at }) => Why::Invalidated(at.until(now)),
@@ -208,13 +210,13 @@ impl<K: Key> Diary<K> {
         self.cleared = Some(now);
     }
 
-    /// The last misses after the one with this number, the oldest first.
+    /// Returns the last misses after the one with this number, the oldest first.
     pub(crate) fn misses_after(&self, number: u64, now: Timestamp) -> Vec<Miss<K>> {
         let after = self.misses.iter().filter(|(miss, _)| miss.number > number);
         after.map(|(miss, at)| Miss { ago: at.until(now), ..miss.clone() }).collect()
     }
 
-    /// How many misses there were of each kind, the most first.
+    /// Returns the number of misses for each reason, the largest first.
     pub(crate) fn whys(&self) -> Vec<(&'static str, u64)> {
         let mut whys: Vec<_> = self.whys.iter().map(|(why, count)| (*why, *count)).collect();
         whys.sort_by_key(|(why, count)| (std::cmp::Reverse(*count), *why));
@@ -235,7 +237,7 @@ fn outcome<V>(found: &Result<CachedEntry<V>, larder::Error>) -> Outcome {
     }
 }
 
-/// An error in its own words and those of its causes.
+/// Formats an error with its causes.
 fn with_causes(error: &larder::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

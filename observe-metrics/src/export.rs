@@ -1,4 +1,4 @@
-//! Numbers of caches, told to the `metrics` facade.
+//! Exports the numbers of caches to the `metrics` facade.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,11 +11,12 @@ use metrics::{SharedString, Unit};
 use crate::names::{self, Kind, METRICS, Metric};
 use crate::reading::{Gauge, Reading};
 
-/// Tells the numbers of caches to the [`metrics`] facade, each time it is asked to: when it is scraped, or now and then.
+/// Exports the numbers of caches to the [`metrics`] facade on request: at a scrape, or at intervals.
 ///
-/// It *pulls*: hits are counted by the cache, on a counter that belongs to the thread, and read only here, so that a hit costs
-/// the same with and without it. Counters are told as absolute values, so that nothing is counted twice or lost however often
-/// this is called; histograms are told what came since the last time, so one exporter belongs to one recorder.
+/// It *pulls*: the cache counts hits on a counter that belongs to the thread, and the counter is only read here. So
+/// a hit costs the same with and without it. Counters are exported as absolute values, so that nothing is counted
+/// twice or lost, however often this is called. Histograms get the values since the last call, so one exporter
+/// belongs to one recorder.
 ///
 /// # Examples
 /// ```
@@ -39,7 +40,7 @@ struct Exported {
 }
 
 impl Exporter {
-    /// An exporter of no cache.
+    /// Returns an exporter without caches.
     ///
     /// # Examples
     /// See [`Exporter`].
@@ -48,7 +49,8 @@ impl Exporter {
         Self::default()
     }
 
-    /// Exports `cache` too, as `name`: the value of the label `cache`. A name that is there already is replaced.
+    /// Adds `cache` under `name`, the value of the label `cache`. If the name exists already, its cache is
+    /// replaced.
     ///
     /// # Examples
     /// See [`Exporter`].
@@ -60,7 +62,7 @@ impl Exporter {
         caches.push(exported);
     }
 
-    /// Tells all numbers to the recorder that is installed (see [`metrics::set_global_recorder`]).
+    /// Exports all numbers to the installed recorder (see [`metrics::set_global_recorder`]).
     ///
     /// # Examples
     /// See [`Exporter`].
@@ -73,7 +75,7 @@ impl Exporter {
         }
     }
 
-    /// Exports every `period`, for ever: to be spawned, where the recorder does not ask. Needs a tokio runtime with time.
+    /// Exports every `period`, for ever. Spawn it if the recorder does not pull. Needs a tokio runtime with time.
     ///
     /// # Cancellation safety
     /// Dropping it ends the exports.
@@ -156,7 +158,7 @@ impl Exported {
     }
 
     fn record(&self, metric: Metric, latency: &Latency) {
-        // registered even if there is nothing to tell, so that a dashboard finds it
+        // registered even without values, so that a dashboard finds it
         let histogram = metrics::histogram!(metric.name, "cache" => self.name.clone());
         for (edge, count) in latency.buckets() {
             histogram.record_many(edge.as_secs_f64(), usize::try_from(count).unwrap_or(usize::MAX));

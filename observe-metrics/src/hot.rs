@@ -1,20 +1,20 @@
-//! Which keys are read most, in bounded memory.
+//! The keys that are read most, in bounded memory.
 
 use std::collections::HashMap;
 
 use larder::cache::Key;
 use larder::clock::Timestamp;
 
-/// How fast the past is forgotten: after so many seconds, a read counts half.
+/// The half-life of a read in seconds: after this time it counts half.
 const HALF_LIFE: f64 = 60.0;
-/// The past is forgotten in steps of this many seconds.
+/// The interval in seconds at which counts fade.
 const STEP: f64 = 1.0;
 
-/// The keys that are read most, by the space-saving algorithm (Metwally, Agrawal, El Abbadi: Efficient Computation of
-/// Frequent and Top-k Elements in Data Streams, 2005) over counts that fade.
+/// The keys that are read most, by the space-saving algorithm (Metwally, Agrawal, El Abbadi: Efficient Computation
+/// of Frequent and Top-k Elements in Data Streams, 2005) over counts that fade.
 ///
-/// Any key that makes up more than one in `capacity` of all reads is in it. A key that takes the place of the least counted
-/// one inherits its count, which is the error.
+/// It contains any key that has more than one in `capacity` of all reads. A new key replaces the one with the
+/// lowest count and inherits its count, which is the error.
 #[derive(Debug)]
 pub(crate) struct HotKeys<K> {
     capacity: usize,
@@ -33,7 +33,7 @@ struct Slot<K> {
     misses: f64,
 }
 
-/// A key that is read much.
+/// A hot key: one that is read often.
 ///
 /// # Examples
 /// See [`Watched::hot_keys`](crate::Watched::hot_keys).
@@ -42,9 +42,9 @@ struct Slot<K> {
 pub struct HotKey<K> {
     /// The key.
     pub key: K,
-    /// Reads a second, over about the last minute: an estimate, and never far below the truth.
+    /// Reads per second, over about the last minute. An estimate, and never far below the true rate.
     pub per_second: f64,
-    /// Of these, how many may be those of other keys.
+    /// The part of `per_second` that may belong to other keys.
     pub error: f64,
     /// The share of its reads that were hits, from 0 to 1.
     pub hit_rate: f64,
@@ -55,7 +55,7 @@ impl<K: Key> HotKeys<K> {
         Self { capacity: capacity.max(1), slots: vec![], places: HashMap::new(), born: now, faded: now }
     }
 
-    /// Notes reads of a key.
+    /// Counts reads of a key.
     pub(crate) fn note(&mut self, key: &K, hits: f64, misses: f64, now: Timestamp) {
         self.fade(now);
         let place = match self.places.get(key) {
@@ -68,7 +68,7 @@ impl<K: Key> HotKeys<K> {
         slot.misses += misses;
     }
 
-    /// A place for a key that has none.
+    /// Returns a place for a new key.
     fn place(&mut self, key: &K) -> usize {
         let fresh = |key: &K, error| Slot { key: key.clone(), count: error, error, hits: 0.0, misses: 0.0 };
         let place = if self.slots.len() < self.capacity {
@@ -100,10 +100,10 @@ impl<K: Key> HotKeys<K> {
         }
     }
 
-    /// The keys that are read most, the first first.
+    /// Returns the keys that are read most, the hottest first.
     pub(crate) fn top(&mut self, count: usize, now: Timestamp) -> Vec<HotKey<K>> {
         self.fade(now);
-        // what a steady read a second comes to, after the time that was watched
+        // the faded count of one read per second after the watched time
         let watched = self.born.until(now).as_secs_f64().max(STEP);
         let steady = HALF_LIFE / std::f64::consts::LN_2 * (1.0 - 0.5f64.powf(watched / HALF_LIFE));
         let mut top: Vec<HotKey<K>> = (self.slots.iter())
@@ -134,7 +134,7 @@ mod tests {
         let mut hot = HotKeys::new(50, at(0));
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..100_000 {
-            // a tenth each for three keys, the rest for 100,000 others
+            // a tenth of the reads for each of three keys, the rest for 100,000 others
             let key = match random.u32(..10) {
                 choice @ 0..3 => u64::from(choice),
                 _ => random.u64(1_000..101_000),

@@ -1,27 +1,28 @@
-//! The numbers of [`larder`] caches, to look at: for the `metrics` facade, for Prometheus, and on a live page that also tells which
-//! keys are hot and why reads missed.
+//! The numbers of [`larder`] caches: for the `metrics` facade, for Prometheus, and on a live page with hot keys and
+//! the reasons of misses.
 //!
-//! | type | what it is |
+//! | type | purpose |
 //! |---|---|
-//! | [`Exporter`] | tells the numbers of caches to the [`metrics`] facade |
-//! | [`Scrape`] | the text that a Prometheus server reads (feature `prometheus`) |
-//! | [`METRICS`] | all names that are exported; they are stable |
-//! | [`Watched`] | a cache whose hot keys and misses are watched |
-//! | [`Why`] | why a read missed, as far as it can be told |
-//! | [`Board`], [`PAGE`] | the live page and what it shows (with the feature `axum` as a router) |
+//! | [`Exporter`] | exports the numbers of caches to the [`metrics`] facade |
+//! | [`Scrape`] | returns the text for a Prometheus server (feature `prometheus`) |
+//! | [`METRICS`] | all exported names; they are stable |
+//! | [`Watched`] | a cache with statistics of hot keys and misses |
+//! | [`Why`] | the reason of a miss, as far as it is known |
+//! | [`Board`], [`PAGE`] | the live page and its data (with the feature `axum` as a router) |
 //!
-//! # Why it pulls
-//! A near hit takes about as long as two hash lookups, and a cache counts it by a plain store to a line that belongs to the
-//! thread. Telling a recorder of each hit would cost several times the hit. So the numbers are read from
-//! [`Cache::stats`](larder::Cache::stats) when they are asked for (a scrape) or now and then, and cost the hit nothing. What only
-//! events can tell goes to an [`Observer`](larder::observe::Observer): [`Traced`](larder::observe::Traced) writes them to `tracing`.
+//! # Pulling
+//! A near hit takes about as long as two hash lookups. The cache counts it by a plain store to a line that belongs
+//! to the thread. A call to a recorder would cost several times the hit. So the numbers are read from
+//! [`Cache::stats`](larder::Cache::stats) at a scrape or at intervals, which adds no cost to a hit. Details of
+//! single events go to an [`Observer`](larder::observe::Observer): [`Traced`](larder::observe::Traced) writes them
+//! to `tracing`.
 //!
-//! Watching hot keys needs the keys of hits, so it is a handle beside the cache: [`Watched`] notes a sample.
+//! Statistics of hot keys need the keys of hits, so they have their own handle: [`Watched`] samples the hits.
 //!
 //! # Names
 #![doc = include_str!("names.md")]
 //!
-//! A Grafana dashboard over these names is `grafana/larder.json` in this crate's folder.
+//! A Grafana dashboard with these names is `grafana/larder.json` in this crate's folder.
 //!
 //! # Examples
 //! For a process with a recorder, on each scrape or every ten seconds:

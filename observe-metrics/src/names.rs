@@ -1,6 +1,6 @@
-//! What is exported, by name.
+//! The names of the exported metrics.
 
-/// How a metric is to be read.
+/// The kind of a metric.
 ///
 /// # Examples
 /// ```
@@ -10,9 +10,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Only grows, while the process lives.
+    /// A number that only grows while the process lives.
     Counter,
-    /// The state now.
+    /// The current state.
     Gauge,
     /// Durations in seconds.
     Histogram,
@@ -32,15 +32,15 @@ pub enum Kind {
 pub struct Metric {
     /// The name.
     pub name: &'static str,
-    /// How to read it.
+    /// The kind.
     pub kind: Kind,
     /// Its labels; all metrics have `cache`.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// The description.
     pub help: &'static str,
 }
 
-/// All metrics that are exported.
+/// All exported metrics.
 ///
 /// # Examples
 /// ```

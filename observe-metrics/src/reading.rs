@@ -1,4 +1,4 @@
-//! One reading of a cache, whatever its types.
+//! A reading of a cache, with its types erased.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use larder::cache::{Key, Value};
 use larder::{Cache, Stats};
 
-/// What a cache told at one moment.
+/// The numbers of a cache at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reading {
     pub(crate) stats: Stats,

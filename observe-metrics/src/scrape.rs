@@ -1,4 +1,4 @@
-//! The text that a Prometheus server reads.
+//! The text for a Prometheus server.
 
 use larder::Cache;
 use larder::cache::{Key, Value};
@@ -13,8 +13,8 @@ const BUCKETS: [f64; 18] = [
     5.0, 10.0, 30.0,
 ];
 
-/// Numbers of caches as a Prometheus server scrapes them, by a recorder of its own: for processes that have installed none. One
-/// that has a recorder gives it an [`Exporter`] instead, so that all of its metrics are on one page.
+/// The numbers of caches for a Prometheus server, with a separate recorder. For processes without a recorder; in
+/// others use an [`Exporter`], so that all metrics of the process are on one page.
 ///
 /// # Examples
 /// ```
@@ -33,7 +33,7 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// What the answer says its content is.
+    /// The content type of the answer.
     ///
     /// # Examples
     /// ```
@@ -41,7 +41,7 @@ impl Scrape {
     /// ```
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// The numbers of no cache.
+    /// Returns a scrape without caches.
     ///
     /// # Examples
     /// See [`Scrape`].
@@ -56,7 +56,7 @@ impl Scrape {
         Self { exporter: Exporter::new(), handle: recorder.handle(), recorder }
     }
 
-    /// Tells the numbers of `cache` too, as `name`. A name that is there already is replaced.
+    /// Adds `cache` under `name`. If the name exists already, its cache is replaced.
     ///
     /// # Examples
     /// See [`Scrape`].
@@ -64,7 +64,7 @@ impl Scrape {
         self.exporter.add(name, cache);
     }
 
-    /// All numbers as they are now, in the text format 0.0.4.
+    /// Returns all current numbers, in the text format 0.0.4.
     ///
     /// # Examples
     /// See [`Scrape`].

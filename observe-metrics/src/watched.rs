@@ -1,4 +1,4 @@
-//! A cache that is watched.
+//! A cache with statistics of keys and misses.
 
 use std::cell::Cell;
 use std::fmt;
@@ -18,12 +18,13 @@ use crate::hot::{HotKey, HotKeys};
 use crate::watching::{Parse, Show, Watching};
 use crate::why::Miss;
 
-/// A cache whose reads are watched: which keys are read most, and why reads missed. A cheap handle; clones share everything.
+/// A cache whose reads are watched for hot keys and the reasons of misses. A cheap handle; clones share everything.
 ///
-/// Reads and invalidations go through it; all else is done on [`cache`](Self::cache), and is not seen. What a near hit costs
-/// more is one count on the thread: a sample of them (1 in 64 when they come fast, at random, see [`Watching::sampling`]) is noted
-/// in full, with its weight. Measured (`--example watched_cost`, keys read evenly, the worst case): a near hit takes 1.2 times as long.
-/// Reads that go further are all noted, which costs about 2 us each.
+/// Reads and invalidations through this handle are recorded. Operations on [`cache`](Self::cache) are not. A near
+/// hit costs one more count on the thread. A random sample of the hits (1 in 64 if they come fast, see
+/// [`Watching::sampling`]) is recorded in full, with its weight. Measured (`--example watched_cost`, keys read
+/// evenly, the worst case): a near hit takes 1.2 times as long. All other reads are recorded, which costs about 2
+/// us each.
 ///
 /// # Examples
 /// ```
@@ -51,28 +52,28 @@ struct Watch<K> {
     diary: Mutex<Diary<K>>,
 }
 
-/// Hits are noted less often, up to the sampling that was asked for, while they come faster than this on a thread.
+/// The interval below which a thread samples its hits less often, down to the configured sampling.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How a thread samples.
+/// The state of a thread's sampling.
 #[derive(Clone, Copy)]
 struct Sample {
-    /// How many hits the next one that is noted stands for: those let pass, and itself.
+    /// The number of hits that the next sample stands for: the skipped ones, and itself.
     weight: u32,
-    /// One in so many is noted now.
+    /// The current sampling: one hit in this number.
     one_in: u32,
-    /// When one was noted last.
+    /// The time of the last sample.
     noted: Timestamp,
 }
 
 thread_local! {
-    /// How many hits of this thread are let pass before the next one is noted: all that the hit path looks at.
+    /// The number of hits of this thread before the next sample. The hit path reads only this.
     static PASS: Cell<u32> = const { Cell::new(0) };
     static SAMPLE: Cell<Sample> = const { Cell::new(Sample { weight: 1, one_in: 1, noted: Timestamp::from_nanos(0) }) };
 }
 
 impl<K: Key, V: Value> Watched<K, V> {
-    /// Watches `cache`, with the defaults of [`Watching`].
+    /// Returns a handle that watches `cache`, with the defaults of [`Watching`].
     ///
     /// # Examples
     /// See [`Watched`].
@@ -84,7 +85,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         Self::with(cache, Watching::keys())
     }
 
-    /// Watches `cache` in this way.
+    /// Returns a handle that watches `cache` with these options.
     ///
     /// # Examples
     /// See [`Watching`].
@@ -96,7 +97,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         Self { cache, watch: Arc::new(Watch { show, parse, sampling, clock, order, hot, diary }) }
     }
 
-    /// The cache itself: what is done on it is not seen.
+    /// Returns the cache itself, whose operations are not recorded.
     ///
     /// # Examples
     /// ```
@@ -110,13 +111,13 @@ impl<K: Key, V: Value> Watched<K, V> {
         &self.cache
     }
 
-    /// [`Cache::get`], watched. A near hit allocates nothing.
+    /// Calls [`Cache::get`], and records it. A near hit allocates nothing.
     ///
     /// # Errors
     /// As [`Cache::get`].
     ///
     /// # Cancellation safety
-    /// As [`Cache::get`]; a read that is given up is not noted.
+    /// As [`Cache::get`]. A dropped read is not recorded.
     ///
     /// # Examples
     /// See [`Watched`].
@@ -128,13 +129,13 @@ impl<K: Key, V: Value> Watched<K, V> {
         Box::pin(async { self.read(key, self.cache.get_entry(key)).await.map(|found| found.value) }).await
     }
 
-    /// [`Cache::get_entry`], watched.
+    /// Calls [`Cache::get_entry`], and records it.
     ///
     /// # Errors
     /// As [`Cache::get_entry`].
     ///
     /// # Cancellation safety
-    /// As [`Cache::get_entry`]; a read that is given up is not noted.
+    /// As [`Cache::get_entry`]. A dropped read is not recorded.
     ///
     /// # Examples
     /// ```
@@ -148,13 +149,13 @@ impl<K: Key, V: Value> Watched<K, V> {
         Box::pin(self.read(key, self.cache.get_entry(key))).await
     }
 
-    /// [`Cache::get_or_load`], watched. A near hit allocates nothing.
+    /// Calls [`Cache::get_or_load`], and records it. A near hit allocates nothing.
     ///
     /// # Errors
     /// As [`Cache::get_or_load`].
     ///
     /// # Cancellation safety
-    /// As [`Cache::get_or_load`]; a read that is given up is not noted.
+    /// As [`Cache::get_or_load`]. A dropped read is not recorded.
     ///
     /// # Examples
     /// ```
@@ -180,7 +181,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         Box::pin(async { self.read(key, fetch).await.map(|found| found.value) }).await
     }
 
-    /// A read that this process's memory did not answer at once, or that tells where its answer came from.
+    /// Reads with the origin of the answer, and records it: the path of all reads except for a plain near hit.
     async fn read(
         &self,
         key: &K,
@@ -195,7 +196,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         found
     }
 
-    /// [`Cache::invalidate`], watched.
+    /// Calls [`Cache::invalidate`], and records it.
     ///
     /// # Errors
     /// As [`Cache::invalidate`].
@@ -213,7 +214,7 @@ impl<K: Key, V: Value> Watched<K, V> {
             .await
     }
 
-    /// [`Cache::invalidate_many`], watched.
+    /// Calls [`Cache::invalidate_many`], and records it.
     ///
     /// # Errors
     /// As [`Cache::invalidate_many`].
@@ -237,7 +238,7 @@ impl<K: Key, V: Value> Watched<K, V> {
             .await
     }
 
-    /// [`Cache::invalidate_tag`], watched.
+    /// Calls [`Cache::invalidate_tag`], and records it.
     ///
     /// # Errors
     /// As [`Cache::invalidate_tag`].
@@ -257,7 +258,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         self.invalidate_tags(std::slice::from_ref(tag)).await
     }
 
-    /// [`Cache::invalidate_tags`], watched.
+    /// Calls [`Cache::invalidate_tags`], and records it.
     ///
     /// # Errors
     /// As [`Cache::invalidate_tags`].
@@ -275,7 +276,7 @@ impl<K: Key, V: Value> Watched<K, V> {
             .await
     }
 
-    /// [`Cache::clear`], watched.
+    /// Calls [`Cache::clear`], and records it.
     ///
     /// # Errors
     /// As [`Cache::clear`].
@@ -294,7 +295,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         self.watch.around(self.cache.clear(), Diary::cleared).await
     }
 
-    /// [`Cache::stats`].
+    /// Calls [`Cache::stats`].
     ///
     /// # Examples
     /// ```
@@ -307,7 +308,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         self.cache.stats()
     }
 
-    /// The keys that are read most, about the last minute; the first first.
+    /// Returns the keys that are read most, over about the last minute, the hottest first.
     ///
     /// # Examples
     /// ```
@@ -323,7 +324,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         self.watch.hot().top(count, self.watch.clock.now())
     }
 
-    /// The last reads that missed, the oldest first.
+    /// Returns the last reads that missed, the oldest first.
     ///
     /// # Examples
     /// ```
@@ -343,7 +344,7 @@ impl<K: Key, V: Value> Watched<K, V> {
         self.watch.diary().misses_after(number, self.watch.clock.now())
     }
 
-    /// How many reads missed for which reason ([`Why::as_str`](crate::Why::as_str)), the most first.
+    /// Returns the number of misses for each reason ([`Why::as_str`](crate::Why::as_str)), the largest first.
     ///
     /// # Examples
     /// ```
@@ -386,7 +387,8 @@ impl<K: Key> Watch<K> {
         Moment { order: self.order.fetch_add(1, Ordering::SeqCst), at: self.clock.now() }
     }
 
-    /// Notes an invalidation before and after it is done: reads meanwhile may see it already, or fill once more before it.
+    /// Records an invalidation before and after it is done: a read meanwhile may see it already, or fill once more
+    /// before it.
     async fn around(
         &self,
         invalidation: impl Future<Output = Result<()>>,
@@ -398,7 +400,7 @@ impl<K: Key> Watch<K> {
         done
     }
 
-    /// Counts down on the thread; the few that are noted are somebody else's business.
+    /// Counts down on the thread. Samples are recorded out of line.
     #[inline]
     fn near_hit(&self, key: &K) {
         let pass = PASS.get();
@@ -416,14 +418,14 @@ impl<K: Key> Watch<K> {
             true => sample.one_in.saturating_mul(2).min(self.sampling),
             false => (sample.one_in / 2).max(1),
         };
-        // at random, or a loop over a multiple of as many keys would always note the same ones
+        // random (prevents: a loop over a number of keys that always samples the same ones)
         let pass = fastrand::u32(0..2 * one_in - 1);
         PASS.set(pass);
         SAMPLE.set(Sample { weight: pass + 1, one_in, noted: now });
         let mut hot = match self.hot.try_lock() {
             Ok(hot) => hot,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // a hit does not wait; one sample fewer
+            // a hit never waits for the lock; the sample is lost
             Err(TryLockError::WouldBlock) => return,
         };
         hot.note(key, f64::from(sample.weight), 0.0, now);

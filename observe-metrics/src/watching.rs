@@ -1,4 +1,4 @@
-//! How a cache is watched.
+//! The options of a watched cache.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use larder::clock::{Clock, SystemClock};
 pub(crate) type Show<K> = Box<dyn Fn(&K) -> String + Send + Sync>;
 pub(crate) type Parse<K> = Box<dyn Fn(&str) -> Option<K> + Send + Sync>;
 
-/// How a cache is watched.
+/// The options of a watched cache.
 ///
 /// # Examples
 /// ```
@@ -33,7 +33,7 @@ impl<K> Watching<K>
 where
     K: fmt::Display + FromStr + 'static,
 {
-    /// For keys that are shown and parsed as they are.
+    /// Returns the options for keys that are shown and parsed by their own traits.
     ///
     /// # Examples
     /// See [`Watching`].
@@ -44,7 +44,7 @@ where
 }
 
 impl<K> Watching<K> {
-    /// For keys that are shown by one function, and read back by another from what a user types.
+    /// Returns the options for keys that one function shows, and another parses from a user's text.
     ///
     /// # Examples
     /// ```
@@ -73,8 +73,8 @@ impl<K> Watching<K> {
         }
     }
 
-    /// One hit in so many is noted, at random, while hits come fast; more of them while a thread notes less than a thousand a
-    /// second. Default 64; 1 notes all.
+    /// Sets the sampling of fast hits: one in `one_in` is recorded, at random. A thread with fewer than a thousand
+    /// samples a second records more of them. Default 64; 1 records all.
     ///
     /// # Examples
     /// See [`Watching`].
@@ -84,8 +84,8 @@ impl<K> Watching<K> {
         self
     }
 
-    /// How many keys are counted to find the hottest. A key that gets more than one in so many of all reads is always among
-    /// them. Default 256.
+    /// Sets the number of keys that are counted to find the hottest. A key with more than one in this number of all
+    /// reads is always found. Default 256.
     ///
     /// # Examples
     /// See [`Watching`].
@@ -95,7 +95,7 @@ impl<K> Watching<K> {
         self
     }
 
-    /// How many of the last misses are kept. Default 200.
+    /// Sets the number of last misses that are kept. Default 200.
     ///
     /// # Examples
     /// ```
@@ -108,7 +108,7 @@ impl<K> Watching<K> {
         self
     }
 
-    /// Of how many keys it is remembered what became of them, to tell why they miss. Default 10,000.
+    /// Sets the number of keys whose history is kept, for the reasons of misses. Default 10,000.
     ///
     /// # Examples
     /// ```
@@ -121,7 +121,8 @@ impl<K> Watching<K> {
         self
     }
 
-    /// The clock, the same as the cache's. Default [`SystemClock`]; tests give a [`ManualClock`](larder::clock::ManualClock).
+    /// Sets the clock, which must be the cache's. Default [`SystemClock`]. Tests use a
+    /// [`ManualClock`](larder::clock::ManualClock).
     ///
     /// # Examples
     /// ```

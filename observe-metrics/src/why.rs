@@ -1,12 +1,12 @@
-//! Why a read missed, as far as it can honestly be told.
+//! The reasons of misses, as far as they are known.
 
 use std::fmt;
 use std::time::Duration;
 
 use larder::Tag;
 
-/// Why a read missed: what the cache found, together with what was seen through this [`Watched`](crate::Watched) before. A
-/// store does not remember why an entry is not in it, so this is what this process knows and no more.
+/// The reason of a miss, from the cache's answer and the history of this [`Watched`](crate::Watched). A store does
+/// not remember why an entry is absent, so the reason is limited to the knowledge of this process.
 ///
 /// # Examples
 /// ```
@@ -24,31 +24,32 @@ use larder::Tag;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// Not read here before, or so long ago that it was forgotten.
+    /// The key was not read here before, or so long ago that it was forgotten.
     FirstRead,
-    /// Its time was over, this long ago as far as this process knows.
+    /// The entry expired, this long ago as far as this process knows.
     Expired(Duration),
-    /// It was invalidated here, this long ago.
+    /// The key was invalidated here, this long ago.
     Invalidated(Duration),
-    /// A tag that it carried was invalidated here, this long ago.
+    /// A tag of the entry was invalidated here, this long ago.
     TagEnded(Tag, Duration),
     /// The whole cache was cleared here, this long ago.
     Cleared(Duration),
-    /// What was loaded last was not stored: an invalidation overlapped the load, or loader or strategy said so.
+    /// The last loaded value was not stored: an invalidation overlapped the load, or the loader or strategy
+    /// prevented it.
     NotKept,
-    /// Its last load failed.
+    /// The last load of the key failed.
     LoadFailed,
     /// The store failed.
     StoreFailed,
-    /// An invalidation of it waits for the store's acknowledgement.
+    /// The key has a pending invalidation, which the store has not acknowledged.
     Unacknowledged,
-    /// It was stored and its time is not over: evicted, or removed by another process, or lost by the store.
+    /// The entry was stored and has not expired: it was evicted, removed by another process, or lost by the store.
     Gone,
 }
 
 impl Why {
-    /// One word, stable: `first_read`, `expired`, `invalidated`, `tag_ended`, `cleared`, `not_kept`, `load_failed`,
-    /// `store_failed`, `unacknowledged`, `gone`.
+    /// Returns one stable word: `first_read`, `expired`, `invalidated`, `tag_ended`, `cleared`, `not_kept`,
+    /// `load_failed`, `store_failed`, `unacknowledged`, `gone`.
     ///
     /// # Examples
     /// ```
@@ -88,7 +89,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// A duration for people.
+/// A duration for human readers.
 struct Ago(Duration);
 
 impl fmt::Display for Ago {
@@ -109,23 +110,23 @@ impl fmt::Display for Ago {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Miss<K> {
-    /// Counts the misses of a cache from 1.
+    /// The number of the miss; the misses of a cache are counted from 1.
     pub number: u64,
     /// The key.
     pub key: K,
-    /// Why.
+    /// The reason.
     pub why: Why,
-    /// How it was answered.
+    /// The outcome of the read.
     pub outcome: Outcome,
-    /// The tags of what was found.
+    /// The tags of the returned entry.
     pub tags: Vec<Tag>,
-    /// From the start of the read to its answer.
+    /// The time from the start of the read to its answer.
     pub took: Duration,
-    /// How long ago it was answered.
+    /// The time since the answer.
     pub ago: Duration,
 }
 
-/// How a read that missed was answered.
+/// The outcome of a read that missed.
 ///
 /// # Examples
 /// ```
@@ -134,22 +135,22 @@ pub struct Miss<K> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// A load that it started.
+    /// The value of a load that the read started.
     Loaded,
-    /// A load that was under way.
+    /// The value of a running load that the read joined.
     Joined,
-    /// Another process had loaded it meanwhile.
+    /// A value that another process had loaded meanwhile.
     FoundFar,
     /// A stale value, since the load failed or took too long.
     Stale,
-    /// The source has none.
+    /// No value, since the source has none.
     None,
-    /// An error, in these words.
+    /// An error, with its text.
     Failed(String),
 }
 
 impl Outcome {
-    /// One word, stable: `loaded`, `joined`, `found_far`, `stale`, `none`, `failed`.
+    /// Returns one stable word: `loaded`, `joined`, `found_far`, `stale`, `none`, `failed`.
     ///
     /// # Examples
     /// See [`Outcome`].

@@ -1,4 +1,4 @@
-//! What the live page shows, and what can be done from it.
+//! The live page: its data, and the invalidations from it.
 
 mod series;
 mod subject;
@@ -21,8 +21,8 @@ use crate::watched::Watched;
 
 pub use self::subject::Refusal;
 
-/// The live page: one HTML file with its styles and script, that asks nobody but the server it came from, at `api/board/` and
-/// `api/invalidate` below its own path (a path with or without a slash at its end).
+/// The live page: one HTML file with its styles and script. It sends requests only to the server that it came from,
+/// at `api/board/` and `api/invalidate` below its own path (with or without a slash at its end).
 ///
 /// # Examples
 /// ```
@@ -30,20 +30,21 @@ pub use self::subject::Refusal;
 /// ```
 pub const PAGE: &str = include_str!("page.html");
 
-/// How often the numbers are read, and how many readings are kept: ten minutes.
+/// The interval between two readings, of which the last ten minutes are kept.
 const PERIOD: Duration = Duration::from_secs(1);
 const POINTS: usize = 600;
-/// How many hot keys are shown.
+/// The number of hot keys on the page.
 const HOT_KEYS: usize = 20;
 
-/// Caches that a live page shows: their numbers over the last ten minutes, their hot keys, why reads missed. From the page a key
-/// or a tag can be invalidated by who has the token; without a token it only shows. A cheap handle; clones share everything.
+/// The caches of a live page: their numbers over the last ten minutes, their hot keys, and the reasons of misses. A
+/// visitor with the token can invalidate a key or a tag from the page; without a token the page only shows. A cheap
+/// handle; clones share everything.
 ///
-/// **What it shows is not for everybody**: keys, and the words of errors. Mount it where only those who may see them come, or
-/// behind the service's own authorisation.
+/// **The page shows confidential data**: keys, and the text of errors. Mount it where only authorised visitors
+/// reach it, or behind the service's own authorisation.
 ///
-/// With the feature `axum` its [`router`](Self::router) is mounted in an axum service; else serve [`PAGE`], [`report`](Self::report)
-/// and [`invalidate`](Self::invalidate) by other means.
+/// With the feature `axum`, mount its [`router`](Self::router) in an axum service. Otherwise serve [`PAGE`],
+/// [`report`](Self::report) and [`invalidate`](Self::invalidate) by other means.
 ///
 /// # Examples
 /// ```
@@ -67,19 +68,19 @@ struct Inner {
     sampling: AtomicBool,
 }
 
-/// What the page asks for.
+/// The data that the page requests.
 #[derive(Serialize)]
 struct Report {
     /// Milliseconds since 1970.
     now: u64,
-    /// Whether there is a token with which it can invalidate.
+    /// `true` if there is a token, so that the page can invalidate.
     writable: bool,
     /// Milliseconds between two points.
     period: u64,
     caches: Vec<subject::Report>,
 }
 
-/// What is to be invalidated.
+/// The target of an invalidation.
 ///
 /// # Examples
 /// ```
@@ -97,7 +98,7 @@ pub enum Target<'a> {
 }
 
 impl Board {
-    /// A board without caches that only shows.
+    /// Returns a board without caches and without a token, which only shows.
     ///
     /// # Examples
     /// See [`Board`].
@@ -106,8 +107,8 @@ impl Board {
         Self(Arc::new(Inner { subjects: RwLock::default(), token: None, sampling: AtomicBool::new(false) }))
     }
 
-    /// The board with a token, to be made before handles are cloned: who has it may invalidate. It is compared in constant time
-    /// (its length is no secret).
+    /// Sets the token that permits invalidations. Call it before handles are cloned. The token is compared in
+    /// constant time (its length is no secret).
     ///
     /// # Errors
     /// [`Config`](larder::ErrorKind::Config) for a token of less than 16 bytes.
@@ -126,7 +127,7 @@ impl Board {
         })))
     }
 
-    /// Shows `cache` too, as `name`. A name that is there already is replaced.
+    /// Adds `cache` under `name`. If the name exists already, its cache is replaced.
     ///
     /// # Examples
     /// See [`Board`].
@@ -140,7 +141,7 @@ impl Board {
         self.0.subjects.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the numbers of all caches now: one point of each chart.
+    /// Reads the numbers of all caches now, which adds one point to each chart.
     ///
     /// # Examples
     /// See [`Board`].
@@ -149,8 +150,8 @@ impl Board {
         self.subjects().iter().for_each(|subject| subject.sample(now));
     }
 
-    /// Reads the numbers every second on a task of its own, until all handles of the board are gone. Does nothing when it does so
-    /// already, or outside of a tokio runtime: the router calls it when the page is asked for.
+    /// Reads the numbers every second on a separate task, until all handles of the board are dropped. Does nothing
+    /// if the task already runs, or outside of a tokio runtime. The router calls it when the page is requested.
     ///
     /// # Examples
     /// ```
@@ -176,7 +177,7 @@ impl Board {
         }));
     }
 
-    /// All that the page shows, as JSON: the points after `since` (milliseconds since 1970; 0 for all).
+    /// Returns all data of the page as JSON: the points after `since` (milliseconds since 1970; 0 for all).
     ///
     /// # Examples
     /// See [`Board`].
@@ -191,7 +192,8 @@ impl Board {
         serde_json::to_string(&report).expect("numbers and texts can be written as JSON")
     }
 
-    /// Invalidates a key or a tag of the cache `cache`, for one who gives the right token. What was done is traced as a warning.
+    /// Invalidates a key or a tag of the cache `cache`, if the token is right. The invalidation is traced as a
+    /// warning.
     ///
     /// # Errors
     /// See [`Refusal`].

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::reading::Reading;
 
-/// What happened between two readings; rates are a second, latencies in milliseconds.
+/// The changes between two readings. Rates are per second, latencies in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Point {
     /// Milliseconds since 1970.
@@ -29,7 +29,7 @@ pub(super) struct Point {
     in_flight: usize,
 }
 
-/// `None` where there was nothing to measure.
+/// The percentiles of a latency. `None` if there were no measurements.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Percentiles {
     p50: Option<f64>,
@@ -108,7 +108,7 @@ mod tests {
         series.sample(reading(102, 1_500, 6), 2_000);
         let point = series.after(0)[0];
         assert_eq!((point.near, point.invalidations_per_minute, point.load_ms.p50), (250.0, 30.0, None));
-        // the same moment once more is no point
+        // a second reading at the same moment adds no point
         series.sample(reading(102, 1_600, 6), 2_000);
         assert_eq!(series.after(0).len(), 1);
     }

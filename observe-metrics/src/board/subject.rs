@@ -1,4 +1,4 @@
-//! A cache on the board, whatever its types.
+//! A cache on the board, with its types erased.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +17,7 @@ use crate::why::{Miss, Outcome};
 
 type Invalidation<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
-/// What the board asks of a watched cache.
+/// The interface of a watched cache for the board.
 trait Shown: Send + Sync {
     fn hot_keys(&self) -> Vec<Hot>;
     fn misses(&self) -> Vec<Missed>;
@@ -84,7 +84,7 @@ pub(super) struct Report {
     whys: Vec<(&'static str, u64)>,
 }
 
-/// Why something was not invalidated.
+/// The reason why an invalidation was refused or failed.
 ///
 /// # Examples
 /// ```
@@ -94,20 +94,21 @@ pub(super) struct Report {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The board has no token: it only shows.
+    /// The board has no token, and only shows.
     Forbidden,
-    /// The token is wrong, or was not given.
+    /// The token is wrong or missing.
     Unauthorized,
-    /// There is no such cache.
+    /// There is no cache of this name.
     NotFound(String),
-    /// What was given is no key or tag.
+    /// The text is no key or tag.
     Invalid(String),
-    /// The store did not acknowledge; the cache tries again, and does not serve the key meanwhile.
+    /// The store did not acknowledge. The cache retries the pending invalidation, and the key bypasses the cache
+    /// meanwhile.
     Unacknowledged(Error),
 }
 
 impl Refusal {
-    /// The HTTP status that says so.
+    /// Returns the HTTP status of the refusal.
     ///
     /// # Examples
     /// See [`Refusal`].
@@ -231,7 +232,7 @@ impl<K: Key, V: Value> Shown for Watched<K, V> {
     }
 
     fn misses(&self) -> Vec<Missed> {
-        /// How many the page shows.
+        /// The number of misses on the page.
         const SHOWN: usize = 50;
         let shown = |miss: &Miss<K>| Missed {
             number: miss.number,
@@ -270,7 +271,7 @@ impl<K: Key, V: Value> Shown for Watched<K, V> {
     }
 }
 
-/// A tag as it is written.
+/// Parses a tag.
 fn tag(text: &str) -> Result<Tag, Refusal> {
     let is_one = text.bytes().all(|byte| byte.is_ascii_graphic())
         && text.split_once(':').is_some_and(|(kind, key)| !kind.is_empty() && !key.is_empty());

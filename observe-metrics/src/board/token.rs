@@ -1,9 +1,9 @@
-//! The token that lets one invalidate.
+//! The token that permits invalidations.
 
 use larder::{Error, Result};
 use subtle::ConstantTimeEq as _;
 
-/// Less than this can be guessed.
+/// The minimum length: a shorter token can be guessed.
 const SHORTEST: usize = 16;
 
 pub(super) struct Token(String);
@@ -20,7 +20,7 @@ impl Token {
         Ok(Self(token))
     }
 
-    /// In constant time for tokens of the right length; the length is no secret.
+    /// Compares tokens, in constant time for the right length. The length is no secret.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }

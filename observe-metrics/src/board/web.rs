@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{Board, PAGE, Refusal, Target};
 
-/// The page loads nothing from anywhere, and nobody shows it in a frame of theirs.
+/// The content security policy: the page loads nothing from other servers, and cannot be shown in a frame.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -27,14 +27,14 @@ struct Request {
 }
 
 impl Board {
-    /// The page and what it asks for, to be nested under a path of its own. Starts to read the numbers (see
-    /// [`start`](Self::start)), at once within a tokio runtime, else with the first request.
+    /// Returns the page and its endpoints, to be nested under a separate path. Starts to read the numbers (see
+    /// [`start`](Self::start)): at once within a tokio runtime, otherwise with the first request.
     ///
     /// | request | answer |
     /// |---|---|
     /// | `GET /` | the page |
     /// | `GET /api/board/{since}` | [`report`](Self::report) |
-    /// | `POST /api/invalidate` with `Authorization: Bearer <token>` and `{"cache": .., "key": ..}` or `{"cache": .., "tag": ..}` | 204, or what a [`Refusal`] says: 401 for a wrong token, and nothing else is looked at before the token |
+    /// | `POST api/invalidate` with `Authorization: Bearer <token>` and `{"cache": .., "key": ..}` or `{"cache": .., "tag": ..}` | 204, or the status of a [`Refusal`]: 401 for a wrong token, which is checked before the body |
     ///
     /// # Examples
     /// ```
@@ -94,7 +94,7 @@ async fn try_invalidate(board: &Board, headers: &HeaderMap, body: &[u8]) -> Resu
     board.invalidate(token, &request.cache, target).await
 }
 
-/// The token of a request; none is an empty one, which is never right.
+/// Returns the token of a request. A missing one is empty, which is never right.
 fn bearer(headers: &HeaderMap) -> &[u8] {
     let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     match given.split_at_checked(7) {
@@ -103,7 +103,7 @@ fn bearer(headers: &HeaderMap) -> &[u8] {
     }
 }
 
-/// An answer that is not kept, not guessed at, and not shown elsewhere.
+/// Returns an answer that is not stored, whose type is not guessed, and that cannot be framed.
 fn guarded(content: &'static str, body: impl IntoResponse) -> Response {
     let mut response = body.into_response();
     let headers = response.headers_mut();
