@@ -1,4 +1,4 @@
-//! `#[derive(CacheKey)]`.
+//! The derive `#[derive(CacheKey)]`.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote};
@@ -21,7 +21,7 @@ struct Words {
 /// One field that is part of the key.
 struct Part<'a> {
     field: &'a Field,
-    /// By what the pattern binds it.
+    /// The binding of the field in the pattern.
     binding: Ident,
     /// Its name in the key, if it has one.
     name: Option<String>,
@@ -73,7 +73,7 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// How a struct is written, and which fields that takes.
+/// Returns the code that writes a struct, and the fields that it uses.
 fn of_struct<'a>(
     input: &DeriveInput,
     fields: &'a Fields,
@@ -91,7 +91,7 @@ fn of_struct<'a>(
     Ok((quote!(let Self #pattern = self; #body), parts.fields().collect()))
 }
 
-/// How the variants of an enum are written, and which fields that takes.
+/// Returns the code that writes the variants of an enum, and the fields that it uses.
 fn of_enum<'a>(data: &'a DataEnum, larder: &Path, writer: &Ident) -> Result<(TokenStream, Vec<&'a Field>)> {
     let (mut arms, mut used, mut names) = (vec![], vec![], vec![]);
     for variant in &data.variants {
@@ -112,7 +112,7 @@ fn of_enum<'a>(data: &'a DataEnum, larder: &Path, writer: &Ident) -> Result<(Tok
     Ok((body, used))
 }
 
-/// The generics, with a bound on each type parameter that a part of the key is made of.
+/// Returns the generics, with a bound on each type parameter that the key contains.
 fn bounded(input: &DeriveInput, used: &[&Field], larder: &Path) -> syn::Generics {
     let mut generics = input.generics.clone();
     for parameter in &mut generics.params {
@@ -169,7 +169,7 @@ impl<'a> Parts<'a> {
         self.parts.iter().map(|part| part.field)
     }
 
-    /// `(a:1,b:2)` or `(1,2)`; a struct that is nothing but a wrapper is written like what it wraps.
+    /// Returns the code that writes `(a:1,b:2)` or `(1,2)`. A wrapper struct is written like its only field.
     fn of_struct(&self, larder: &Path, writer: &Ident) -> TokenStream {
         match self.parts.as_slice() {
             [] => quote!(#larder::CacheKey::encode(&(), #writer);),
@@ -178,7 +178,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What follows the name of a variant.
+    /// Returns the code that writes the fields of a variant.
     fn of_variant(&self, larder: &Path, writer: &Ident) -> TokenStream {
         match self.parts.is_empty() {
             true => TokenStream::new(),
@@ -197,7 +197,7 @@ impl<'a> Parts<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The part that a field is; `None` if it is skipped.
+    /// Returns the part for a field. `None` if it is skipped.
     fn of(field: &'a Field, binding: Ident, words: Words) -> Result<Option<Self>> {
         let own = field.ident.as_ref().map(|name| name.unraw().to_string());
         match (words.skip, words.rename) {

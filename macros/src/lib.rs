@@ -7,66 +7,68 @@ mod derive;
 
 /// Answers calls of an async function from a cache.
 ///
-/// A call looks in the cache; a miss runs the function once however many callers ask, on a task of its own, and keeps what it
-/// returns. Everything is that of the `Cache` it names: its strategy, its backend, its counters. Nothing global is made.
+/// A call reads the cache. A miss runs the function once on a separate task, however many callers wait, and stores
+/// its result. Strategy, backend and counters are those of the named `Cache`. The macro creates no global state.
 ///
 /// # Settings
-/// | setting | what it says |
+/// | setting | meaning |
 /// |---|---|
-/// | `cache = expression` | which cache; anything that derefs to a `Cache`: a static, `self.products`, `context.cache().await` |
+/// | `cache = expression` | the cache: anything that derefs to a `Cache`, such as a static, `self.products`, `context.cache().await` |
 /// | `key = "by_id:{user.id}:{lang}"` | the parts of the key, between colons, each a text or an argument or a field of one; default all arguments |
 /// | `key = expression` | a key of the cache's own type, for a `Cache<u64, _>` |
 /// | `prefix = "product"` | the function's name in keys; default its path in the program |
 /// | `skip(pool, trace)` | arguments that are not in the key |
-/// | `ttl = "10m"` or `expression` | how long values live, in place of the strategy's TTL; units are `ms`, `s`, `m`, `h`, `d`, `w`, as in `"1h 30m"` |
-/// | `tags = ["user:{user.id}", expression]` | what `Cache::invalidate_tag` ends the entry by: `Tag::new("user", user.id)` |
-/// | `error = function` | makes the function's errors from larder's |
+/// | `ttl = "10m"` or `expression` | the TTL of values, in place of the strategy's; units are `ms`, `s`, `m`, `h`, `d`, `w`, as in `"1h 30m"` |
+/// | `tags = ["user:{user.id}", expression]` | the tags of the entry, for `Cache::invalidate_tag`: `Tag::new("user", user.id)` |
+/// | `error = function` | converts larder's errors to the function's |
 /// | `associated` | a function in an `impl` that takes no `self` |
-/// | `crate = path` | where larder is, if it is called otherwise |
+/// | `crate = path` | the path of larder, if it is renamed |
 ///
-/// # What a function may return
-/// For a cache of `V`: `V` or `Arc<V>`, an `Option` of either, or a `Result` of any of these, by whatever name. A `V` is cloned
-/// out of the cache; an `Arc<V>` is not, and `V` needs no `Clone` then. What is kept of a `None` is up to the strategy
-/// (`negative_ttl`); errors are not kept.
+/// # Return types
+/// For a cache of `V`: `V` or `Arc<V>`, an `Option` of either, or a `Result` of any of these, by any name. A `V` is
+/// cloned out of the cache. An `Arc<V>` is not, so that `V` needs no `Clone`. The strategy decides if a `None` is
+/// stored (`negative_ttl`). Errors are not stored.
 ///
 /// # Errors
-/// - The function's own error comes back as itself, to every caller that shared the call: so it is `Clone`.
-/// - What the function does not know of (a timeout, a panic, an overload) comes as `E::from(larder::Error)`.
-/// - With `error = f`, all errors are `f(larder::Error)`, and the function's own is found in it by `source_as`. For errors that
-///   are not `Clone` (`error = anyhow::Error::from`), or not `From<larder::Error>`.
-/// - A function that returns no `Result` does not fail because of its cache: when the cache has no answer it is called directly.
-///   Its panic is a panic of its callers.
+/// - The function's own error is returned unchanged to every caller that shared the call, so it must be `Clone`.
+/// - Other errors (a timeout, a panic, an overload) are returned as `E::from(larder::Error)`.
+/// - With `error = f`, all errors are `f(larder::Error)`, and `source_as` returns the function's own. For errors
+///   that are not `Clone` (`error = anyhow::Error::from`), or not `From<larder::Error>`.
+/// - A function that returns no `Result` does not fail because of its cache: if the cache has no answer, the
+///   function is called directly. Its panic is a panic of its callers.
 ///
 /// # Companions
-/// | function | what it does |
+/// | function | purpose |
 /// |---|---|
 /// | `product_uncached(..)` | the function as it was written |
-/// | `product_invalidate(..)` | forgets the entry: after a write was committed |
-/// | `product_refresh(..)` | runs the function whatever is cached, and keeps what it returns |
-/// | `product_insert(.., value)` | keeps a value as if the function had returned it |
-/// | `product_key(..)` | the key, for everything else that a cache can do; not with `key = expression` |
+/// | `product_invalidate(..)` | removes the entry: call it after a write was committed |
+/// | `product_refresh(..)` | runs the function even if a value is cached, and stores the result |
+/// | `product_insert(.., value)` | stores a value as if the function had returned it |
+/// | `product_key(..)` | the key, for all other operations of a cache; not with `key = expression` |
 ///
 /// They take the same arguments and are as visible as the function.
 ///
 /// # Keys
-/// The default key is the function's path in the program and all arguments: `shop::catalog::product(7,=en)`. Arguments are
-/// written in the form of `CacheKey`, so calls that differ in anything never meet; of a generic function its types are a part
-/// too, and of a method the type it belongs to, but not `self`. With `prefix` and `key` the name is yours, `product(7,=en)`:
-/// give them where other programs, or later versions with the function elsewhere, are to find the same entries. Functions with
-/// the same prefix share the entries of the same parts.
+/// The default key is the function's path in the program and all arguments: `shop::catalog::product(7,=en)`.
+/// Arguments have the format of `CacheKey`, so different arguments never have the same key. The types of a generic
+/// function are a part of its key, and so is the type of a method, but not `self`. With `prefix` and `key` the name
+/// is yours: `product(7,=en)`. Use them if other programs, or later versions with the function elsewhere, must find
+/// the same entries. Functions with the same prefix share the entries of the same parts.
 ///
-/// Every argument is in the key or skipped. To forget one is an error.
+/// Every argument is in the key or skipped. Any other argument is an error.
 ///
 /// # Arguments
-/// A load may outlive the call that began it, so it owns copies of the arguments and of `self`: these are `Clone`, which
-/// is only called when something is loaded. `&T` and `Option<&T>` are taken; of `&str` the load has a `String`.
+/// A load may outlive the call that began it, so it owns copies of the arguments and of `self`. They must be
+/// `Clone`, which is called for a load only. `&T` and `Option<&T>` are accepted; for `&str` the load owns a
+/// `String`.
 ///
 /// # Cancellation safety
-/// Dropping the future gives up waiting and nothing else: the load goes on and its value is kept.
+/// Dropping the future only ends the wait: the load continues and its value is stored.
 ///
-/// # Where it ends
+/// # Limits
 /// - Not in traits and their implementations, which have no place for companions: cache an inherent method and call it.
-/// - A function that calls itself does so through a function that returns a `Pin<Box<dyn Future<Output = ..> + Send>>`.
+/// - A recursive function calls itself through a function that returns a `Pin<Box<dyn Future<Output = ..> +
+///   Send>>`.
 /// - Two functions of one name in sibling blocks of one function have one path: give one of them a prefix.
 ///
 /// # Examples
@@ -95,7 +97,7 @@ mod derive;
 /// PAGES.invalidate_tag(&larder::Tag::new("page", 7)).await?; // in all languages
 /// # Ok(()) }
 /// ```
-/// A method over the cache of its service, with an error of its own:
+/// A method over the cache of its service, with its own error type:
 /// ```
 /// use std::sync::Arc;
 /// use larder::{Cache, cached};
@@ -142,23 +144,23 @@ pub fn cached(settings: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Derives `larder::CacheKey`, field by field.
 ///
-/// | type | written |
+/// | type | format |
 /// |---|---|
 /// | `struct Page { site: String, number: u32 }` | `(site:=news,number:3)` |
-/// | `struct Id(u64)` | `7`, like what it wraps |
+/// | `struct Id(u64)` | `7`, like its only field |
 /// | `struct Pair(u8, String)` | `(7,=x)` |
 /// | `struct Everything;` | `_` |
 /// | `enum Sort { Newest, By(Field), Of { id: u64 } }` | `Newest`, `By(Price)`, `Of(id:7)` |
 ///
-/// The names are part of the key, so a field or a variant may move; to rename one in the program and not in the store, give it
-/// its old name.
+/// The names are part of the key, so a field or a variant may move. To rename one in the program and not in the
+/// store, keep its old name with `rename`.
 ///
-/// - `#[cache_key(skip)]` on a field: it is not in the key. Values that differ in nothing else share an entry, so `Hash` and `Eq`
-///   should not look at it either.
+/// - `#[cache_key(skip)]` on a field: it is not in the key. Values that differ in nothing else share an entry, so
+///   `Hash` and `Eq` should ignore it too.
 /// - `#[cache_key(rename = "..")]` on a named field or a variant: its name in the key.
-/// - `#[cache_key(crate = path)]` on the type: where larder is, if it is called otherwise.
+/// - `#[cache_key(crate = path)]` on the type: the path of larder, if it is renamed.
 ///
-/// Type parameters that the key is made of must be `CacheKey`.
+/// Type parameters that the key contains must be `CacheKey`.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! The arguments of a function: what a load owns of them, and how it lends them to the function.
+//! The arguments of a function: the copies that a load owns, and the references to them for the function.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote};
@@ -7,9 +7,9 @@ use syn::spanned::Spanned as _;
 use super::settings::Settings;
 use syn::{Error, FnArg, GenericArgument, Pat, PatType, PathArguments, Receiver, ReceiverKind, Result, Type};
 
-/// How an argument is taken.
+/// The way in which a function takes an argument.
 enum Taken {
-    /// `&T`: the load owns what `T` becomes when it is owned.
+    /// `&T`: the load owns the owned form of `T`.
     Lent(Box<Type>),
     /// `Option<&T>`.
     MaybeLent(Box<Type>),
@@ -59,23 +59,23 @@ impl Argument {
         Ok(Self { name, ty, taken })
     }
 
-    /// `name: Type`, as the companions take it.
+    /// Returns `name: Type`, for the signature of a companion.
     pub(super) fn declared(&self) -> TokenStream {
         let Self { name, ty, .. } = self;
         quote!(#name: #ty)
     }
 
-    /// `name: &Type`.
+    /// Returns `name: &Type`.
     pub(super) fn borrowed(&self) -> TokenStream {
         let Self { name, ty, .. } = self;
         match &**ty {
-            // several bounds need parentheses behind a `&`
+            // several bounds after a `&` need parentheses
             Type::ImplTrait(_) => quote!(#name: &(#ty)),
             _ => quote!(#name: &#ty),
         }
     }
 
-    /// Whether its type has no name.
+    /// Returns `true` if its type has no name.
     pub(super) fn is_unnamed(&self) -> bool {
         match &self.taken {
             Taken::Lent(ty) | Taken::MaybeLent(ty) => is_impl_trait(ty),
@@ -83,7 +83,7 @@ impl Argument {
         }
     }
 
-    /// What the load keeps.
+    /// Returns the statement that makes the copy that the load owns.
     pub(super) fn owned(&self, settings: &Settings) -> TokenStream {
         let name = &self.name;
         let own = settings.larder(self.ty.span(), "own");
@@ -94,7 +94,7 @@ impl Argument {
         }
     }
 
-    /// What the load gives to the function.
+    /// Returns the expression that passes the copy to the function.
     pub(super) fn lent(&self) -> TokenStream {
         let name = &self.name;
         match &self.taken {
@@ -135,7 +135,7 @@ impl This {
         Ok(Self { receiver: receiver.clone(), by_reference })
     }
 
-    /// The receiver as the companions take it.
+    /// Returns the receiver for the signature of a companion.
     pub(super) fn declared(&self) -> TokenStream {
         let mut receiver = self.receiver.clone();
         receiver.mutability = None;
@@ -148,7 +148,7 @@ impl This {
         quote!(&#this)
     }
 
-    /// `self`, as it is passed on.
+    /// Returns `self`, in the form in which it is passed on.
     pub(super) fn passed(&self) -> TokenStream {
         self.receiver.self_token.to_token_stream()
     }
@@ -179,7 +179,7 @@ fn is_impl_trait(ty: &Type) -> bool {
     }
 }
 
-/// `T`, if a type is written `Option<&T>`.
+/// Returns `T` of a type `Option<&T>`.
 fn lent_within(ty: &Type) -> Option<Box<Type>> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|segment| segment.ident == "Option")?;
@@ -192,7 +192,7 @@ fn lent_within(ty: &Type) -> Option<Box<Type>> {
     }
 }
 
-/// Where a type says that it borrows: a reference, or a lifetime that is not `'static`.
+/// Returns the position of a borrow in a type: a reference, or a lifetime that is not `'static`.
 fn borrowed(ty: TokenStream) -> Option<Span> {
     let mut tokens = ty.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -220,7 +220,7 @@ fn borrowed(ty: TokenStream) -> Option<Span> {
     None
 }
 
-/// Whether tokens mention a name.
+/// Returns `true` if tokens mention a name.
 pub(super) fn mentions(tokens: TokenStream, name: &Ident) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Group(group) => mentions(group.stream(), name),
@@ -247,7 +247,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    /// An argument's name, or `self`, as it is declared.
+    /// Returns the declared identifier of an argument or of `self`.
     pub(super) fn named(&self, name: &Ident) -> Option<Ident> {
         let this = self.this.as_ref().map(|this| Ident::from(this.receiver.self_token));
         let named = self.named.iter().map(|argument| argument.name.clone());
@@ -262,13 +262,13 @@ impl Arguments {
         self.this.iter().map(This::borrowed).chain(self.named.iter().map(Argument::borrowed))
     }
 
-    /// The arguments as they are passed on, by value.
+    /// Returns the arguments as they are passed on, by value.
     pub(super) fn passed(&self) -> impl Iterator<Item = TokenStream> {
         let named = self.named.iter().map(|argument| argument.name.to_token_stream());
         self.this.iter().map(This::passed).chain(named)
     }
 
-    /// References to the arguments.
+    /// Returns references to the arguments.
     pub(super) fn referred(&self) -> impl Iterator<Item = TokenStream> {
         self.passed().map(|argument| quote!(&#argument))
     }

@@ -1,21 +1,21 @@
-//! Which attributes of a function go where.
+//! Assigns the attributes of a function to the generated functions.
 
 use proc_macro2::Ident;
 use syn::Attribute;
 use syn::spanned::Spanned as _;
 
-/// Attributes that decide whether a function is there at all belong to all of its companions.
+/// Returns `true` for an attribute that decides if a function exists. All companions get it.
 pub(super) fn is_conditional(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg")
 }
 
-/// Attributes that are about the code of the body.
+/// Returns `true` for an attribute that concerns the code of the body.
 pub(super) fn is_of_body(attribute: &Attribute) -> bool {
     const LINTS: [&str; 6] = ["allow", "expect", "warn", "deny", "forbid", "must_use"];
     is_conditional(attribute) || LINTS.iter().any(|lint| attribute.path().is_ident(lint))
 }
 
-/// An expected lint is met in the body alone.
+/// Replaces `expect` by `allow`, since an expected lint occurs in the body only.
 pub(super) fn without_expectations(attribute: &Attribute) -> Attribute {
     let mut attribute = attribute.clone();
     if attribute.path().is_ident("expect")

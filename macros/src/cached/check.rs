@@ -1,4 +1,4 @@
-//! What can be told to be wrong from the function and the settings together.
+//! Checks of the function together with the settings.
 
 use proc_macro2::Ident;
 use quote::ToTokens as _;
@@ -28,7 +28,7 @@ pub(super) fn check(function: &ItemFn, arguments: &Arguments, settings: &Setting
     complete(arguments, settings)
 }
 
-/// A placeholder names an argument.
+/// Checks that a placeholder names an argument.
 fn known(
     placeholder: &Placeholder,
     template: &Template,
@@ -55,7 +55,7 @@ fn no_such(name: &Ident, arguments: &Arguments, function: &Ident) -> String {
     }
 }
 
-/// What is skipped is an argument, and not in the key.
+/// Checks that each skipped name is an argument, and not in the key.
 fn skipped(arguments: &Arguments, settings: &Settings, function: &Ident) -> Result<()> {
     for name in &settings.skip {
         if !arguments.named.iter().any(|argument| argument.name == *name) {
@@ -68,7 +68,7 @@ fn skipped(arguments: &Arguments, settings: &Settings, function: &Ident) -> Resu
     Ok(())
 }
 
-/// Every argument is in the key or skipped: calls that differ in one that is forgotten would share an entry.
+/// Checks that every argument is in the key or skipped: calls that differ in a forgotten one would share an entry.
 fn complete(arguments: &Arguments, settings: &Settings) -> Result<()> {
     if matches!(settings.key, Key::Arguments) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The functions beside a cached one: past the cache, its key, refresh, insert, invalidate.
+//! The companions of a cached function: uncached, key, refresh, insert, invalidate.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -10,11 +10,12 @@ use super::expand::{Expansion, HIDDEN_KEY};
 use super::settings::Key;
 
 impl Expansion<'_> {
-    /// The function as it was written.
+    /// Returns the function as it was written.
     pub(super) fn uncached(&self) -> TokenStream {
         let ItemFn { attrs, vis, sig, block, .. } = self.function;
         let attrs = attrs.iter().filter(|attribute| is_of_body(attribute));
-        let doc = format!("[`{}`] past its cache: the function as it was written.", sig.ident.unraw());
+        let doc =
+            format!("Calls [`{}`] without its cache: the function as it was written.", sig.ident.unraw());
         let mut sig = sig.clone();
         sig.ident = self.name("uncached");
         quote! {
@@ -33,7 +34,8 @@ impl Expansion<'_> {
         let (arguments, referred, path) =
             (self.arguments.declared(), self.arguments.referred(), self.path(HIDDEN_KEY));
         let bounds = &self.function.sig.generics.where_clause;
-        let doc = "The key of a call of {} with these arguments in its cache: for everything else that a cache can do.";
+        let doc =
+            "Returns the key of a call of {} with these arguments, for all other operations of its cache.";
         let rest = quote!((#(#arguments),*) -> #larder::key::CallKey #bounds { #path(#(#referred),*) });
         self.companion("key", doc, false, &rest)
     }
@@ -42,7 +44,7 @@ impl Expansion<'_> {
         let (arguments, output) = (self.arguments.declared(), &self.function.sig.output);
         let bounds = &self.function.sig.generics.where_clause;
         let answer = self.answer("refresh");
-        let doc = "Calls {} whatever is cached, and keeps what it returns.";
+        let doc = "Calls {} even if a value is cached, and stores the result.";
         self.companion("refresh", doc, true, &quote!((#(#arguments),*) #output #bounds { #answer }))
     }
 
@@ -57,7 +59,7 @@ impl Expansion<'_> {
         let span = self.returns_span().resolved_at(Span::call_site());
         let inserted = quote_spanned!(span=> #insert(#cache, #key, #terms, #value).await);
         let rest = quote!((#(#arguments),*) -> #larder::Result<()> #bounds { #inserted });
-        let doc = "Keeps a value as if {} had returned it for these arguments: see `Cache::insert`.";
+        let doc = "Stores a value as if {} had returned it for these arguments: see `Cache::insert`.";
         self.companion("insert", doc, true, &rest)
     }
 
@@ -68,11 +70,12 @@ impl Expansion<'_> {
         let rest = quote! {
             (#(#arguments),*) -> #larder::Result<()> #bounds { #larder::__macros::invalidate(#cache, #key).await }
         };
-        let doc = "Forgets what is cached of a call of {} with these arguments: call it after a write was committed.";
+        let doc =
+            "Removes the entry of a call of {} with these arguments: call it after a write was committed.";
         self.companion("invalidate", doc, true, &rest)
     }
 
-    /// A companion that takes the same arguments.
+    /// Returns a companion that takes the same arguments.
     fn companion(&self, suffix: &str, doc: &str, asynchronous: bool, rest: &TokenStream) -> TokenStream {
         let ItemFn { attrs, vis, sig, .. } = self.function;
         let attrs = attrs.iter().filter(|attribute| is_conditional(attribute));
@@ -88,7 +91,7 @@ impl Expansion<'_> {
     }
 }
 
-/// What a function returns if it does not fail: `T` of `Result<T, E>`, however the `Result` is spelled.
+/// Returns the type of a successful call: `T` of `Result<T, E>`, with any path to `Result`.
 fn without_result(output: &ReturnType) -> Type {
     let ReturnType::Type(_, ty) = output else { return parse_quote!(()) };
     if let Type::Path(path) = &**ty

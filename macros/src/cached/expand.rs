@@ -1,4 +1,4 @@
-//! The code that takes a function's place: the function as it answers from the cache.
+//! The code that replaces a function: the function that answers from the cache.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
@@ -11,18 +11,18 @@ use super::attributes::{is_conditional, without_expectations};
 use super::check::check;
 use super::settings::{Key, Settings};
 
-/// What the companion is called that the others get keys from. Where `associated` was forgotten it is the function that the
-/// compiler does not find, so it is called by the mend.
+/// The name of the companion from which the others get keys. If `associated` was forgotten, the compiler does not
+/// find this function, so its name is the hint.
 pub(super) const HIDDEN_KEY: &str = "_in_an_impl_write_associated";
 
-/// Everything that the parts of the expansion are made of.
+/// The data from which the parts of the expansion are made.
 pub(super) struct Expansion<'a> {
     pub(super) function: &'a ItemFn,
     pub(super) settings: &'a Settings,
     pub(super) arguments: Arguments,
-    /// What comes before the name of a companion: `Self::` in an `impl`.
+    /// The prefix of a companion's name: `Self::` in an `impl`.
     owner: Option<TokenStream>,
-    /// `::<T, N>`.
+    /// The generic arguments of a companion: `::<T, N>`.
     turbofish: Option<TokenStream>,
 }
 
@@ -46,18 +46,18 @@ pub(super) fn expand(function: &ItemFn, mut settings: Settings) -> Result<TokenS
 }
 
 impl Expansion<'_> {
-    /// The name of a companion, which points at the function's.
+    /// Returns the name of a companion, with the span of the function's name.
     pub(super) fn name(&self, suffix: &str) -> Ident {
         format_ident!("{}_{suffix}", self.function.sig.ident)
     }
 
-    /// A companion, ready to be called.
+    /// Returns the path of a companion, ready to be called.
     pub(super) fn path(&self, suffix: &str) -> TokenStream {
         let (owner, name, turbofish) = (&self.owner, self.name(suffix), &self.turbofish);
         quote!(#owner #name #turbofish)
     }
 
-    /// Where errors about what is returned point.
+    /// Returns the span for errors about the return type.
     pub(super) fn returns_span(&self) -> Span {
         match &self.function.sig.output {
             ReturnType::Default => self.function.sig.ident.span(),
@@ -65,7 +65,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The cache, as a reference.
+    /// Returns the cache, as a reference.
     pub(super) fn cache(&self) -> TokenStream {
         let cache = referred(&self.settings.cache);
         match &self.settings.key {
@@ -78,7 +78,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The key, as a reference.
+    /// Returns the key, as a reference.
     pub(super) fn key_of_call(&self) -> TokenStream {
         match &self.settings.key {
             Key::Expression(key) => referred(key),
@@ -89,7 +89,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// What makes the function's errors of larder's.
+    /// Returns the conversion from larder's errors to the function's.
     fn failed(&self) -> TokenStream {
         match &self.settings.error {
             Some(error) => {
@@ -100,7 +100,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The closure that makes ready what a load owns.
+    /// Returns the closure that prepares the data that a load owns.
     fn prepare(&self) -> TokenStream {
         let (terms, uncached) = (self.settings.terms(), self.path("uncached"));
         let this = Ident::new("this", Span::mixed_site());
@@ -120,7 +120,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// Answers by `call` or `refresh`, and past the cache if that has no answer.
+    /// Returns the call of `call` or `refresh`, and the uncached call for the case that the cache has no answer.
     pub(super) fn answer(&self, by: &str) -> TokenStream {
         let (cache, key, prepare, failed) = (self.cache(), self.key_of_call(), self.prepare(), self.failed());
         let by = self.settings.larder(self.returns_span(), by);
@@ -138,7 +138,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The function, which answers from the cache.
+    /// Returns the function that answers from the cache.
     fn cached(&self) -> TokenStream {
         let ItemFn { attrs, vis, sig, .. } = self.function;
         let attrs = attrs.iter().map(without_expectations);
@@ -155,7 +155,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The key by references, for the others.
+    /// Returns the companion that makes the key from references, for the other companions.
     fn hidden_key(&self) -> TokenStream {
         let Settings { larder, key, prefix, .. } = self.settings;
         let parts: Vec<TokenStream> = match key {
@@ -199,7 +199,8 @@ impl Expansion<'_> {
         }
     }
 
-    /// What tells the instances of a generic function apart: types, then constants, then the types of `impl Trait`.
+    /// Returns the tokens that distinguish the instances of a generic function: types, then constants, then the
+    /// types of `impl Trait`.
     fn instance(&self) -> Vec<TokenStream> {
         let larder = &self.settings.larder;
         let generics = self.function.sig.generics.params.iter().filter_map(|parameter| match parameter {
@@ -221,8 +222,8 @@ impl Expansion<'_> {
     }
 }
 
-/// A reference to what an expression is or refers to. Two references, since behind one the compiler would expect the cache
-/// itself of an `.await` or a `match`.
+/// Returns a reference to the value of an expression, or to the value that it refers to. It takes two references,
+/// since with one the compiler would expect the cache itself of an `.await` or a `match`.
 fn referred(expression: &Expr) -> TokenStream {
     let span = expression.span().resolved_at(Span::mixed_site());
     quote_spanned!(span=> &&(#expression))

@@ -1,4 +1,4 @@
-//! `#[cached]`.
+//! The attribute `#[cached]`.
 
 mod arguments;
 mod attributes;
@@ -15,7 +15,7 @@ use syn::{ItemFn, Result};
 
 use self::settings::Settings;
 
-/// The function and its companions; the function as it was and an error, if something is wrong.
+/// Returns the function and its companions. If there is an error, returns the unchanged function and the error.
 pub(crate) fn cached(settings: TokenStream, item: &TokenStream) -> TokenStream {
     match expanded(settings, item.clone()) {
         Ok(expansion) => expansion,

@@ -1,4 +1,4 @@
-//! What is written in `#[cached(..)]`.
+//! The settings of `#[cached(..)]`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -11,23 +11,23 @@ use super::ttl;
 
 const WORDS: &str = "`cache`, `key`, `prefix`, `skip`, `ttl`, `tags`, `error`, `associated` and `crate`";
 
-/// What a call is cached by.
+/// The form of a call's key.
 pub(super) enum Key {
-    /// Its name and all arguments that are not skipped.
+    /// The function's name and all arguments that are not skipped.
     Arguments,
-    /// Its name and what a template names.
+    /// The function's name and the parts of a template.
     Template(Template),
     /// A key of the cache's own type.
     Expression(Expr),
 }
 
-/// A tag by a template, or as an expression.
+/// A tag as a template, or as an expression.
 pub(super) enum TagOf {
     Template(TagTemplate),
     Expression(Expr),
 }
 
-/// How long a value lives.
+/// The TTL of a value.
 pub(super) enum Ttl {
     Written(std::time::Duration),
     Expression(Expr),
@@ -128,7 +128,7 @@ impl Collected {
     }
 }
 
-/// What comes after `word =`.
+/// Parses the value after `word =`.
 fn value<T: Parse>(input: ParseStream<'_>, word: &Ident) -> Result<T> {
     if !input.peek(Token![=]) {
         return Err(Error::new(word.span(), format!("`{word}` needs a value: `{word} = ..`")));
@@ -137,7 +137,7 @@ fn value<T: Parse>(input: ParseStream<'_>, word: &Ident) -> Result<T> {
     input.parse()
 }
 
-/// What comes after `word` between parentheses.
+/// Parses the names after `word` between parentheses.
 fn idents(input: ParseStream<'_>, word: &Ident) -> Result<Vec<Ident>> {
     if !input.peek(syn::token::Paren) {
         return Err(Error::new(word.span(), format!("`{word}` names arguments: `{word}(pool, context)`")));
@@ -197,7 +197,7 @@ fn checked_prefix(literal: &LitStr) -> Result<String> {
 }
 
 impl Settings {
-    /// Something of larder's, where errors about it are to point.
+    /// Returns the path of an item of larder, with the span for errors about it.
     pub(super) fn larder(&self, span: Span, name: &str) -> TokenStream {
         let mut path = self.larder.clone();
         let span = span.resolved_at(Span::call_site());
@@ -209,7 +209,7 @@ impl Settings {
         quote_spanned!(span=> #path::__macros::#name)
     }
 
-    /// All templates: that of the key, and those of tags.
+    /// Returns all templates: that of the key, and those of tags.
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
         let key = match &self.key {
             Key::Template(template) => Some(template),
@@ -234,12 +234,12 @@ impl Settings {
         key.into_iter().chain(tags)
     }
 
-    /// How values are kept.
+    /// Returns the terms of storing: the TTL and the tags.
     pub(super) fn terms(&self) -> TokenStream {
         let larder = &self.larder;
         let ttl = self.ttl.as_ref().map(|ttl| match ttl {
             Ttl::Written(ttl) => {
-                // `parse` made it from 64 bits of milliseconds
+                // fits, since `parse` made it from 64 bits of milliseconds
                 let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
                 quote!(.ttl(::core::time::Duration::from_millis(#millis)))
             }

@@ -18,7 +18,7 @@ pub(super) struct Placeholder {
     text: String,
 }
 
-/// A template, and where it was written.
+/// A template, with its literal.
 pub(super) struct Template {
     pub(super) parts: Vec<Part>,
     pub(super) span: Span,
@@ -38,7 +38,7 @@ impl Template {
         Ok(Self { parts, span })
     }
 
-    /// The arguments that are named.
+    /// Returns the arguments that the template names.
     pub(super) fn roots(&self) -> impl Iterator<Item = &Ident> {
         self.placeholders().map(|placeholder| &placeholder.root)
     }
@@ -50,8 +50,8 @@ impl Template {
         })
     }
 
-    /// Makes each placeholder mean the argument that it names. Within a macro a name in a text is another than the same name
-    /// outside of it.
+    /// Binds each placeholder to the argument that it names. Within a macro, a name in a text differs from the same
+    /// name outside of the text.
     pub(super) fn bind(&mut self, arguments: &Arguments) {
         for part in &mut self.parts {
             if let Part::Value(placeholder) = part
@@ -93,7 +93,7 @@ impl Part {
         Placeholder::parse(inner, literal).map(Self::Value)
     }
 
-    /// The part as something that has a `CacheKey`.
+    /// Returns the part as an expression with a `CacheKey`.
     pub(super) fn tokens(&self, span: Span) -> TokenStream {
         match self {
             Self::Text(text) => quote_spanned!(span=> #text),
@@ -108,14 +108,14 @@ impl Placeholder {
             let form = "a placeholder is an argument or a field of one: `{id}`, `{user.id}`, `{pair.0}`";
             Error::new(literal.span(), format!("`{{{inner}}}`: {form}"))
         };
-        // the tokens are those of the literal: what is wrong with them is told there
+        // the tokens have the span of the literal, so that errors point to it
         let path = LitStr::new(inner, literal.span()).parse::<Expr>().map_err(|_| wrong())?;
         let root = root(&path).ok_or_else(wrong)?;
         Ok(Self { root, path, text: inner.trim().to_owned() })
     }
 }
 
-/// The argument that a path of fields begins with.
+/// Returns the argument at the beginning of a path of fields.
 fn root(path: &Expr) -> Option<Ident> {
     match path {
         Expr::Path(path) => path.path.get_ident().cloned(),
@@ -126,7 +126,7 @@ fn root(path: &Expr) -> Option<Ident> {
     }
 }
 
-/// Replaces the argument that a path of fields begins with by itself as it is declared.
+/// Replaces the argument at the beginning of a path of fields by its declared identifier.
 fn rename(path: &mut Expr, declared: &Ident) {
     match path {
         Expr::Path(path) => {
@@ -139,7 +139,7 @@ fn rename(path: &mut Expr, declared: &Ident) {
     }
 }
 
-/// The parts of a template: what is between its colons.
+/// Splits a template at its colons.
 fn split(text: &str) -> std::result::Result<Vec<String>, &'static str> {
     let mut parts = vec![];
     let mut part = String::new();
@@ -166,7 +166,7 @@ fn split(text: &str) -> std::result::Result<Vec<String>, &'static str> {
     Ok(parts)
 }
 
-/// A tag: the kind is the first part, and the rest is its key.
+/// A tag: the first part is the kind, and the rest is the key.
 pub(super) struct TagTemplate {
     pub(super) template: Template,
 }
@@ -182,7 +182,7 @@ impl TagTemplate {
         Ok(Self { template })
     }
 
-    /// The tag, as `Tag::new` makes it from the same parts.
+    /// Returns the tag, as `Tag::new` makes it from the same parts.
     pub(super) fn tokens(&self, larder: &syn::Path) -> TokenStream {
         let span = self.template.span;
         let mut parts = self.template.parts.iter().map(|part| part.tokens(span));

@@ -1,16 +1,16 @@
-//! Durations as people write them: `10m`, `1h 30m`, `250ms`.
+//! Parses durations as people write them: `10m`, `1h 30m`, `250ms`.
 
 use std::time::Duration;
 
 use syn::{Error, LitStr, Result};
 
-/// The units, and how many milliseconds each has.
+/// The units, with their milliseconds.
 const UNITS: [(&str, u64); 6] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
 
 const FORM: &str = "write a TTL like \"10m\", \"1h 30m\" or \"250ms\": units are ms, s, m, h, d and w";
 
-/// Reads a TTL, or says which word of it is wrong.
+/// Parses a TTL. The error names the invalid word.
 pub(super) fn parse(literal: &LitStr) -> Result<Duration> {
     millis(&literal.value()).map(Duration::from_millis).map_err(|wrong| Error::new(literal.span(), wrong))
 }
