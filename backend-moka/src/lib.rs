@@ -7,9 +7,9 @@
 //!
 //! The store is bounded by the number of entries, or by weight; eviction is moka's TinyLFU. An expired entry is not
 //! served. It is freed by a reload, when its place is needed, or in the background with
-//! [`frees_expired`](Moka::frees_expired). Evictions of live entries are counted in the cache's `Stats`. moka
-//! stores and never loads: its `get_with` keeps an old value if an invalidation comes during a load, so larder's
-//! own single flights and fences load.
+//! [`frees_expired`](Moka::frees_expired). Evictions of live entries are counted in the cache's `Stats`. Moka
+//! stores and never loads. Its `get_with` keeps an old value if an invalidation comes during a load, so larder's
+//! own single flights and fences do that part.
 //!
 //! # Examples
 //! ```
@@ -79,7 +79,7 @@ impl<W> Moka<W> {
     /// Frees the memory of expired entries within seconds, if the store is used meanwhile. Otherwise it is freed
     /// when its place is needed. For a large capacity that short lives leave mostly unused.
     ///
-    /// Default: off, because of its cost. moka then keeps a timer for each entry, and checks at each hit if the
+    /// Default: off, because of its cost. Moka then keeps a timer for each entry. It also checks at each hit if the
     /// read has changed it, which takes an eighth of the hit.
     ///
     /// # Examples

@@ -54,7 +54,7 @@ pub enum Pushes {
 /// | `redis-sentinel://[user:password@]host:port,host:port/service[/database]` | the primary of a service, by its sentinels |
 /// | `rediss://`, `rediss-cluster://`, `rediss-sentinel://` | the same with TLS (feature `tls`) |
 ///
-/// Instead of a URL, a client that exists already: `RedisConfig::from(client)` takes a `redis::Client`, a
+/// A client that exists already can replace the URL: `RedisConfig::from(client)` takes a `redis::Client`, a
 /// `redis::cluster::ClusterClient` (built with RESP3, for locks that wake at once), a `fred::clients::Client` or a
 /// `fred::clients::Pool` (both connected and with a reconnection policy).
 ///

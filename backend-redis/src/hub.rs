@@ -1,10 +1,11 @@
 //! Dispatches notifications to all near tiers (L1) of a process over one connection, and confirms that none is
 //! missing.
 //!
-//! A *session* is one connection to each primary, on which every change below the watched namespaces is sent
-//! (`CLIENT TRACKING ON BCAST`), or one connection on which processes notify each other (pub/sub). It ends with any
-//! doubt: a lost connection, a late answer or push, another primary, another server in the old one's place. Each
-//! watcher is then notified that anything may have changed, and again when the next session listens.
+//! A *session* is one connection to each primary, on which the server sends every change below the watched
+//! namespaces (`CLIENT TRACKING ON BCAST`). Over pub/sub it is one connection, on which processes notify each
+//! other. It ends with any doubt: a lost connection, a late answer or push, another primary, another server in the
+//! old one's place. Each watcher is then notified that anything may have changed, and again when the next session
+//! listens.
 //!
 //! Within a session, a *heartbeat* confirms that no notification is missing, three times in each `max_staleness`.
 //! It writes a key to each primary, over the ordinary connections. Only this session listens to these keys. Pushes

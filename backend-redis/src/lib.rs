@@ -27,12 +27,12 @@
 //! ```
 //!
 //! # Round trips
-//! A hit takes one, `get_many` one (in a cluster one to each node, at once), a miss three: the read, the request
-//! for a fence, the fill. Reads that run at the same time are sent together as one `MGET`. A task that is alone
-//! never waits for a batch.
+//! A hit takes one, and so does `get_many` (in a cluster one to each node, at once). A miss takes three: the read,
+//! the request for a fence, the fill. Reads that run at the same time are sent together as one `MGET`. A task that
+//! is alone never waits for a batch.
 //!
-//! If a server without TLS is given by URL, as a `redis::Client`, or found by sentinels, commands use a socket of
-//! this crate, which costs half of what the client library does. Clusters and TLS use the library.
+//! Commands to a server without TLS use a socket of this crate, which costs half of what the client library does.
+//! The server may be given by URL, as a `redis::Client`, or found by sentinels. Clusters and TLS use the library.
 //!
 //! # Keys in Redis
 //! `<ns>` is the namespace (`product`, `staging:product`, `product@2`), `<key>` is
@@ -74,7 +74,7 @@
 //!
 //! Three times in each `max_staleness`, a heartbeat writes a key to each primary that only its own listener
 //! receives. Once all of these keys have been pushed, all earlier changes have been pushed too. If an ACL forbids
-//! `CLIENT TRACKING`, near entries live for `max_staleness`, and one warning is logged; the server is asked again
+//! `CLIENT TRACKING`, near entries live for `max_staleness`, and one warning is logged. The server is asked again
 //! after a minute at most. [`Pushes::PubSub`] is for servers and proxies without tracking.
 //!
 //! # Consistency

@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that no other process and no other call returns: 64 random bits of this process (the standard library
-/// takes them from the system) and a counter.
+/// A number that no other process and no other call returns. It consists of 64 random bits of this process, which
+/// the standard library takes from the system, and a counter.
 pub(crate) fn nonce() -> u128 {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static COUNTER: AtomicU64 = AtomicU64::new(0);

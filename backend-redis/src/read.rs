@@ -11,8 +11,8 @@ use crate::names::Space;
 use crate::script::{INCARNATION, TIME};
 use crate::server::{Head, Server, head, incarnated};
 
-/// The bytes under a key, and the data for the freshness check: the ledger that was current after the request for
-/// them, and the clock of their server.
+/// The bytes under a key, and the data for the freshness check. These are the ledger that was current after the
+/// request for the bytes, and the clock of their server.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw {
     pub(crate) bytes: Bytes,

@@ -199,8 +199,8 @@ fn server_forgets_clock(redis: &RedisBackend) {
     redis.server.clocks.forget();
 }
 
-/// The future of a hit is allocated and moved, so parts that few hits need are boxed. (Twice the size cost a fifth
-/// of the throughput at 64 tasks, and a third at 256.)
+/// The future of a hit is allocated and moved, so parts that few hits need are boxed. Twice the size cost a fifth
+/// of the throughput at 64 tasks, and a third at 256.
 #[tokio::test]
 async fn futures_of_a_hit_are_small() {
     let Some(server) = RedisServer::start(&[]) else { return };

@@ -102,8 +102,8 @@ pub(crate) async fn run(client: &dyn Runner, commands: &[Command<'_>]) -> Vec<Re
     run_before(client, commands, commands.len()).await
 }
 
-/// As [`run`], for commands of which those from `last` on must come after the others: if one of the others is sent
-/// once more, so are they.
+/// As [`run`], for commands of which those from `last` on must come after the others. If one of the others is sent
+/// once more, they are too.
 pub(crate) async fn run_before(
     client: &dyn Runner,
     commands: &[Command<'_>],

@@ -37,9 +37,9 @@
 //! | `rediss://`, `rediss-cluster://`, `rediss-sentinel://` | `redis-tls` | the same with TLS |
 //! | `tiered:(quick://?max=10000,redis://host)?max_staleness=1s` | | this process as near tier (L1), and a store that processes share as far tier (L2) |
 //!
-//! Tiers are in brackets, because each tier has its own options, a cluster's hosts have commas between them, and a
-//! far tier can itself consist of tiers. The near tier comes first, as in `Tiered::new`. A comma separates tiers
-//! only before text that looks like a store (`name://`).
+//! Tiers are in brackets. Each tier has its own options, a cluster's hosts have commas between them, and a far tier
+//! can itself consist of tiers. The near tier comes first, as in `Tiered::new`. A comma separates tiers only before
+//! text that looks like a store (`name://`).
 //!
 //! # Options
 //! | of | option | value | default |

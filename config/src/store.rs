@@ -67,8 +67,8 @@ impl Store {
     }
 
     /// Returns the locks of the store, for [`Strategy::locked`](larder::Strategy::locked): those of the server that
-    /// processes share, or of this process if there is none. (A cache over a store of this process alone has one
-    /// leader for each key anyway, and requests no lock.)
+    /// processes share, or of this process if there is none. A cache over a store of this process alone has one
+    /// leader for each key anyway, and requests no lock.
     ///
     /// # Examples
     /// See [`StoreConfig::connect`].

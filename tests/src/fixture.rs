@@ -73,8 +73,8 @@ impl Time {
         }
     }
 
-    /// Returns the time before its end at which something must still exist: 1 ms, or the time that a busy machine
-    /// may take for a step.
+    /// Returns the time before its end at which an entry or lease must still exist: 1 ms, or the duration of a step
+    /// on a busy machine.
     #[must_use]
     pub fn slack(&self) -> Duration {
         match self {

@@ -16,8 +16,7 @@ use crate::error::BoxError;
 /// - Its values are not cached: pass the `Fallback` to
 ///   [`CacheBuilder::conditional_source`](crate::CacheBuilder::conditional_source). Values of the fallback are then
 ///   returned to the leader and followers, and not stored. A read may be as old as the lag, and only while the
-///   first source fails. (The first source is then asked by [`load`](Source::load), even if it is a conditional
-///   one.)
+///   first source fails. The first source is then asked by [`load`](Source::load), even if it is a conditional one.
 ///
 /// For a source that fails, [`stale_if_error`](crate::Strategy::stale_if_error) is often the better choice: it
 /// never serves an invalidated entry.

@@ -21,8 +21,8 @@ use crate::watched::Watched;
 
 pub use self::subject::Refusal;
 
-/// The live page: one HTML file with its styles and script. It sends requests only to the server that it came from,
-/// at `api/board/` and `api/invalidate` below its own path (with or without a slash at its end).
+/// The live page: one HTML file with its styles and script. It sends requests only to the server that it came from.
+/// They go to `api/board/` and `api/invalidate` below its own path (with or without a slash at its end).
 ///
 /// # Examples
 /// ```

@@ -56,14 +56,14 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 /// transaction that was open while others overtook it is not missed.
 ///
 /// # Limits
-/// - A change that fires no trigger is not seen: in MySQL `TRUNCATE` and the cascades of foreign keys, in SQLite
-///   rows that `INSERT OR REPLACE` removes (unless `PRAGMA recursive_triggers`), everywhere DDL and disabled
-///   triggers. In PostgreSQL TRUNCATE of the watched table is seen, and so are changes that are replicated into it.
-///   TRUNCATE or DETACH of one of its partitions is not: call [`Cache::clear`](larder::Cache::clear) after it. With
-///   logical replication of all tables, the subscriber ignores the rows of the publisher's outbox, if larder is
-///   installed there too: its own triggers record them.
-/// - If the server was restarted, another took over, or this process was disconnected for longer than `keep`, the
-///   caches are cleared: earlier changes may be lost.
+/// - A change that fires no trigger is not seen. In MySQL these are `TRUNCATE` and the cascades of foreign keys. In
+///   SQLite these are rows that `INSERT OR REPLACE` removes (unless `PRAGMA recursive_triggers`). In all databases
+///   these are DDL and disabled triggers. In PostgreSQL TRUNCATE of the watched table is seen, and so are changes
+///   that are replicated into it. TRUNCATE or DETACH of one of its partitions is not: call
+///   [`Cache::clear`](larder::Cache::clear) after it. With logical replication of all tables, the subscriber
+///   ignores the rows of the publisher's outbox, if larder is installed there too: its own triggers record them.
+/// - The caches are cleared if earlier changes may be lost: the server was restarted, another took over, or this
+///   process was disconnected for longer than `keep`.
 /// - Loads must come from the server that is followed, not from a replica of it.
 /// - MySQL: a transaction that is open for longer than [`longest_transaction`](Self::longest_transaction) may be
 ///   missed.
@@ -88,8 +88,8 @@ const LONGEST_TRANSACTION: Duration = Duration::from_secs(600);
 ///
 /// # Security
 /// The triggers run with the rights of the role that installs. Install as the owner of the watched tables, not as a
-/// superuser, and keep the outbox in a schema in which only trusted roles may create objects. PostgreSQL: the
-/// function refuses tables other than the watched one, and installing fails if the outbox belongs to another role.
+/// superuser. Keep the outbox in a schema in which only trusted roles may create objects. PostgreSQL: the function
+/// refuses tables other than the watched one, and installing fails if the outbox belongs to another role.
 /// `SECURITY.md` has the details.
 ///
 /// # Examples
@@ -342,8 +342,8 @@ impl<DB: Feed> Changes<DB> {
     /// Creates the outbox and the triggers, and replaces older ones. Needs the right to create them.
     ///
     /// Objects that exist already and are up to date are not touched. New triggers wait for transactions that have
-    /// used the table, and meanwhile its writers wait (MySQL: its readers too): for at most 3 s with PostgreSQL and
-    /// MySQL.
+    /// used the table, for at most 3 s with PostgreSQL and MySQL. Meanwhile the table's writers wait (MySQL: its
+    /// readers too).
     ///
     /// # Errors
     /// An error of the database, such as a lock timeout. [`Config`](larder::ErrorKind::Config) if the watched

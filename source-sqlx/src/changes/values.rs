@@ -48,8 +48,10 @@ pub(crate) type Image = HashMap<String, Option<String>>;
 #[error("{0}")]
 pub struct Unreadable(pub(crate) String);
 
-/// A type that can be parsed from a column's text: integers, `bool`, `String`, `Vec<u8>` (of [`Column::bytes`]),
-/// `Uuid` (feature `uuid`), and `Option` of them for columns that may be NULL.
+/// A type that can be parsed from a column's text.
+///
+/// Implemented for integers, `bool`, `String`, `Vec<u8>` (of [`Column::bytes`]), `Uuid` (feature `uuid`), and
+/// `Option` of them for columns that may be NULL.
 ///
 /// # Examples
 /// ```

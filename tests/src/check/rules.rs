@@ -21,9 +21,9 @@ pub type TagsOf = Arc<dyn Fn(u64, Option<u64>) -> Vec<u64> + Send + Sync>;
 pub struct Rules {
     /// The `max_staleness` of the near tier (L1); zero (the default) without a near tier.
     pub near_bound: Duration,
-    /// The maximum time for which a value may be served after it was replaced, if it was not invalidated: its life,
-    /// the windows in which it is served stale, the longest load and the longest fill. Default [`Duration::MAX`],
-    /// no limit.
+    /// The maximum time for which a value may be served after it was replaced, if it was not invalidated. It is the
+    /// sum of its life, the windows in which it is served stale, the longest load and the longest fill. Default
+    /// [`Duration::MAX`], no limit.
     pub max_age: Duration,
     /// The loads of a key that may run in parallel. Default [`Loads::Any`].
     pub loads: Loads,

@@ -187,8 +187,8 @@ impl RedisCluster {
 
     /// Forbids automatic failovers to replicas.
     ///
-    /// For tests that are not about failovers: a machine that stalls longer than the node timeout (a slow `fsync` of the
-    /// cluster's configuration is enough) would promote a replica that lacks the last acknowledged writes.
+    /// For tests that are not about failovers. If a machine stalls longer than the node timeout, a replica is
+    /// promoted that lacks the last acknowledged writes. A slow `fsync` of the cluster's configuration is enough.
     pub fn forbid_failovers(&self) {
         for node in &self.nodes {
             assert_eq!(node.command(&["CONFIG", "SET", "cluster-replica-no-failover", "yes"]), "OK");

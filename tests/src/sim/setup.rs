@@ -223,8 +223,8 @@ impl Setup {
 }
 
 impl Setup {
-    /// Returns the rules for a history in real time: as [`rules`](Self::rules), without those that a machine breaks
-    /// which is slow for a moment (durations, and loads in parallel).
+    /// Returns the rules for a history in real time: as [`rules`](Self::rules), without those on durations and
+    /// parallel loads. A machine that is slow for a moment would break these.
     ///
     /// # Examples
     /// See [`trace_in_real_time`](super::trace_in_real_time).
