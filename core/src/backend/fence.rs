@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Entry;
 use crate::tag::Stamp;
 
-/// How a load is announced to [`CacheBackend::begin`].
+/// How a load is announced to [`CacheBackend::begin`](crate::CacheBackend::begin).
 ///
 /// # Examples
 /// ```
@@ -121,7 +121,7 @@ pub enum BeginOutcome<V> {
     Guarded,
 }
 
-/// The announcement of a write to the source, for [`CacheBackend::guard`]: ended by its writer, or else by itself.
+/// The announcement of a write to the source, for [`CacheBackend::guard`](crate::CacheBackend::guard): ended by its writer, or else by itself.
 ///
 /// # Examples
 /// ```
@@ -167,9 +167,9 @@ impl WriteIntent {
 
 /// The proof that a load was announced, to be shown by its fill.
 ///
-/// The store names a fence at each execution of [`CacheBackend::begin`], such as by a random number of the client and the time
-/// of the server. A name is never used twice. [`fill`](CacheBackend::fill), [`renew`](CacheBackend::renew) and
-/// [`release`](CacheBackend::release) compare the whole of it. Prevents: a client library sends an announcement again after a
+/// The store names a fence at each execution of [`CacheBackend::begin`](crate::CacheBackend::begin), such as by a random number of the client and the time
+/// of the server. A name is never used twice. [`fill`](crate::CacheBackend::fill), [`renew`](crate::CacheBackend::renew) and
+/// [`release`](crate::CacheBackend::release) compare the whole of it. Prevents: a client library sends an announcement again after a
 /// lost connection, an invalidation ends the fence, the first copy arrives late and makes the same fence valid again.
 ///
 /// An announcement that finds the fence of its own first execution answers it as created. Otherwise an exclusive one would

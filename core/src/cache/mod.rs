@@ -35,7 +35,8 @@ use crate::{Error, Result};
 /// # Examples
 /// ```
 /// # use larder::{Cache, Quick, Result, Strategy, source_fn};
-/// # /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 /// # let store = Quick::new(10_000);
 /// let names: Cache<u64, String> = Cache::builder()
 ///     .backend(store)
@@ -158,7 +159,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// # Examples
     /// ```
     /// # use larder::{Loaded, Result};
-    /// #     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
     /// # let cache = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/squares.rs"))?;
     /// let value = cache
     ///     .get_or_load(&5, || async { Ok::<_, std::io::Error>(Loaded::new(25).ttl(Duration::from_secs(3))) })

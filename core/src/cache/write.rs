@@ -134,7 +134,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// their room at once; answers how many keys that were. Other entries with the tag are ended all the same.
     ///
     /// # Errors
-    /// As [`invalidate_tag`](Self::invalidate_tag); [`Config`](ErrorKind::Config) when the cache has no index.
+    /// As [`invalidate_tag`](Self::invalidate_tag); [`Config`](crate::ErrorKind::Config) when the cache has no index.
     ///
     /// # Cancellation safety
     /// As [`invalidate`](Self::invalidate); what was not removed leaves with its TTL.

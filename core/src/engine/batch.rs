@@ -3,21 +3,16 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use futures_util::future::{Either, join, join_all};
 
-use super::chain::Chain;
-use super::elect::{Elected, Held};
-use super::flight::{Flight, Landing, Outcome, Role};
-use super::load::{Announced, Approach, Boarded, Fetch, Leading, Load, Plan};
-use super::read::{Answer, Arrival, Deadlines, For, Found, Reading, patience};
+use super::load::{Approach, Boarded, Load, Plan};
+use super::read::{Answer, Found, Reading};
+use super::wait::{Arrival, Deadlines, For, patience};
 use super::{DynSource, Engine, Key, Value};
-use crate::backend::{CacheBackend, Entry, Fence, Recency};
+use crate::backend::{CacheBackend, Entry, Recency};
 use crate::cache::Origin;
-use crate::observe::{Event, MissCause, Tier};
-use crate::source::Loaded;
+use crate::observe::{MissCause, Tier};
 use crate::strategy::Verdict;
 use crate::{Error, ErrorKind, Result};
 
@@ -88,14 +83,6 @@ fn missing<'a, K: Key, V, T>(
         }
     }
     Missing { wanted, repeated }
-}
-
-/// A key of a batch that is to be loaded, and may be stored with its fence.
-struct Ready<K: Key, V> {
-    landing: Landing<K, V>,
-    fence: Option<Fence>,
-    held: Option<Held>,
-    known: Option<Entry<V>>,
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
@@ -281,170 +268,5 @@ impl<K: Key, V: Value> Engine<K, V> {
                 self.read_source(key, start, &mut plan).await
             }
         }
-    }
-
-    /// Joins or starts the flights of keys, of each of which something may be known: one task for all where the source
-    /// loads many, else one for each.
-    fn board_all(
-        self: &Arc<Self>,
-        source: &Arc<dyn DynSource<K, V>>,
-        keys: Vec<(&K, Option<Entry<V>>)>,
-        approach: Approach,
-        patience: Option<Duration>,
-    ) -> Result<Vec<Boarded<V>>> {
-        if source.is_batched() {
-            return self.board_many(source, keys, approach, patience);
-        }
-        let board = |(key, known)| {
-            let plan = Plan::new(Load::From(Arc::clone(source)), approach).knowing(known);
-            self.board(key, &mut Some(plan), patience)
-        };
-        keys.into_iter().map(board).collect()
-    }
-
-    /// Joins the flights that are under way and starts one task for all the others.
-    fn board_many(
-        self: &Arc<Self>,
-        source: &Arc<dyn DynSource<K, V>>,
-        keys: Vec<(&K, Option<Entry<V>>)>,
-        approach: Approach,
-        patience: Option<Duration>,
-    ) -> Result<Vec<Boarded<V>>> {
-        let mut boarded = Vec::with_capacity(keys.len());
-        let mut leading: Leading<K, V> = Vec::new();
-        // all before the first: a refusal half way would abandon flights that others have joined
-        keys.iter().try_for_each(|(key, _)| self.admit(key))?;
-        for (key, known) in keys {
-            let flight: Arc<Flight<V>> = match self.flights.join(key, patience) {
-                Role::Follow(flight) => {
-                    self.recorder.record(&Event::Joined);
-                    boarded.push(Boarded { flight, leads: false });
-                    continue;
-                }
-                Role::Lead(landing) => {
-                    let flight = landing.flight();
-                    leading.push((landing, known));
-                    flight
-                }
-            };
-            boarded.push(Boarded { flight, leads: true });
-        }
-        if !leading.is_empty() {
-            let keys = leading.iter().map(|(landing, _)| landing.key().clone());
-            let chain = Chain::batch(Chain::waiting(patience), self.id, keys);
-            leading.iter().for_each(|(landing, _)| landing.flight().run_by(&chain));
-            let (engine, source) = (Arc::clone(self), Arc::clone(source));
-            Self::spawn(chain.scope(async move { engine.fly_many(source, leading, approach).await }))?;
-        }
-        Ok(boarded)
-    }
-
-    /// Loads together what this process is elected to load, and then waits for what others load. In that order: two
-    /// processes that waited for each other's keys while they hold their own would wait for ever.
-    pub(super) async fn fly_many(
-        &self,
-        source: Arc<dyn DynSource<K, V>>,
-        leading: Leading<K, V>,
-        approach: Approach,
-    ) {
-        let busy = match self.enter().await {
-            Ok(_permit) => {
-                let (ready, busy) = self.announce_many(leading, approach).await;
-                if !ready.is_empty() {
-                    self.fly_elected_many(Arc::clone(&source), ready).await;
-                }
-                busy
-            }
-            Err(error) => {
-                leading
-                    .into_iter()
-                    .for_each(|(landing, _)| self.land(landing, Outcome::failed(error.clone())));
-                vec![]
-            }
-        };
-        join_all(busy.into_iter().map(|(landing, known)| {
-            let load = Load::From(Arc::clone(&source));
-            async move {
-                let outcome = self.fly(landing.key(), load, approach, known.as_ref()).await;
-                self.land(landing, outcome);
-            }
-        }))
-        .await;
-    }
-
-    async fn fly_elected_many(&self, source: Arc<dyn DynSource<K, V>>, ready: Vec<Ready<K, V>>) {
-        let started = self.sequence.next();
-        let keys: Vec<K> = ready.iter().map(|ready| ready.landing.key().clone()).collect();
-        let alive = || {
-            join_all(ready.iter().map(|ready| {
-                let announced = self.keep_announced(ready.landing.key(), ready.fence);
-                join(announced, self.keep_elected(ready.held.as_ref()))
-            }))
-        };
-        let (loaded, cost) = self.load(|| source.load_each_dyn(&keys), alive).await;
-        let values = loaded.unwrap_or_else(|error| ready.iter().map(|_| Err(error.clone())).collect());
-        self.land_many(ready, values, cost, started).await;
-    }
-
-    /// Announces all loads side by side and lands those that turn out not to be needed. Returns what is to be loaded now,
-    /// and what other processes are loading.
-    async fn announce_many(
-        &self,
-        leading: Leading<K, V>,
-        approach: Approach,
-    ) -> (Vec<Ready<K, V>>, Leading<K, V>) {
-        let announced = join_all(leading.into_iter().map(|(landing, known)| async move {
-            let held = match approach {
-                Approach::Alone | Approach::Overtaking => None,
-                _ => match self.try_elect(landing.key()).await {
-                    Some(Elected::Chosen(held)) => held,
-                    _ => return Some(Either::Right((landing, known))),
-                },
-            };
-            let asked = self.sequence.next();
-            match self.announce(landing.key(), approach, known.as_ref()).await {
-                Announced::Load(fence) => Some(Either::Left(Ready { landing, fence, held, known })),
-                Announced::Hit(entry) => {
-                    self.land(landing, Outcome::found(entry, asked));
-                    self.resign(held).await;
-                    None
-                }
-            }
-        }));
-        let (mut ready, mut busy) = (vec![], vec![]);
-        for announced in announced.await.into_iter().flatten() {
-            match announced {
-                Either::Left(loadable) => ready.push(loadable),
-                Either::Right(waiting) => busy.push(waiting),
-            }
-        }
-        (ready, busy)
-    }
-
-    async fn land_many(
-        &self,
-        ready: Vec<Ready<K, V>>,
-        values: Vec<Result<Loaded<V>>>,
-        cost: Duration,
-        started: u64,
-    ) {
-        join_all(ready.into_iter().zip(values).map(
-            |(Ready { landing, fence, held, known }, value)| async move {
-                let outcome = match value {
-                    Ok(loaded) => {
-                        let replaces = self.strategy.settings.stale.window().is_some();
-                        let fetch = Fetch { loaded, known: known.as_ref(), cost, started, replaces };
-                        self.fill(landing.key(), fence, fetch).await
-                    }
-                    Err(error) => {
-                        self.withdraw(landing.key(), fence).await;
-                        Outcome::source_failed(error)
-                    }
-                };
-                self.resign(held).await;
-                self.land(landing, outcome);
-            },
-        ))
-        .await;
     }
 }

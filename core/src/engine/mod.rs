@@ -1,8 +1,10 @@
 //! The pipeline of a read, written once: peek, judge, read far, join a flight, announce, load, fill, land.
 
 mod batch;
+mod batch_load;
 mod chain;
 mod elect;
+mod fill;
 mod flight;
 mod gate;
 mod gather;
@@ -16,6 +18,7 @@ mod read;
 pub(crate) mod schedules;
 mod sequence;
 mod source;
+mod wait;
 mod write;
 
 use std::fmt;
@@ -31,9 +34,10 @@ use self::holdoff::Holdoffs;
 use self::horizon::Horizon;
 pub(crate) use self::load::{Load, LoadFuture};
 use self::pending::Pending;
-pub(crate) use self::read::{Answer, For};
+pub(crate) use self::read::Answer;
 use self::sequence::Sequence;
 pub(crate) use self::source::{Batched, Conditional, DynSource, GivenMany, Single};
+pub(crate) use self::wait::For;
 pub(crate) use crate::backend::Seen;
 use crate::backend::entry::{Entry, Hit};
 use crate::backend::{CacheBackend, Erased, Recency};

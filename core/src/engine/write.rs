@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
-use super::load::Made;
+use super::fill::Made;
 use super::pending::{Epoch, Scope};
 use super::{Engine, Key, Value};
 use crate::backend::{BeginOutcome, CacheBackend, Entry, FillOutcome, LoadIntent, WriteIntent};

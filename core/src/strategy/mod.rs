@@ -3,6 +3,7 @@
 mod check;
 mod early;
 mod settings;
+mod stale;
 
 use std::fmt;
 use std::sync::Arc;
@@ -164,126 +165,6 @@ impl<V> Strategy<V> {
     #[must_use]
     pub fn locked(mut self, locking: impl Into<Locking>) -> Self {
         self.settings.locking = Some(locking.into());
-        self
-    }
-
-    /// Serves an entry for this long after its TTL, at once, while it is loaded anew behind (RFC 5861): its TTL is then its
-    /// *soft* TTL, and this window ends with the *hard* one. By default nothing stale is served. Zero is refused.
-    ///
-    /// One refresh at a time in a process, and with [`locked`](Self::locked) among all. When the source fails, the next
-    /// refresh waits for the [back-off](Self::min_backoff). Known absence is never served stale. What was invalidated is
-    /// never served, stale or not.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> =
-    ///     larder::Strategy::aside(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(600));
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
-        self.settings.stale.while_revalidate = Some(window);
-        self
-    }
-
-    /// Serves an entry for this long after its TTL when its load fails, by an error, a panic, a timeout or
-    /// [`Overloaded`](crate::ErrorKind::Overloaded) (RFC 5861, "fail-safe"). By default a failed load is an error. Zero is
-    /// refused.
-    ///
-    /// After a failure the source is not asked for the key during the [back-off](Self::min_backoff): readers are served at
-    /// once. What was invalidated is never served.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> =
-    ///     larder::Strategy::aside(Duration::from_secs(60)).stale_if_error(Duration::from_secs(3600));
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn stale_if_error(mut self, window: Duration) -> Self {
-        self.settings.stale.if_error = Some(window);
-        self
-    }
-
-    /// Sets the pause after the first failed load of a key that can be served stale. It doubles with each further failure,
-    /// up to [`max_backoff`](Self::max_backoff). Default: 1 s.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60))
-    ///     .stale_if_error(Duration::from_secs(3600))
-    ///     .min_backoff(Duration::from_millis(200))
-    ///     .max_backoff(Duration::from_secs(10));
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn min_backoff(mut self, pause: Duration) -> Self {
-        self.settings.stale.backoff[0] = pause;
-        self
-    }
-
-    /// Sets the maximum pause between failed loads of a key that can be served stale. Default: 30 s.
-    ///
-    /// # Examples
-    /// See [`min_backoff`](Self::min_backoff).
-    #[must_use]
-    pub fn max_backoff(mut self, pause: Duration) -> Self {
-        self.settings.stale.backoff[1] = pause;
-        self
-    }
-
-    /// Refreshes entries in the background before they are stale. Replaces an earlier setting. By default an entry is
-    /// refreshed when it is stale or expired.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// use larder::strategy::EarlyRefresh;
-    /// use larder::Strategy;
-    /// let strategy: Strategy<String> =
-    ///     Strategy::aside(Duration::from_secs(60)).early_refresh(EarlyRefresh::probabilistic(1.0));
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn early_refresh(mut self, when: EarlyRefresh) -> Self {
-        self.settings.early = Some(when);
-        self
-    }
-
-    /// How long a reader who could be served stale waits for a load; then it is served stale, and the load goes on and
-    /// fills. Needs [`stale_if_error`](Self::stale_if_error). By default it waits for the load's end.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> = larder::Strategy::aside(Duration::from_secs(60))
-    ///     .stale_if_error(Duration::from_secs(600))
-    ///     .soft_timeout(Duration::from_millis(50));
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn soft_timeout(mut self, wait: Duration) -> Self {
-        self.settings.soft_timeout = Some(wait);
-        self
-    }
-
-    /// How long any reader waits for a load; then it gets a stale value, or an error of kind
-    /// [`Timeout`](crate::ErrorKind::Timeout). The load goes on, within [`load_timeout`](Self::load_timeout), and fills. By
-    /// default a reader waits for the load's end.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// let strategy: larder::Strategy<String> =
-    ///     larder::Strategy::aside(Duration::from_secs(60)).hard_timeout(Duration::from_secs(2));
-    /// # let _ = strategy;
-    /// ```
-    #[must_use]
-    pub fn hard_timeout(mut self, wait: Duration) -> Self {
-        self.settings.hard_timeout = Some(wait);
         self
     }
 

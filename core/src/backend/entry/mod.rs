@@ -1,10 +1,14 @@
 //! What a backend keeps: a value, or the knowledge that there is none, with its times.
 
+mod born;
+mod mark;
+
 use std::fmt;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::born::Born;
+pub(crate) use self::mark::Mark;
 use crate::clock::Timestamp;
 use crate::tag::revision::Stood;
 use crate::tag::{Stamp, Tag};
@@ -61,85 +65,6 @@ impl Extra {
     }
 }
 
-/// Where and when a [`Tiered`](crate::Tiered) near tier placed an entry: a slot in 16 bits, a generation in 32, and whether
-/// changes by others were not told at that time. Nothing to anybody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Mark(u64);
-
-impl Mark {
-    /// How many slots there are.
-    pub(crate) const SLOTS: usize = 1 << 16;
-    const SHIFT: u32 = 48;
-    const UNVERIFIED: u64 = 1 << 32;
-
-    /// The generation wraps after 2^32: an entry would have to live through as many changes in its slot.
-    #[inline]
-    pub(crate) fn new(slot: usize, generation: u32) -> Self {
-        Self(((slot % Self::SLOTS) as u64) << Self::SHIFT | u64::from(generation))
-    }
-
-    #[inline]
-    pub(crate) fn slot(self) -> usize {
-        (self.0 >> Self::SHIFT) as usize
-    }
-
-    #[inline]
-    pub(crate) fn generation(self) -> u32 {
-        (self.0 & u64::from(u32::MAX)) as u32
-    }
-
-    /// The mark of an entry that is bounded by its short life alone.
-    pub(crate) fn unverified(self) -> Self {
-        Self(self.0 | Self::UNVERIFIED)
-    }
-
-    #[inline]
-    pub(crate) fn is_unverified(self) -> bool {
-        self.0 & Self::UNVERIFIED != 0
-    }
-}
-
-/// When a value was stored and what its load cost, in 8 bytes, since entries are copied on the hit path and their size is
-/// what a local tier fits into the processor's caches: milliseconds of the clock in 41 bits (69 years), and microseconds
-/// as an 18-bit mantissa and a 5-bit exponent.
-///
-/// Kept inverted, so that it is never zero: an `Option<Entry>` is then no larger than an entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Born(NonZeroU64);
-
-impl Born {
-    const COST_BITS: u32 = 23;
-    const MANTISSA_BITS: u32 = 18;
-    const EXPONENTS: u32 = 1 << (Self::COST_BITS - Self::MANTISSA_BITS);
-
-    fn new(created: Timestamp, cost: Duration) -> Self {
-        // one less than there is room for: not all bits are ever set
-        let millis = (created.as_nanos() / 1_000_000).min((1 << (u64::BITS - Self::COST_BITS)) - 2);
-        let micros = u64::try_from(cost.as_micros()).unwrap_or(u64::MAX);
-        let exponent = (u64::BITS - micros.leading_zeros()).saturating_sub(Self::MANTISSA_BITS);
-        let packed = match exponent < Self::EXPONENTS {
-            true => u64::from(exponent) << Self::MANTISSA_BITS | micros >> exponent,
-            false => (1 << Self::COST_BITS) - 1,
-        };
-        let inverted = NonZeroU64::new(!(millis << Self::COST_BITS | packed));
-        Self(inverted.expect("not all bits are set"))
-    }
-
-    fn packed(self) -> u64 {
-        !self.0.get()
-    }
-
-    fn created(self) -> Timestamp {
-        Timestamp::from_nanos((self.packed() >> Self::COST_BITS).saturating_mul(1_000_000))
-    }
-
-    fn cost(self) -> Duration {
-        let packed = self.packed() & ((1 << Self::COST_BITS) - 1);
-        let mantissa = packed & ((1 << Self::MANTISSA_BITS) - 1);
-        Duration::from_micros(mantissa << (packed >> Self::MANTISSA_BITS))
-    }
-}
-
 impl<V> Entry<V> {
     /// An entry made at `now` that is dead `ttl` later. `None` makes a negative entry.
     ///
@@ -160,32 +85,12 @@ impl<V> Entry<V> {
     }
 
     /// The value, or `None` for a negative entry.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert_eq!(**entry.value().unwrap(), "bread");
-    /// ```
     #[must_use]
     pub fn value(&self) -> Option<&Arc<V>> {
         self.value.as_ref()
     }
 
     /// The value, taken out.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert_eq!(*entry.into_value().unwrap(), "bread");
-    /// ```
     #[must_use]
     #[inline]
     pub fn into_value(self) -> Option<Arc<V>> {
@@ -197,16 +102,6 @@ impl<V> Entry<V> {
     }
 
     /// When the value was stored, to the millisecond below.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert_eq!(entry.created(), now);
-    /// ```
     #[must_use]
     pub fn created(&self) -> Timestamp {
         self.born.created()
@@ -214,34 +109,12 @@ impl<V> Entry<V> {
 
     /// The first moment at which the entry is no longer fresh (the soft TTL): from then until [`expires`](Self::expires)
     /// it is stale, and served only by strategies that say so.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// let entry = entry.with_stale(Duration::from_secs(30));
-    /// assert_eq!(entry.fresh_until(), now.saturating_add(Duration::from_secs(60)));
-    /// assert_eq!(entry.expires(), now.saturating_add(Duration::from_secs(90)));
-    /// ```
     #[must_use]
     pub fn fresh_until(&self) -> Timestamp {
         self.fresh_until
     }
 
     /// Whether the entry is fresh at `now`, and alive.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert!(entry.is_fresh(now) && !entry.is_fresh(entry.fresh_until()));
-    /// ```
     #[must_use]
     #[inline]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
@@ -260,32 +133,12 @@ impl<V> Entry<V> {
     }
 
     /// The first moment at which the entry is dead (the hard TTL).
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert_eq!(entry.expires(), now.saturating_add(Duration::from_secs(60)));
-    /// ```
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
 
     /// Whether the entry may still be served at `now`.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert!(!entry.is_alive(entry.expires()));
-    /// ```
     #[must_use]
     #[inline]
     pub fn is_alive(&self, now: Timestamp) -> bool {
@@ -294,64 +147,24 @@ impl<V> Entry<V> {
     }
 
     /// How long ago the value was stored.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert_eq!(entry.age(now.saturating_add(Duration::from_secs(1))), Duration::from_secs(1));
-    /// ```
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         self.created().until(now)
     }
 
     /// How long the entry has left to live at `now`.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert_eq!(entry.remaining(now), Duration::from_secs(60));
-    /// ```
     #[must_use]
     pub fn remaining(&self, now: Timestamp) -> Duration {
         if self.expires == Timestamp::NEVER { Duration::MAX } else { now.until(self.expires) }
     }
 
     /// How long the entry stays fresh from `now`.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60)).with_stale(Duration::MAX);
-    /// assert_eq!(entry.freshness(now), Duration::from_secs(60));
-    /// ```
     #[must_use]
     pub fn freshness(&self, now: Timestamp) -> Duration {
         if self.fresh_until == Timestamp::NEVER { Duration::MAX } else { now.until(self.fresh_until) }
     }
 
     /// How long the load took that made the value, in microseconds, to five digits; zero when not known.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let now = Timestamp::from_nanos(5_000_000);
-    /// let entry = Entry::new(Some(Arc::new("bread")), now, Duration::from_secs(60));
-    /// assert_eq!(entry.load_cost(), Duration::ZERO);
-    /// ```
     #[must_use]
     pub fn load_cost(&self) -> Duration {
         self.born.cost()
@@ -396,17 +209,6 @@ impl<V> Entry<V> {
     }
 
     /// The tags that the entry carries.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// # use larder::Tag;
-    /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
-    /// assert!(entry.tags().is_empty());
-    /// assert_eq!(entry.with_tags([Tag::new("shop", 7)]).tags(), [Tag::new("shop", 7)]);
-    /// ```
     #[must_use]
     pub fn tags(&self) -> &[Tag] {
         self.extra.as_ref().map_or(&[], |extra| &extra.tags)
@@ -428,18 +230,6 @@ impl<V> Entry<V> {
     }
 
     /// The state of the ledger before the entry was loaded; zeros unless it carries tags and was stored.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// # use larder::tag::Stamp;
-    /// # use larder::Tag;
-    /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
-    /// let tagged = entry.with_tags([Tag::new("shop", 7)]).stamped(Stamp::new(1, 2));
-    /// assert_eq!(tagged.stamp(), Stamp::new(1, 2));
-    /// ```
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.extra.as_ref().map(|extra| extra.stamp).unwrap_or_default()
@@ -458,15 +248,6 @@ impl<V> Entry<V> {
     }
 
     /// By what the source recognizes this version of the value: an ETag, a row's version.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use larder::backend::Entry;
-    /// # use larder::clock::Timestamp;
-    /// let entry = Entry::new(Some(Arc::new("bread")), Timestamp::ORIGIN, Duration::from_secs(60));
-    /// assert_eq!(entry.with_validator(Some("v7".into())).validator(), Some("v7"));
-    /// ```
     #[must_use]
     pub fn validator(&self) -> Option<&str> {
         self.extra.as_ref().and_then(|extra| extra.validator.as_deref())
