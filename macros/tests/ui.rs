@@ -23,7 +23,10 @@ fn the_first_examples_compile_when_copied() {
     let cases = trybuild::TestCases::new();
     for (number, example) in shown.into_iter().enumerate() {
         let copied: Vec<&str> = example.lines().filter(|line| !line.trim_start().starts_with("# ")).collect();
-        assert!(number > 0 || copied.iter().filter(|line| !line.is_empty()).count() <= 12, "the first is short");
+        assert!(
+            number > 0 || copied.iter().filter(|line| !line.is_empty()).count() <= 12,
+            "the first is short"
+        );
         let file = folder.join(format!("example_{number}.rs"));
         std::fs::write(&file, copied.join("\n")).expect("the folder of temporary files can be written");
         cases.pass(file);

@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_has_a_queue_and_a_window_a_size_unless_they_are_set() {
+        let limit =
+            |strategy: Strategy<u8>| strategy.settings.limit().map(|limit| [limit.loads, limit.waiting]);
+        assert_eq!(limit(Strategy::aside(MINUTE)), None);
+        assert_eq!(limit(Strategy::aside(MINUTE).max_concurrent_loads(4)), Some([4, 40]));
+        assert_eq!(limit(Strategy::aside(MINUTE).max_queued_loads(0).max_concurrent_loads(4)), Some([4, 0]));
+        let most = |strategy: Strategy<u8>| strategy.settings.gather().map(|gather| gather.most);
+        assert_eq!(most(Strategy::aside(MINUTE).batch_window(MINUTE)), Some(100));
+        assert_eq!(most(Strategy::aside(MINUTE).max_batch(7).batch_window(MINUTE)), Some(7));
+    }
+
+    #[test]
     fn an_eager_refresh_is_due_after_its_share() {
         let strategy: Strategy<u8> = Strategy::aside(MINUTE).early_refresh(EarlyRefresh::after(0.5));
         let entry = entry(Duration::ZERO);
