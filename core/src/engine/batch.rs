@@ -1,4 +1,4 @@
-//! Reading many keys: one look near, one round trip far, one load for what is missing.
+//! Reading many keys: one look at the near tier (L1), one round trip to the backend, one load of the missing keys.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -16,27 +16,27 @@ use crate::observe::{MissCause, Tier};
 use crate::strategy::Verdict;
 use crate::{Error, ErrorKind, Result};
 
-/// How many loads a `get_many` has under way when its source loads one key at a time.
+/// The maximum of loads that a `get_many` has under way when its source loads one key at a time.
 const LOADS_AT_ONCE: usize = 32;
 
-/// A key of a batch that is not near.
+/// A key of a batch that the near tier (L1) did not answer.
 struct Wanted<'a, K, V> {
     key: &'a K,
-    /// Where its answer goes.
+    /// The position of its answer.
     at: usize,
-    /// What there is of it that is not good enough.
+    /// The cached entry of the key that is not good enough.
     known: Option<Entry<V>>,
     reading: Reading<'a>,
 }
 
 impl<K, V> Wanted<'_, K, V> {
-    /// The answer of a load, with the reason why there was one.
+    /// Adds the reason of the miss to the answer of a load.
     fn missed(&self, answer: Answer<V>) -> Answer<V> {
         Answer { missed: Some(self.reading.cause), ..answer }
     }
 }
 
-/// What is taken of the answers to a batch, aligned with its keys; `None` where there is none yet.
+/// The results taken from the answers to a batch, aligned with its keys; `None` for a key without an answer yet.
 struct Answers<T, F> {
     taken: Vec<Option<Result<T>>>,
     take: F,
@@ -51,17 +51,17 @@ impl<T, F> Answers<T, F> {
     }
 }
 
-/// The keys that have no answer yet.
+/// The keys without an answer yet.
 struct Missing<'a, K, V> {
-    /// Each once.
+    /// Each distinct key once.
     wanted: Vec<Wanted<'a, K, V>>,
     repeated: Vec<Repeated<'a>>,
 }
 
-/// A key that is asked for again.
+/// A further position of a key that is requested more than once.
 struct Repeated<'a> {
     at: usize,
-    /// Where it was asked for first.
+    /// The first position of the key.
     first: usize,
     reading: Reading<'a>,
 }
@@ -86,8 +86,8 @@ fn missing<'a, K: Key, V, T>(
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Returns what `take` takes of the answers to `keys`, aligned with them. Each distinct missing key is loaded once, from
-    /// `source`.
+    /// Returns the results that `take` takes from the answers to `keys`, aligned with them.
+    /// Each distinct missing key is loaded once, from `source`.
     pub(crate) async fn read_many<T: Clone + Send>(
         self: &Arc<Self>,
         keys: &[K],
@@ -125,7 +125,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(answers.taken.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect())
     }
 
-    /// One round trip for all: answers what is there, refreshes behind what is due, and gives back what is absent.
+    /// Asks the backend for all keys in one round trip. Answers those with an entry and refreshes those that are
+    /// due in the
+    /// background. Returns the absent ones.
     async fn read_far_many<'a, T: Send>(
         self: &Arc<Self>,
         wanted: Vec<Wanted<'a, K, V>>,
@@ -183,14 +185,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         (absent, Approach::Missing)
     }
 
-    /// Loads together what is due, behind its reader.
+    /// Loads the keys that are due together, in the background.
     fn refresh_many_behind(
         self: &Arc<Self>,
         source: &Arc<dyn DynSource<K, V>>,
         mut due: Vec<(&K, Option<Entry<V>>)>,
     ) {
         if !source.is_batched() {
-            // a rush of loads for what can be served: the others are due at their next read too
+            // Prevents: a rush of loads of keys that can be served; the others are due at their next read too
             due.truncate(self.loads_at_once(&**source, LOADS_AT_ONCE));
         }
         let Some(patience) = due.iter().filter_map(|(_, entry)| entry.as_ref().map(patience)).max() else {
@@ -201,8 +203,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// How many loads a batch has under way: all if they are one load, else no more than the limit lets through, since a
-    /// batch would be refused by its own width.
+    /// Returns the maximum of loads that a batch has under way: all if they are one load, else at most the limit on
+    /// loads.
+    /// Beyond the limit, a batch would be refused because of its own width.
     fn loads_at_once(&self, source: &dyn DynSource<K, V>, keys: usize) -> usize {
         if source.is_batched() {
             return keys.max(1);
@@ -210,7 +213,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.strategy.settings.limit().map_or(LOADS_AT_ONCE, |limit| limit.loads.clamp(1, LOADS_AT_ONCE))
     }
 
-    /// The number of batches that a warming has under way: one, if that is as wide as the limit on loads.
+    /// Returns the maximum of batches that a warm-up has under way: one if a batch is as wide as the limit on loads.
     pub(crate) fn batches_at_once(&self, most: usize) -> usize {
         let is_limited = self.strategy.settings.limit().is_some() && !self.is_batched();
         if is_limited { 1 } else { most }
@@ -227,7 +230,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<()> {
         let at_once = self.loads_at_once(&**source, absent.len());
         for absent in absent.chunks_mut(at_once) {
-            // who has waited long enough begins no more loads
+            // a caller whose limit has passed begins no more loads
             let (late, wanted): (Vec<_>, Vec<_>) =
                 absent.iter_mut().partition(|wanted| self.is_over(wanted.known.as_ref(), deadlines));
             for wanted in late {
@@ -246,7 +249,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(())
     }
 
-    /// The outcome of a flight, or of another one when that is no answer.
+    /// Returns the answer of a flight; if that is none, the answer of another flight.
     async fn read_boarded(
         self: &Arc<Self>,
         key: &K,
@@ -257,7 +260,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Answer<V>> {
         let (answer, approach) = match self.arrival(key, &boarded).await {
             Arrival::Outcome(outcome) => (self.acceptable(outcome, start, boarded.leads), approach),
-            // (with a plan of one's own: the source, which is asked by whoever comes first)
+            // (with its own plan: the source, which any leader can call)
             Arrival::InVain | Arrival::Abandoned(_) => (None, approach),
             Arrival::Hangs => (None, approach.overtaking()),
         };

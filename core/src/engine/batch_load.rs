@@ -1,4 +1,4 @@
-//! Loading many keys with one task.
+//! Loads of many keys with one task.
 
 use super::chain::Chain;
 use super::elect::{Elected, Held};
@@ -14,7 +14,7 @@ use futures_util::future::{Either, join, join_all};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A key of a batch that is to be loaded, and may be stored with its fence.
+/// A key of a batch that is to be loaded, and filled with its fence.
 pub(super) struct Ready<K: Key, V> {
     landing: Landing<K, V>,
     fence: Option<Fence>,
@@ -23,8 +23,8 @@ pub(super) struct Ready<K: Key, V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Joins or starts the flights of keys, of each of which something may be known: one task for all where the source
-    /// loads many, else one for each.
+    /// Joins or starts the flights of keys, each with its known entry.
+    /// If the source loads many keys at once, one task runs all new flights; otherwise each has its own.
     pub(super) fn board_all(
         self: &Arc<Self>,
         source: &Arc<dyn DynSource<K, V>>,
@@ -42,7 +42,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         keys.into_iter().map(board).collect()
     }
 
-    /// Joins the flights that are under way and starts one task for all the others.
+    /// Joins the flights that are under way, and starts one task for all other keys.
     pub(super) fn board_many(
         self: &Arc<Self>,
         source: &Arc<dyn DynSource<K, V>>,
@@ -52,7 +52,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Vec<Boarded<V>>> {
         let mut boarded = Vec::with_capacity(keys.len());
         let mut leading: Leading<K, V> = Vec::new();
-        // all before the first: a refusal half way would abandon flights that others have joined
+        // all keys before the first flight. Prevents: a refusal half way abandons flights that other callers have
+        // joined
         keys.iter().try_for_each(|(key, _)| self.admit(key))?;
         for (key, known) in keys {
             let flight: Arc<Flight<V>> = match self.flights.join(key, patience) {
@@ -79,8 +80,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(boarded)
     }
 
-    /// Loads together what this process is elected to load, and then waits for what others load. In that order: two
-    /// processes that waited for each other's keys while they hold their own would wait for ever.
+    /// Loads the keys together whose locks this process holds, then waits for the loads of other processes.
+    ///
+    /// In this order. Prevents: two processes wait for each other's keys while they hold their own, without end.
     pub(super) async fn fly_many(
         &self,
         source: Arc<dyn DynSource<K, V>>,
@@ -126,8 +128,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.land_many(ready, values, cost, started).await;
     }
 
-    /// Announces all loads side by side and lands those that turn out not to be needed. Returns what is to be loaded now,
-    /// and what other processes are loading.
+    /// Requests the fences of all keys concurrently, and ends the flights that need no load.
+    /// Returns the keys to load now, and those that other processes are loading.
     pub(super) async fn announce_many(
         &self,
         leading: Leading<K, V>,

@@ -1,4 +1,4 @@
-//! The loads that led to the current one, so that a load that needs itself gets an error instead of a wait without end.
+//! The chain of loads that led to the current one. A load that needs itself gets an error instead of an endless wait.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -21,15 +21,15 @@ trait Loads: Send + Sync {
     fn contain(&self, cache: u64, key: &dyn Any) -> bool;
 }
 
-/// The loads of a task, one or a batch of them, and the loads that wait for it. Passes through caches of any type.
+/// The loads of a task (one or a batch), and the loads that wait for it. Passes through caches of any type.
 pub(crate) struct Chain {
     loads: Box<dyn Loads>,
-    /// Several, if a batch serves callers that are loads themselves.
+    /// More than one if a batch serves callers that are loads themselves.
     parents: Vec<Arc<Self>>,
-    /// Set once a load joined one of these.
+    /// Set once another load waits for one of these.
     needed: AtomicBool,
     joined: Notify,
-    /// Set once its task has ended: nothing waits for it any more.
+    /// Set once the task has ended, and no longer waits for another load.
     ended: AtomicBool,
 }
 
@@ -56,13 +56,13 @@ impl<K: Any + Eq + Hash + Send + Sync> Loads for Batch<K> {
 }
 
 impl Chain {
-    /// The chain of the current task.
+    /// Returns the chain of the current task.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CHAIN.try_with(Arc::clone).ok()
     }
 
-    /// The chain of the caller of a new flight, if it waits for it: with `patience` the flight is a refresh in the background,
-    /// which no load waits for.
+    /// Returns the chain of the caller of a new flight, if that caller waits for it.
+    /// With `patience` the flight is a refresh in the background, and no load waits for it.
     pub(super) fn waiting(patience: Option<Duration>) -> Option<Arc<Self>> {
         if patience.is_some() { None } else { Self::current() }
     }
@@ -74,7 +74,7 @@ impl Chain {
         CHAIN.try_with(|chain| chain.is_waited_for()).unwrap_or(false)
     }
 
-    /// Returns once another load waits for the current one, if ever.
+    /// Returns once another load waits for the current one; otherwise never.
     pub(crate) async fn nested() {
         let Some(chain) = Self::current() else { return std::future::pending().await };
         loop {
@@ -90,7 +90,7 @@ impl Chain {
         !self.parents.is_empty() || self.needed.load(Ordering::SeqCst)
     }
 
-    /// Notes that a load waits for this one.
+    /// Records that another load waits for this one.
     pub(super) fn need(&self) {
         self.needed.store(true, Ordering::SeqCst);
         self.joined.notify_waiters();
@@ -106,7 +106,7 @@ impl Chain {
         })
     }
 
-    /// A load of `key` for the callers in `parents`.
+    /// Makes the chain of a load of `key` for the callers in `parents`.
     pub(super) fn load<K>(parents: impl IntoIterator<Item = Arc<Self>>, cache: u64, key: K) -> Arc<Self>
     where
         K: Any + Eq + Send + Sync,
@@ -114,7 +114,7 @@ impl Chain {
         Self::new(Box::new(One { cache, key }), parents)
     }
 
-    /// One load of all `keys` for the callers in `parents`.
+    /// Makes the chain of one load of all `keys` for the callers in `parents`.
     pub(super) fn batch<K>(
         parents: impl IntoIterator<Item = Arc<Self>>,
         cache: u64,
@@ -137,21 +137,21 @@ impl Chain {
 
     /// Returns `true` if this load, or one that waits for it, loads `key` in the cache with this id.
     ///
-    /// Visits the whole chain: to be asked only if `key` is being loaded.
+    /// Visits the whole chain, so that it is to be called only if `key` is being loaded.
     pub(super) fn contains<K: Any>(self: &Arc<Self>, cache: u64, key: &K) -> bool {
         let (mut open, mut seen) = (vec![self], HashSet::with_hasher(RandomState::default()));
         while let Some(chain) = open.pop() {
             if !chain.ended.load(Ordering::SeqCst) && chain.loads.contain(cache, key) {
                 return true;
             }
-            // branches may meet again
+            // branches may meet again: each chain is visited once
             open.extend(chain.parents.iter().filter(|parent| seen.insert(ptr::from_ref(&***parent))));
         }
         false
     }
 }
 
-/// Notes the end of a load's task when dropped.
+/// Records the end of a load's task when dropped.
 struct End(Arc<Chain>);
 
 impl Drop for End {
@@ -161,7 +161,7 @@ impl Drop for End {
 }
 
 impl Drop for Chain {
-    /// Drops the ancestors in a loop: by themselves they would be dropped recursively, a stack frame for each.
+    /// Drops the ancestors in a loop. Prevents: a recursive drop with a stack frame for each ancestor.
     fn drop(&mut self) {
         let mut open = std::mem::take(&mut self.parents);
         while let Some(parent) = open.pop() {

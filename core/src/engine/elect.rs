@@ -1,4 +1,4 @@
-//! Which process loads.
+//! The distributed lock: the choice of the process that loads a key.
 
 use std::time::Duration;
 
@@ -17,30 +17,30 @@ pub(super) struct Held {
     token: LockToken,
 }
 
-/// What the wish to load came to.
+/// The result of asking for the lock of a key.
 pub(super) enum Elected<V> {
-    /// Load, and give the lock back if there is one.
+    /// This process is to load, and to release the lock if there is one.
     Chosen(Option<Held>),
-    /// Another process loaded: the entry, and the moment before it was read.
+    /// Another process has loaded: the entry, and the moment before it was read.
     Found(Entry<V>, u64),
-    /// The other process takes too long: load, and store nothing.
+    /// The lock holder takes too long: this process is to load, and to store nothing.
     Unelected,
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Returns `true` if one of several processes is elected to load.
+    /// Returns `true` if the strategy lets only the lock holder load.
     pub(super) fn elects(&self) -> bool {
         self.strategy.settings.locking.is_some()
     }
 
-    /// Asks once for the lock of `key`; `None` when another process has it.
+    /// Asks once for the lock of `key`. Returns `None` if another process holds it.
     pub(super) async fn try_elect(&self, key: &K) -> Option<Elected<V>> {
         let Some(locking) = &self.strategy.settings.locking else { return Some(Elected::Chosen(None)) };
         let Some(name) = self.backend.shared_name(key) else { return Some(Elected::Chosen(None)) };
         match self.try_acquire(locking, &name).await {
             Ok(Acquired::Held(token)) => Some(Elected::Chosen(Some(Held { name, token }))),
             Ok(Acquired::Busy(_)) => None,
-            // without locks every process loads for itself; the fence keeps the data right
+            // without locks every process loads by itself; the fence keeps the data right
             Err(error) => {
                 self.degraded("lock", &error);
                 Some(Elected::Chosen(None))
@@ -48,8 +48,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Waits until this process may load `key`, or another one has. What is `known` of it can be served instead of waiting in
-    /// vain.
+    /// Waits until this process may load `key`, or until another process has loaded it.
+    /// If the wait times out, a `known` entry can be served.
     pub(super) async fn elect(
         &self,
         key: &K,
@@ -75,13 +75,15 @@ impl<K: Key, V: Value> Engine<K, V> {
                 self.degraded("lock", &error);
                 return Ok(Elected::Chosen(None));
             }
-            // a refresh wants what is loaded after its call, and nobody knows when the other one began
+            // a refresh needs a load that begins after its call, and the other process's load may have begun before
             if approach == Approach::Refresh {
                 continue;
             }
+            // taken before the read. Prevents: a caller that starts after an invalidation shares an entry read
+            // before it
             let asked = self.sequence.next();
             let found = self.read_far(key).await;
-            // it may have expired or been invalidated while this waited
+            // the entry may have expired or been invalidated during the wait
             has_stale = found.as_ref().is_some_and(|found| self.is_kept_for_errors(found));
             if let Some(entry) = found.filter(|entry| self.is_news(key, entry, known)) {
                 return Ok(Elected::Found(entry, asked));
@@ -91,7 +93,7 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     async fn try_acquire(&self, locking: &Locking, name: &str) -> Result<Acquired> {
         let lease = self.strategy.settings.lease;
-        // a provider of the user's may hang
+        // the user's lock provider may hang
         match timeout(lease, locking.provider.try_acquire(name, lease)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(Error::timeout("taking the lock", lease)),
@@ -106,7 +108,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             tokio::time::sleep((lease / 3).max(Duration::from_millis(1))).await;
             match locking.provider.renew(&held.name, held.token, lease).await {
                 Ok(true) => {}
-                // another process may load too now; the load goes on, since what it finds is as good
+                // another process may load too now; this load goes on, since its value is as good
                 Ok(false) => {
                     tracing::debug!(name = held.name, "the lock was lost while its holder loaded");
                     return self.recorder.record(&Event::LockLost);
@@ -116,11 +118,11 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Gives a lock back, which wakes who waits.
+    /// Releases a lock, which wakes its waiters.
     pub(super) async fn resign(&self, held: Option<Held>) {
         let Some((held, locking)) = held.zip(self.strategy.settings.locking.as_ref()) else { return };
         if let Err(error) = locking.provider.release(&held.name, held.token).await {
-            // its lease ends it
+            // the lock ends with its lease
             self.degraded("release the lock", &error);
         }
     }

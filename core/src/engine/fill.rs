@@ -1,4 +1,4 @@
-//! Storing what was loaded, if its fence is valid.
+//! Fills: storing a loaded value, if its fence is valid.
 
 use super::flight::Outcome;
 use super::load::panicked;
@@ -10,37 +10,39 @@ use crate::{Error, ErrorKind, Result, mutation};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// What a load came to.
+/// The result of a load, with the facts that its fill needs.
 pub(super) struct Fetch<'a, V> {
     pub(super) loaded: Loaded<V>,
+    /// The entry that the load was given as known.
     pub(super) known: Option<&'a Entry<V>>,
     pub(super) cost: Duration,
+    /// The moment at which the load began.
     pub(super) started: u64,
-    /// Whether there may be an entry that this one replaces.
+    /// Set if the backend may hold an entry that this one replaces.
     pub(super) replaces: bool,
 }
 
-/// An entry, and whether it is to be kept.
+/// A new entry, and the decision to store it.
 pub(super) struct Made<V> {
     pub(super) entry: Entry<V>,
     pub(super) keep: bool,
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Ends the announcement of a load that stores nothing.
+    /// Releases the fence of a load that stores nothing.
     pub(super) async fn withdraw(&self, key: &K, fence: Option<Fence>) {
-        // a shared announcement belongs to the loader that made it
+        // a joined fence belongs to the loader that created it. Prevents: its fill is refused because of this load
         let Some(fence) = fence.filter(|fence| !fence.is_joined()) else { return };
         if let Err(error) = self.backend.release(key, fence, self.clock.now()).await {
             self.degraded("release", &error);
         }
     }
 
-    /// Stores what was loaded, if it is to be stored and its announcement still stands.
+    /// Stores a loaded value if it is to be kept and its fence is still valid.
     pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<'_, V>) -> Outcome<V> {
         let Fetch { loaded, known, cost, started, replaces } = fetch;
         let refreshes = known.is_some();
-        // tags and TTLs are the user's code too
+        // tags and TTLs are user code too. Prevents: its panic ends the flight as abandoned, with the fence left behind
         let made = catch_unwind(AssertUnwindSafe(|| self.make(key, loaded, known)));
         let Made { entry, keep } = match made.unwrap_or_else(|panic| Err(panicked(panic))) {
             Ok(made) => made,
@@ -50,6 +52,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             }
         };
         let entry = entry.with_load_cost(cost);
+        // taken before the fill is sent: an accepted fill proves the value current at this moment, and not later.
+        // Prevents: a caller that starts after an invalidation, but before the answer to the fill, shares the value
         let sent = self.sequence.next();
         let stored = match fence {
             Some(_) if keep && refreshes && mutation::on("a refresh is stored without its fence") => {
@@ -59,7 +63,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 self.index(key, &entry);
                 self.is_stored(self.backend.fill(key, fence, entry.clone(), self.clock.now()).await)
             }
-            // what is there would be served stale although the source has something else, or nothing
+            // nothing to keep, and the old entry would be served stale although the source has another value, or none
             Some(_) if replaces => {
                 self.discard(key).await;
                 false
@@ -69,7 +73,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 false
             }
         };
-        // a refused or unsent value is only known to have been current when its load began
+        // a value that was refused or not sent is only known to have been current when its load began
         let as_of = match stored {
             true if mutation::on("a fill is current when its answer comes") => self.sequence.next(),
             true => sent,
@@ -78,7 +82,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Outcome::loaded(entry, started, as_of)
     }
 
-    /// The entry of what a loader or a writer gave.
+    /// Makes the entry of a loaded or written value.
     pub(super) fn make(&self, key: &K, loaded: Loaded<V>, known: Option<&Entry<V>>) -> Result<Made<V>> {
         let Loaded { value, ttl, store, mut tags, validator, modified } = loaded;
         let (value, validator) = match (modified, known) {
@@ -115,20 +119,21 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(Made { entry, keep: store && ttl.is_some() })
     }
 
-    /// Notes which tags an entry carries that is about to be stored.
+    /// Records the tags of an entry before it is stored.
     pub(super) fn index(&self, key: &K, entry: &Entry<V>) {
         if let Some(index) = &self.tagging.index {
             index.note(key, entry.tags());
         }
     }
 
+    /// Removes the entry of `key`. A failure is counted.
     pub(super) async fn discard(&self, key: &K) {
         if let Err(error) = self.backend.remove(key).await {
             self.degraded("remove", &error);
         }
     }
 
-    /// Counts the answer to a fill; returns `true` if the entry is stored.
+    /// Counts the answer to a fill. Returns `true` if the entry is stored.
     pub(super) fn is_stored(&self, filled: Result<FillOutcome>) -> bool {
         match filled {
             Ok(FillOutcome::Stored) => {

@@ -1,4 +1,4 @@
-//! Loads under way, each shared by everybody who asks for its key meanwhile.
+//! Single flight: the loads under way, each shared by its leader and its followers.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,49 +13,49 @@ use crate::shards::Shards;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{Error, ErrorKind, Result, mutation};
 
-/// How a flight ended: the same for all who waited.
+/// The outcome of a flight: the same for its leader and all followers.
 pub(super) struct Outcome<V> {
     /// The entry, stored or not, or the error.
     pub(super) result: Result<Entry<V>>,
-    /// The moment at which the result was proved current: taken before the command that proved it was sent. Who started
-    /// later must not use the result, for there may have been an invalidation between.
+    /// The moment at which the result was proved current. Taken before the command that proved it was sent.
+    /// A caller that started later must not use the result, because an invalidation may lie between.
     pub(super) as_of: u64,
-    /// When the load began, if there was one: `None` when the value turned out to be there.
+    /// The moment at which the load began. `None` if the flight found an entry and loaded nothing.
     pub(super) loaded_from: Option<u64>,
-    /// Set if nothing was tried to the end: a caller that still needs the value may load it.
+    /// Set if the flight ended without an outcome of its own. A caller that still needs the value may load it.
     pub(super) abandoned: bool,
-    /// Set if the source was asked and failed.
+    /// Set if the source was called and failed.
     pub(super) source_failed: bool,
 }
 
 impl<V> Outcome<V> {
-    /// An entry that was there, in an answer to a command sent after `asked`.
+    /// The outcome of a flight that found an entry, in an answer to a command sent after `asked`.
     pub(super) fn found(entry: Entry<V>, asked: u64) -> Self {
         Self { result: Ok(entry), as_of: asked, loaded_from: None, abandoned: false, source_failed: false }
     }
 
-    /// An entry that was loaded by a load that began at `started`, and was proved current at `as_of`.
+    /// The outcome of a load that began at `started` and whose entry was proved current at `as_of`.
     pub(super) fn loaded(entry: Entry<V>, started: u64, as_of: u64) -> Self {
         Self { result: Ok(entry), as_of, loaded_from: Some(started), abandoned: false, source_failed: false }
     }
 
-    /// Returns `true` if a value was loaded and is not in the store.
+    /// Returns `true` if a value was loaded and is not stored.
     pub(super) fn is_unstored(&self) -> bool {
         self.result.is_ok() && self.loaded_from == Some(self.as_of)
     }
 
     pub(super) fn failed(error: Error) -> Self {
-        // an error holds no data that could be too old: everybody may have it
+        // an error holds no data that could be too old: every caller may have it
         let (as_of, loaded_from) = (u64::MAX, Some(u64::MAX));
         Self { result: Err(error), as_of, loaded_from, abandoned: false, source_failed: false }
     }
 
-    /// The source was asked, and failed.
+    /// The outcome of a flight whose source was called and failed.
     pub(super) fn source_failed(error: Error) -> Self {
         Self { source_failed: true, ..Self::failed(error) }
     }
 
-    /// The load ended before it had an outcome: its runtime shut down, its task panicked or was never spawned.
+    /// The outcome of a load that ended early: its runtime shut down, its task panicked or was never spawned.
     fn abandoned() -> Self {
         let why = "its runtime is shutting down, or has no timer (build it with `enable_all()`)";
         let error = Error::new(ErrorKind::Closed, format!("the load was abandoned: {why}")).transient();
@@ -65,32 +65,34 @@ impl<V> Outcome<V> {
 
 /// One load under way.
 pub(super) struct Flight<V> {
-    /// Set for a refresh behind a reader's back: how long a reader who needs the value waits for it before it loads by
-    /// itself.
+    /// The time for which a reader that needs the value waits before it loads by itself.
+    /// Set for a refresh in the background only.
     pub(super) patience: Option<Duration>,
     /// The runtime that runs the load.
     pub(super) runtime: Option<runtime::Id>,
-    /// Wakes those who wait in the order in which they came.
+    /// Wakes the waiters in the order in which they came.
     outcome: SetOnce<Outcome<V>>,
-    /// Set while the load runs out of sight, because its key was invalidated.
+    /// Set once later callers no longer join this flight (its key was invalidated), or once it has ended.
     detached: AtomicBool,
-    /// The loads of its task, once there is one.
+    /// The chain of loads of the task that runs this flight, once there is one.
     chain: OnceLock<Arc<Chain>>,
-    /// Set once a load joined.
+    /// Set once another load waits for this flight.
     needed: AtomicBool,
 }
 
 impl<V> Flight<V> {
-    /// Gives the flight to the task that runs `chain`.
+    /// Hands the flight to the task that runs `chain`.
     pub(super) fn run_by(&self, chain: &Arc<Chain>) {
         // the first is the only one
         _ = self.chain.set(Arc::clone(chain));
+        // `need` stores and then reads the chain; this stores the chain and then reads `needed`.
+        // Prevents: both miss each other, and the load waits for a permit that its own waiter holds.
         if self.needed.load(Ordering::SeqCst) {
             chain.need();
         }
     }
 
-    /// Notes that a load waits for this flight, which then waits for no permit: the load may hold the last one.
+    /// Marks the flight as needed by another load. It then waits for no permit, because that load may hold the last one.
     fn need(&self) {
         self.needed.store(true, Ordering::SeqCst);
         if let Some(chain) = self.chain.get() {
@@ -98,30 +100,32 @@ impl<V> Flight<V> {
         }
     }
 
-    /// Returns `true` if the key was invalidated since the flight began, or its load has landed.
+    /// Returns `true` if later callers no longer join this flight, or if it has ended.
     pub(super) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::SeqCst)
     }
 
-    /// Waits for the end of the flight. Dropping this strands nobody.
+    /// Waits for the outcome of the flight. Dropping this future leaves the flight and its other waiters unaffected.
     pub(super) async fn outcome(&self) -> &Outcome<V> {
-        // set by the landing, by its drop at the latest
+        // set by `Landing::land`, or by the drop of `Landing` at the latest
         self.outcome.wait().await
     }
 }
 
-/// What somebody who asks for a key is: the one who loads, or one who waits.
+/// The caller's role in a flight: leader (runs the load) or follower (waits for it).
 pub(super) enum Role<K: Key, V> {
     Lead(Landing<K, V>),
     Follow(Arc<Flight<V>>),
 }
 
-/// All loads under way. An entry is there only while its load runs.
+/// All flights of a cache. A flight is in the map only while its load runs and later callers may join it.
 pub(super) struct Flights<K, V> {
     loads: Shards<K, Arc<Flight<V>>>,
+    /// The number of flights that have not ended, detached ones included.
     airborne: AtomicUsize,
-    /// How many of them are out of sight.
+    /// The number of flights that run, but that no caller can join any more.
     detached: AtomicUsize,
+    /// Notified at the end of each flight.
     landed: Notify,
 }
 
@@ -135,7 +139,7 @@ impl<K: Key, V> Flights<K, V> {
         }
     }
 
-    /// Joins the load of `key`, or becomes the one who loads it, with this patience of those who join.
+    /// Joins the flight of `key` as a follower, or starts one as its leader. Followers of a new flight wait for `patience`.
     pub(super) fn join(self: &Arc<Self>, key: &K, patience: Option<Duration>) -> Role<K, V> {
         let mut shard = self.loads.of(key);
         if let Some(flight) = shard.get(key).cloned() {
@@ -145,7 +149,7 @@ impl<K: Key, V> Flights<K, V> {
             }
             return Role::Follow(flight);
         }
-        // both before the insert: a `Clone` that panics leaves no flight that never lands
+        // both before the insert. Prevents: a `Clone` that panics leaves a flight in the map that never ends
         let (shared, key) = (key.clone(), key.clone());
         let flight = Arc::new(Flight {
             patience,
@@ -160,18 +164,18 @@ impl<K: Key, V> Flights<K, V> {
         Role::Lead(Landing { flights: Arc::clone(self), key, flight })
     }
 
-    /// Takes the load of `key` out of sight: later callers start a new one, those who wait get what they waited for.
+    /// Detaches the flight of `key`: later callers start a new load. Its followers still get its outcome.
     pub(super) fn detach(&self, key: &K) {
         let detached = self.loads.of(key).remove(key);
         self.note_detached(detached);
     }
 
-    /// Takes all loads out of sight.
+    /// Detaches all flights.
     pub(super) fn detach_all(&self) {
         self.loads.drain(|detached| self.note_detached(detached.into_values()));
     }
 
-    /// Takes this very flight out of sight; a successor under the same key stays.
+    /// Detaches `flight` only. Another flight of the same key stays.
     pub(super) fn detach_this(&self, key: &K, flight: &Arc<Flight<V>>) {
         self.note_detached(self.remove(key, flight));
     }
@@ -179,23 +183,24 @@ impl<K: Key, V> Flights<K, V> {
     fn note_detached(&self, flights: impl IntoIterator<Item = Arc<Flight<V>>>) {
         for flight in flights {
             self.detached.fetch_add(1, Ordering::SeqCst);
-            // (if it has landed meanwhile, its landing did not count it out)
+            // the flag was set already: the flight has ended meanwhile, and its drop did not count it out
             if flight.detached.swap(true, Ordering::SeqCst) {
                 self.detached.fetch_sub(1, Ordering::SeqCst);
             }
         }
     }
 
-    /// Returns `true` if `key` is being loaded.
+    /// Returns `true` if `key` has a flight that callers can join.
     pub(super) fn contain(&self, key: &K) -> bool {
         self.loads.of(key).contains_key(key)
     }
 
-    /// Returns `false` if no load of `key` is under way, in sight or not.
+    /// Returns `false` if no load of `key` runs. Returns `true` if `key` has a flight, or if any flight is detached.
     pub(super) fn may_load(&self, key: &K) -> bool {
         self.detached.load(Ordering::SeqCst) > 0 || self.contain(key)
     }
 
+    /// Removes `flight` from the map. Returns `None` if the key has no flight or another one.
     fn remove(&self, key: &K, flight: &Arc<Flight<V>>) -> Option<Arc<Flight<V>>> {
         let mut shard = self.loads.of(key);
         let (key, found) = shard.remove_entry(key)?;
@@ -203,12 +208,12 @@ impl<K: Key, V> Flights<K, V> {
             drop(shard);
             return Some(found);
         }
-        // a successor stays
+        // another flight of the key stays. Prevents: the end of a detached flight frees the key of the load after it
         shard.insert(key, found);
         None
     }
 
-    /// How many keys are being loaded.
+    /// Returns the number of flights that have not ended.
     pub(super) fn len(&self) -> usize {
         self.airborne.load(Ordering::SeqCst)
     }
@@ -216,6 +221,7 @@ impl<K: Key, V> Flights<K, V> {
     /// Waits until no load is under way.
     pub(super) async fn landed(&self) {
         loop {
+            // registered before the count is read. Prevents: the last flight ends in between, and its notification is lost
             let landed = self.landed.notified();
             if self.len() == 0 {
                 return;
@@ -225,8 +231,8 @@ impl<K: Key, V> Flights<K, V> {
     }
 }
 
-/// The duty to end a flight. Whatever becomes of the load (an error, a panic, a runtime that shuts down), dropping this
-/// frees the key and answers everybody who waits.
+/// The leader's duty to end its flight. Dropping this frees the key and wakes all waiters.
+/// This also holds after an error, after a panic and when the runtime shuts down.
 pub(super) struct Landing<K: Key, V> {
     flights: Arc<Flights<K, V>>,
     key: K,
@@ -242,13 +248,14 @@ impl<K: Key, V> Landing<K, V> {
         Arc::clone(&self.flight)
     }
 
+    /// Ends the flight with `outcome`.
     pub(super) fn land(self, outcome: Outcome<V>) {
         self.end(outcome);
     }
 
-    /// The key is free before anybody has the outcome: who is answered and asks again starts anew.
+    /// Removes the flight before publishing the outcome. A caller that retries at once starts a new load.
     fn end(&self, outcome: Outcome<V>) {
-        // (a refresh that stays would be joined for ever)
+        // (every later read would join a refresh that stays)
         let stays = outcome.result.is_err() && self.flight.patience.is_none();
         if !(stays && mutation::on("a failed load stays in flight")) {
             self.flights.remove(&self.key, &self.flight);

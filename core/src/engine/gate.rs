@@ -1,4 +1,4 @@
-//! The limit on loads under way.
+//! The limit on concurrent loads.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use super::chain::Chain;
 use crate::strategy::Limit;
 use crate::{Error, ErrorKind, Result};
 
-/// Lets some loads through and some wait, and refuses the others at once.
+/// A limit on loads: some run, some wait, and the others are refused at once.
 #[derive(Debug)]
 pub(super) struct Gate {
     limit: Option<Limit>,
@@ -20,7 +20,7 @@ pub(super) struct Gate {
     waiting: AtomicUsize,
 }
 
-/// One who waits; dropped when it does no longer.
+/// A load that waits for a permit. Dropped at the end of the wait.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -35,12 +35,12 @@ impl Gate {
         Self { limit, free: Semaphore::new(loads), waiting: AtomicUsize::new(0) }
     }
 
-    /// Returns `true` if everybody may enter at once.
+    /// Returns `true` if every load may enter at once.
     pub(super) fn is_open(&self) -> bool {
         self.limit.is_none()
     }
 
-    /// The permission to load, to be held as long as the load runs; `None` if there is no limit.
+    /// Waits for a permit, to be held for as long as the load runs. Returns `None` if there is no limit.
     ///
     /// A load that runs inside another one needs none. Prevents: parents that hold all permits wait for children that
     /// need one. The excess is bounded by what each load loads at once.
@@ -58,7 +58,7 @@ impl Gate {
         match tokio::time::timeout(budget, select(turn, nested)).await {
             // the semaphore is never closed
             Ok(Either::Left((permit, _))) => Ok(permit.ok()),
-            // a load has joined this one, and may hold the last permit
+            // another load waits for this one, and may hold the last permit
             Ok(Either::Right(_)) => Ok(None),
             Err(_elapsed) => Err(overloaded(&format!("no load has ended for {budget:?}"))),
         }

@@ -1,4 +1,4 @@
-//! Single misses that are loaded together.
+//! Batch windows: single misses that are loaded together.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::Result;
 use crate::backend::Entry;
 use crate::strategy::Gather;
 
-/// The windows that are open: one for each runtime at most, so that none depends on another runtime's being driven.
+/// The open windows: at most one for each runtime, so that no window depends on another runtime being driven.
 pub(super) struct Gathering<K: Key, V>(Mutex<Windows<K, V>>);
 
 struct Windows<K: Key, V> {
@@ -21,7 +21,7 @@ struct Windows<K: Key, V> {
     open: Vec<Gathered<K, V>>,
 }
 
-/// The loads of a window, and the loads whose tasks asked for them.
+/// The loads of a window, and the loads whose tasks requested them.
 struct Gathered<K: Key, V> {
     number: u64,
     runtime: Option<runtime::Id>,
@@ -35,12 +35,12 @@ impl<K: Key, V> Default for Gathering<K, V> {
     }
 }
 
-/// What adding a load to the window means.
+/// The result of adding a load to the window.
 enum Added<K: Key, V> {
     /// The caller is to close the window with this number.
     First(u64),
     Next,
-    /// The window is closed: there are as many as are loaded together.
+    /// The window is closed, because it has reached its maximum.
     Full(Gathered<K, V>),
 }
 
@@ -70,7 +70,7 @@ impl<K: Key, V> Gathering<K, V> {
         Added::First(*last)
     }
 
-    /// Closes the window with this number; `None` if it was full before.
+    /// Closes the window with this number. Returns `None` if it was full before.
     fn close(&self, number: u64) -> Option<Gathered<K, V>> {
         let open = &mut self.windows().open;
         let at = open.iter().position(|window| window.number == number)?;
@@ -78,8 +78,8 @@ impl<K: Key, V> Gathering<K, V> {
     }
 }
 
-/// The duty to close a window. Dropping this ends its loads, whatever became of the task that was to run them: it was never
-/// spawned, panicked, or died with its runtime.
+/// The duty to close a window. Dropping this ends its loads.
+/// This also holds if its task was never spawned, panicked, or died with its runtime.
 struct Window<K: Key, V: Value> {
     engine: Arc<Engine<K, V>>,
     number: u64,
@@ -98,13 +98,13 @@ impl<K: Key, V: Value> Drop for Window<K, V> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Whether, and how, misses of the registered source are gathered.
+    /// Returns the batch window for misses of the registered source, if there is one.
     pub(super) fn gathers(&self) -> Option<Gather> {
         self.strategy.settings.gather().filter(|_| self.is_batched())
     }
 
-    /// Lets a load wait for others: until the window of the first has passed, or there are as many as are loaded at
-    /// once.
+    /// Adds a load to the batch window. The window closes when its time has passed since its first load, or when it
+    /// is full.
     pub(super) fn gather(
         self: &Arc<Self>,
         landing: Landing<K, V>,

@@ -1,4 +1,4 @@
-//! Keys whose loads fail: when the source is asked for them again.
+//! Pauses after failed loads: the keys whose source is not called for a while.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::clock::Timestamp;
 use crate::shards::{Shard, Shards, is_sweep_due};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// The most keys of a shard: 65,536 of a cache. Beyond that, half of them are forgotten, which costs a load each.
+/// The maximum of keys in a shard: 65,536 in a cache. Beyond it, half of them are dropped, which costs a load each.
 const MOST: usize = 1_024;
 
-/// The failing keys of this process. A key is here from a failed load on, until one succeeds.
+/// The failing keys of this process. A key stays here from a failed load until one succeeds.
 pub(super) struct Holdoffs<K> {
     count: AtomicUsize,
     keys: Shards<K, Holdoff>,
@@ -28,7 +28,7 @@ impl<K: Key> Holdoffs<K> {
         Self { count: AtomicUsize::new(0), keys: Shards::default(), backoff }
     }
 
-    /// Returns `true` if the source is not to be asked for `key` now.
+    /// Returns `true` if the source must not be called for `key` now.
     pub(super) fn hold(&self, key: &K, now: Timestamp) -> bool {
         self.count.load(Ordering::Acquire) > 0
             && self.keys.of(key).get(key).is_some_and(|holdoff| now < holdoff.until)
@@ -56,7 +56,7 @@ impl<K: Key> Holdoffs<K> {
     }
 }
 
-/// Forgets the keys that have not failed again for so long that they begin with the first pause.
+/// Removes the keys that have not failed again for so long that their next pause is the first one again.
 fn sweep<K>(keys: &mut Shard<K, Holdoff>, now: Timestamp, longest: Duration) {
     keys.retain(|_, holdoff| now < holdoff.until.saturating_add(longest));
     if keys.len() + 1 >= MOST {

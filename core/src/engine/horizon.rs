@@ -1,4 +1,4 @@
-//! When tags that were invalidated long ago are forgotten.
+//! The horizon of tags: the moment from which an invalidated tag can be removed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::tag::Stamp;
 
-/// Which invalidations are older than any entry that can still be alive: their tags can be forgotten, since no entry is
-/// left for them to end.
+/// A record of the invalidations that are older than any entry that can still be alive.
+/// Their tags can be removed, because no entry is left that they could invalidate.
 #[derive(Debug)]
 pub(super) struct Horizon {
     /// The longest life that an entry was given, in nanoseconds.
@@ -17,7 +17,7 @@ pub(super) struct Horizon {
     seen: Mutex<Seen>,
 }
 
-/// Some counts of one ledger, and when it had them.
+/// Some counts of one ledger, each with its moment.
 #[derive(Debug, Default)]
 struct Seen {
     ledger: u64,
@@ -25,7 +25,7 @@ struct Seen {
 }
 
 impl Horizon {
-    /// How many moments are remembered.
+    /// The number of moments that are kept.
     const MOMENTS: u64 = 16;
 
     pub(super) fn new(longest: Duration) -> Self {
@@ -34,7 +34,7 @@ impl Horizon {
         horizon
     }
 
-    /// Notes that an entry was given this life.
+    /// Records that an entry was given this life.
     pub(super) fn lives(&self, life: Duration) {
         let life = u64::try_from(life.as_nanos()).unwrap_or(u64::MAX);
         if life > self.longest.load(Ordering::Relaxed) {
@@ -42,8 +42,8 @@ impl Horizon {
         }
     }
 
-    /// Notes an invalidation that brought the ledger to this state; answers the count up to which tags can be forgotten, when
-    /// it is time to. What another ledger had counted says nothing of this one.
+    /// Records an invalidation that brought the ledger to this state.
+    /// If it is time, returns the count up to which tags can be removed. Counts of another ledger are not comparable.
     pub(super) fn invalidated(&self, stamp: Stamp, now: Timestamp) -> Option<u64> {
         let longest = self.longest.load(Ordering::Relaxed);
         if longest == u64::MAX {

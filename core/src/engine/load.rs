@@ -1,4 +1,4 @@
-//! What happens on a flight's own task: announce, load, fill, land.
+//! The steps on a flight's own task: request a fence, load, fill, publish the outcome.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,14 +23,16 @@ use crate::observe::Event;
 use crate::source::Loaded;
 use crate::{Error, ErrorKind, Result, mutation};
 
+/// The future of a loader.
 pub(crate) type LoadFuture<V> = Loading<'static, Loaded<V>>;
 /// A load under way.
 pub(super) type Loading<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+/// A loader that a caller passes with its read.
 pub(crate) type Loader<V> = Box<dyn FnOnce() -> LoadFuture<V> + Send>;
 
-/// By what a key is loaded.
+/// The loader of a key.
 pub(crate) enum Load<K, V> {
-    /// The source that the builder was given.
+    /// The source that was registered with the builder.
     Registered,
     /// The loader that the caller passed.
     Given(Loader<V>),
@@ -38,24 +40,24 @@ pub(crate) enum Load<K, V> {
     From(Arc<dyn DynSource<K, V>>),
 }
 
-/// How a load treats what the backend has.
+/// The treatment of an entry that the backend holds when a load begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Approach {
-    /// What is there after all is taken.
+    /// An entry that has come to the backend meanwhile is used, and nothing is loaded.
     Missing,
-    /// What is there is replaced.
+    /// The entry is replaced.
     Refresh,
-    /// As missing, while a refresh of this process hangs and may hold the lock: nobody is elected.
+    /// As [`Missing`](Self::Missing), while a refresh of this process hangs and may hold the lock. No lock is taken.
     Overtaking,
-    /// The backend has just failed: it is not asked again, and the caller does not wait for it twice.
+    /// The backend has just failed. It is not asked again, so that the caller does not wait for it twice.
     Alone,
 }
 
-/// What a load is begun with.
+/// The input of a load.
 pub(super) struct Plan<K, V> {
     pub(super) load: Load<K, V>,
     pub(super) approach: Approach,
-    /// What is cached of the key and is not good enough.
+    /// The cached entry of the key that is not good enough.
     pub(super) known: Option<Entry<V>>,
 }
 
@@ -69,15 +71,15 @@ impl<K, V> Plan<K, V> {
     }
 }
 
-/// What the backend answered to the announcement of a load.
+/// The backend's answer to the request for a fence.
 pub(super) enum Announced<V> {
-    /// No load is needed.
+    /// A valid entry: no load is needed.
     Hit(Entry<V>),
-    /// Load; fill with this fence, or not at all if there is none.
+    /// A load is needed. It fills with this fence, or stores nothing if there is none.
     Load(Option<Fence>),
 }
 
-/// Joining a flight, and which part one has in it.
+/// A joined flight, and the caller's role in it.
 pub(super) struct Boarded<V> {
     pub(super) flight: Arc<Flight<V>>,
     pub(super) leads: bool,
@@ -85,6 +87,9 @@ pub(super) struct Boarded<V> {
 
 impl<K: Key, V: Value> Engine<K, V> {
     /// Joins the flight of `key`, or starts one with `plan`, which is taken then.
+    ///
+    /// # Errors
+    /// If the load is refused by [`admit`](Self::admit), if `plan` was taken before, or outside of a tokio runtime.
     pub(super) fn board(
         self: &Arc<Self>,
         key: &K,
@@ -100,6 +105,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Role::Lead(landing) => landing,
         };
         let boarded = Boarded { flight: landing.flight(), leads: true };
+        // on every error below, the drop of `landing` frees the key and wakes the followers
         let Some(Plan { load, approach, known }) = plan.take() else {
             return Err(Error::new(ErrorKind::Closed, "the loader was used up by a load that was abandoned"));
         };
@@ -113,7 +119,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let engine = Arc::clone(self);
         let chain = Chain::load(Chain::waiting(patience), self.id, key.clone());
         boarded.flight.run_by(&chain);
-        // boxed, since it is moved several times before it runs
+        // boxed, because it is moved several times before it runs
         Self::spawn(chain.scope(Box::pin(async move {
             let outcome = engine.fly(landing.key(), load, approach, known.as_ref()).await;
             engine.land(landing, outcome);
@@ -121,8 +127,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(boarded)
     }
 
-    /// Refuses what must not load: a loader that asks for its own key, a cache that was shut down.
+    /// Refuses a load that asks for a key it is loading itself, and any load of a cache that was shut down.
     pub(super) fn admit(&self, key: &K) -> Result<()> {
+        // Prevents: a loader follows a flight that waits for that loader, and neither ends
         if Chain::current().is_some_and(|chain| self.flights.may_load(key) && chain.contains(self.id, key)) {
             let mend = "load it from the source instead, or ask for another key";
             return Err(Error::new(
@@ -145,9 +152,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(())
     }
 
-    /// The whole of a flight: is elected, announces, loads, fills.
+    /// Runs a whole flight: takes the lock if the strategy has one, requests a fence, loads, fills.
     ///
-    /// Each miss makes a future of this, so what few of them need is boxed where they do.
+    /// Each miss makes a future of this, so that rarely needed parts of it are boxed where they are needed.
     pub(super) async fn fly(
         &self,
         key: &K,
@@ -163,6 +170,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
+    /// Runs a flight as the lock holder, or uses the entry that another lock holder has loaded.
     async fn fly_if_elected(
         &self,
         key: &K,
@@ -180,11 +188,13 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Outcome::found(entry, self.sequence.next())
             }
             Ok(Elected::Found(entry, asked)) => Outcome::found(entry, asked),
+            // the lock holder takes too long: load without a fence, so that the fill is left to the lock holder
             Ok(Elected::Unelected) => self.fly_elected(key, load, Approach::Alone, known, None).await,
             Err(error) => Outcome::failed(error),
         }
     }
 
+    /// Runs a flight that needs no lock, or holds it.
     async fn fly_elected(
         &self,
         key: &K,
@@ -198,6 +208,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             Ok(permit) => permit,
             Err(error) => return Outcome::failed(error),
         };
+        // taken before the request: an entry that the backend answers was current at this moment, and perhaps not
+        // later.
+        // Prevents: a caller that starts after an invalidation shares an entry that was read before it
         let asked = self.sequence.next();
         let fence = match self.announce(key, approach, known).await {
             Announced::Hit(entry) if mutation::on("a hit is current when its answer comes") => {
@@ -206,7 +219,12 @@ impl<K: Key, V: Value> Engine<K, V> {
             Announced::Hit(entry) => return Outcome::found(entry, asked),
             Announced::Load(fence) => fence,
         };
+        // taken after the fence is granted and before the source is called: the earliest moment that the value can
+        // be of
         let started = self.sequence.next();
+        // the fence and the lock are renewed while the source works. Prevents: a slow load outlives its lease, so
+        // that its
+        // fill is refused, or another process loads too
         let alive = || join(self.keep_announced(key, fence), self.keep_elected(held));
         let (loaded, cost) = self.load(|| self.loading(key, load, known), alive).await;
         match loaded {
@@ -222,7 +240,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Asks the registered source, which is told what is `known`, or what the caller brought.
+    /// Calls the loader: the registered source, which is given the `known` entry, or the loader that the caller
+    /// passed.
     fn loading<'a>(
         &'a self,
         key: &'a K,
@@ -240,20 +259,21 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// The permission to load, or the error of one who is refused.
+    /// Waits for the permission to load. A refused load gets an error.
     pub(super) async fn enter(&self) -> Result<Option<tokio::sync::SemaphorePermit<'_>>> {
         let entered = self.gate.enter(self.strategy.settings.load_timeout).await;
         entered.inspect_err(|_| self.recorder.record(&Event::Overloaded))
     }
 
-    /// Publishes the outcome of a flight, after noting whether the source is to be left alone for a while.
+    /// Publishes the outcome of a flight, after recording whether the source has to pause.
     ///
-    /// A refresh that stored nothing counts as failed. Prevents: the entry is still due, so that each hit starts another.
+    /// A refresh that stored nothing counts as failed. Prevents: the entry is still due, so that each hit starts
+    /// another.
     pub(super) fn land(&self, landing: Landing<K, V>, outcome: Outcome<V>) {
         let is_refresh = landing.flight().patience.is_some();
         let has_window = self.strategy.settings.stale.window().is_some();
         let failed = match &outcome.result {
-            // (a load that was refused tells nothing of the source)
+            // (the error of a load that was refused says nothing about the source)
             Err(_) => is_refresh || (has_window && outcome.source_failed),
             Ok(_) => is_refresh && outcome.is_unstored() && !landing.flight().is_detached(),
         };
@@ -265,7 +285,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         landing.land(outcome);
     }
 
-    /// Announces a load. A backend that fails costs the fill, not the load.
+    /// Requests a fence for a load. If the backend fails, the load runs and is not stored.
     pub(super) async fn announce(
         &self,
         key: &K,
@@ -277,18 +297,22 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let shared = LoadIntent::shared(self.strategy.settings.lease);
         let announce = if approach == Approach::Refresh { shared.despite_hit() } else { shared };
+        // taken before the backend is asked. Prevents: a tag's invalidation is acknowledged between the answer and
+        // its
+        // check, so that an answer from before it is used
         let doubts = self.pending.doubts();
         let is_news = |entry: &Entry<V>| self.is_news(key, entry, known) && !doubts.end(entry);
         let now = self.clock.now();
         let mut begun = self.backend.begin(key, announce, now).await;
-        // what is there and not good enough is what is to be replaced
+        // an entry that is not good enough is the one to be replaced
         if matches!(&begun, Ok(BeginOutcome::Hit(entry)) if !is_news(entry)) {
             begun = self.backend.begin(key, announce.despite_hit(), self.clock.now()).await;
         }
         match begun {
             Ok(BeginOutcome::Hit(entry)) if is_news(&entry) => Announced::Hit(entry),
             Ok(BeginOutcome::Granted(fence)) => Announced::Load(Some(fence)),
-            // somebody who locks uses this key too; theirs is the fill
+            // another process that locks holds the key's fence, or a write guard is in place: this load stores
+            // nothing
             Ok(BeginOutcome::Hit(_) | BeginOutcome::Busy(_) | BeginOutcome::Guarded) => Announced::Load(None),
             Err(error) => {
                 self.degraded("begin", &error);
@@ -297,7 +321,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Calls the loader within its budget, and tells how long it took; a panic becomes an error. `alive` runs beside it.
+    /// Calls the loader within its budget and returns how long it took. A panic becomes an error. `alive` runs
+    /// beside it.
     pub(super) async fn load<'a, T, A: Future + Send>(
         &self,
         loader: impl FnOnce() -> Loading<'a, T>,
@@ -309,7 +334,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let (began, called) = (self.clock.now(), Instant::now());
         let mut work = pin!(caught(loader));
-        // a load that answers at once needs neither a timer nor to be kept alive
+        // a load that answers at once needs no timer, and no renewals of its leases
         let (mut alive, mut beside) = (Some(alive), None);
         let loaded = std::future::poll_fn(|context| {
             if let Poll::Ready(loaded) = work.as_mut().poll(context) {
@@ -331,7 +356,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         (loaded, elapsed)
     }
 
-    /// Renews an announcement every third of its lease, until it is lost.
+    /// Renews a fence every third of its lease, until it is lost.
     pub(super) async fn keep_announced(&self, key: &K, fence: Option<Fence>) {
         let Some(fence) = fence else { return };
         let lease = self.strategy.settings.lease;
@@ -340,14 +365,14 @@ impl<K: Key, V: Value> Engine<K, V> {
             match self.backend.renew(key, fence, lease, self.clock.now()).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                // the next try may reach it before the lease ends
+                // the next try may succeed before the lease ends
                 Err(error) => self.degraded("renew", &error),
             }
         }
     }
 }
 
-/// Runs the user's code; a panic, also one before the first await, becomes an error.
+/// Runs the user's code. A panic becomes an error, also one before the first await.
 async fn caught<'a, T>(loader: impl FnOnce() -> Loading<'a, T>) -> Result<T> {
     let mut load = catch_unwind(AssertUnwindSafe(loader)).map_err(panicked)?;
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
@@ -358,7 +383,7 @@ async fn caught<'a, T>(loader: impl FnOnce() -> Loading<'a, T>) -> Result<T> {
     .await
 }
 
-/// Runs `alive`, and ends at `end`, if that is a moment that a clock can show.
+/// Runs `alive` until `end`; without an end if the clock cannot represent it.
 async fn spent(end: Option<Instant>, alive: impl Future) {
     let alive = async {
         alive.await;
@@ -375,5 +400,5 @@ pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Error {
     Error::panicked("the load", &*panic)
 }
 
-/// The flights that one task leads, and what is known of their keys.
+/// The flights that one task leads, each with the known entry of its key.
 pub(super) type Leading<K, V> = Vec<(Landing<K, V>, Option<Entry<V>>)>;

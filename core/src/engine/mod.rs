@@ -1,4 +1,4 @@
-//! The pipeline of a read, written once: peek, judge, read far, join a flight, announce, load, fill, land.
+//! The pipeline of a read: peek, check freshness, read the backend, join a flight, request a fence, load, fill.
 
 mod batch;
 mod batch_load;
@@ -47,7 +47,7 @@ use crate::strategy::Strategy;
 use crate::tag::{Tag, TagIndex};
 use crate::{Error, ErrorKind, Result};
 
-/// What every key of a cache is. Implemented for all types that can be one.
+/// The requirements on a cache key. Implemented for all types that meet them.
 ///
 /// # Examples
 /// ```
@@ -62,7 +62,7 @@ pub trait Key: Hash + Eq + Clone + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Clone + Send + Sync + 'static> Key for K {}
 
-/// What every value of a cache is. Implemented for all types that can be one.
+/// The requirements on a cached value. Implemented for all types that meet them.
 ///
 /// # Examples
 /// ```
@@ -77,16 +77,16 @@ pub trait Value: Send + Sync + 'static {}
 
 impl<V: Send + Sync + 'static> Value for V {}
 
-/// The tags that a key gives to its entry.
+/// A function from a key to the tags of its entry.
 pub(crate) type TagsOf<K> = Arc<dyn Fn(&K) -> Vec<Tag> + Send + Sync>;
 
-/// What the builder says of tags.
+/// The builder's settings of tags.
 pub(crate) struct Tagging<K> {
     pub(crate) of_keys: Option<TagsOf<K>>,
     pub(crate) index: Option<TagIndex<K>>,
 }
 
-/// The parts of a cache, put together by the builder and shared by all its handles.
+/// The parts of a cache, assembled by the builder and shared by all its handles.
 pub(crate) struct Engine<K: Key, V> {
     id: u64,
     backend: Erased<K, V>,
@@ -141,8 +141,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// The hit path: answers from this process's memory, or not at all. In one piece with its caller, which by itself no
-    /// compiler makes it: a call costs a thirtieth of a hit.
+    /// The hit path: answers from this process's memory, or returns `None`.
+    ///
+    /// `inline(always)`: compilers do not inline this on their own, and the call costs a thirtieth of a hit.
     #[inline(always)]
     pub(crate) fn hit(&self, key: &K, seen: &mut Seen) -> Option<Hit<V>> {
         if self.strategy.settings.early.is_none()
@@ -155,7 +156,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.hit_slowly(key, seen)
     }
 
-    /// If there may be more to check, or there is nothing.
+    /// The rest of the hit path: for early refresh, pending invalidations, and entries that the first look did not accept.
     #[inline(never)]
     fn hit_slowly(&self, key: &K, seen: &mut Seen) -> Option<Hit<V>> {
         let looked = self.strategy.settings.early.is_none() && !self.pending.any();
@@ -167,12 +168,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.peek_at(key, self.clock.recent(), recency).map(|mut entry| entry.take_hit())
     }
 
-    /// [`hit`](Self::hit), with the whole entry, checked to the nanosecond.
+    /// Returns the whole entry of a [`hit`](Self::hit), with its freshness checked to the nanosecond.
     pub(crate) fn peek(&self, key: &K) -> Option<Entry<V>> {
         self.peek_at(key, self.clock.recent(), Recency::Touch)
     }
 
-    /// [`peek`](Self::peek) at a reading of the clock that was taken just now.
+    /// Acts as [`peek`](Self::peek), at a reading of the clock that was just taken.
     fn peek_at(&self, key: &K, recent: Timestamp, recency: Recency) -> Option<Entry<V>> {
         if self.pending.any() && self.pending.holds(key) {
             return None;
@@ -188,17 +189,17 @@ impl<K: Key, V: Value> Engine<K, V> {
         Some(entry)
     }
 
-    /// Whether an entry is fresh at a cheap reading of the clock, which may lag: near its end the precise one decides.
+    /// Returns `true` if an entry is fresh at a cheap reading of the clock. That may lag, so near the end the precise one decides.
     #[inline]
     fn is_fresh(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
         entry.is_fresh(recent.after_lag()) || entry.is_fresh(self.clock.now())
     }
 
-    /// Whether an entry that the backend gave spares the load that was about to begin: it is fresh, and not the one that
-    /// is to be replaced although it still is.
+    /// Returns `true` if an entry from the backend makes the load needless that is about to begin.
+    /// It must be fresh, and younger than `known`, which is being replaced.
     fn is_news(&self, key: &K, entry: &Entry<V>, known: Option<&Entry<V>>) -> bool {
-        // a store tells its times in another clock, and not twice to the same millisecond: half of the age is margin enough,
-        // since nobody refreshes what is young
+        // A backend keeps times by another clock, and not twice to the same millisecond. Half of the age is margin
+        // enough, since no refresh replaces a young entry.
         let now = self.clock.now();
         let younger = |known: &Entry<V>| known.created().saturating_add(known.age(now) / 2) < entry.created();
         entry.is_fresh(now) && known.is_none_or(younger) && self.stands(key, entry)
@@ -208,17 +209,17 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.recorder.snapshot(self.born.until(self.clock.now()))
     }
 
-    /// How many keys are being loaded.
+    /// Returns the number of keys that are being loaded.
     pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
-    /// How many invalidations wait for the backend's acknowledgement.
+    /// Returns the number of invalidations that wait for the backend's acknowledgement.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.pending.len()
     }
 
-    /// Ends background work: waits for the loads under way, tries the waiting invalidations once more.
+    /// Ends background work: waits for the loads under way, then retries the pending invalidations once.
     pub(crate) async fn shutdown(&self) -> Result<()> {
         self.closed.store(true, Ordering::SeqCst);
         self.flights.landed().await;
@@ -238,7 +239,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Notes a failure that a read or a load got over: counted, told to the observer, traced.
+    /// Records a failure that a read or a load tolerates: counted, sent to the observer, traced.
     fn degraded(&self, operation: &'static str, error: &Error) {
         tracing::debug!(operation, %error, "the cache backend failed; going on without it");
         self.recorder.record(&Event::BackendFailed { operation, error });

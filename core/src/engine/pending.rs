@@ -1,4 +1,4 @@
-//! Invalidations that the backend has not acknowledged.
+//! Pending invalidations: those that the backend has not acknowledged.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -12,7 +12,8 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::tag::Tag;
 
-/// Beyond so many pending tags all tagged answers are in doubt: looking each up would cost a copy of all tags a read.
+/// The maximum of pending tags that reads look up. Above it, all tagged entries count as invalidated.
+/// Otherwise each read would cost a copy of all pending tags.
 const MOST_DOUBTS: usize = 16_384;
 
 /// The subject of an invalidation.
@@ -24,6 +25,7 @@ pub(super) enum Scope<K> {
 }
 
 impl<K> Scope<K> {
+    /// Returns the number of keys or tags; 1 for everything.
     pub(super) fn count(&self) -> u64 {
         match self {
             Self::Keys(keys) => keys.len() as u64,
@@ -32,7 +34,7 @@ impl<K> Scope<K> {
         }
     }
 
-    /// Each key or tag by itself.
+    /// Splits the scope into one for each key or tag.
     pub(super) fn singly(self) -> Vec<Self> {
         match self {
             Self::Keys(keys) => keys.into_iter().map(|key| Self::Keys(vec![key])).collect(),
@@ -42,12 +44,13 @@ impl<K> Scope<K> {
     }
 }
 
-/// The order of an invalidation among the others: one that succeeds settles those that failed before it began.
+/// The order of an invalidation among the others. One that succeeds settles those that failed before it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Epoch(u64);
 
-/// The tags that were in doubt when the backend was asked: what it answers may be older than their acknowledgement, even if
-/// that comes first.
+/// The tags that were pending when the backend was asked.
+///
+/// The backend's answer may be older than the acknowledgement of their invalidation, even if that arrives first.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Doubts {
     #[default]
@@ -57,7 +60,7 @@ pub(super) enum Doubts {
 }
 
 impl Doubts {
-    /// Returns `true` if an entry carries one of them.
+    /// Returns `true` if an entry carries one of the tags.
     pub(super) fn end<V>(&self, entry: &Entry<V>) -> bool {
         match self {
             Self::None => false,
@@ -67,7 +70,7 @@ impl Doubts {
     }
 }
 
-/// Keys that are not served from the cache, because their invalidation may not have reached it.
+/// Keys and tags that bypass the cache, because their invalidation may not have reached it.
 #[derive(Debug)]
 pub(super) struct Pending<K> {
     any: AtomicBool,
@@ -80,13 +83,13 @@ struct Marks<K> {
     keys: Marked<K>,
     tags: Marked<Tag>,
     all: Option<Epoch>,
-    /// The tags as the last read saw them; `None` if they have changed since.
+    /// The tags at the last read; `None` if they have changed since.
     doubts: Option<Doubts>,
     retrying: Option<Turn>,
     turns: u64,
 }
 
-/// The task that tries again: its number, and until when it will show that it still runs.
+/// The turn of the retrying task: its number, and the time until which it counts as running.
 #[derive(Debug)]
 struct Turn {
     number: u64,
@@ -104,7 +107,7 @@ impl<K> Marks<K> {
 struct Marked<T> {
     epochs: HashMap<T, Epoch>,
     latest: Epoch,
-    /// The order in which they are tried again. May name what was settled, and may name one twice.
+    /// The order of the retries. May name subjects that are settled, and may name one twice.
     queue: VecDeque<T>,
 }
 
@@ -122,6 +125,7 @@ impl<T: Hash + Eq + Clone> Marked<T> {
                 self.queue.push_back(subject.clone());
             }
         }
+        // Prevents: marks and settlements of one key in alternation grow the queue without bound
         if self.queue.len() > 2 * self.epochs.len() + 64 {
             self.queue = self.epochs.keys().cloned().collect();
         }
@@ -135,7 +139,8 @@ impl<T: Hash + Eq + Clone> Marked<T> {
         }
     }
 
-    /// Settles everything that was marked before `began`. Answers what is to be dropped when the lock is free.
+    /// Settles all subjects marked before `began`. Returns those that the caller drops after it has released the
+    /// lock.
     fn settle_all(&mut self, began: Epoch) -> Option<Self> {
         if self.latest < began {
             return Some(std::mem::take(self));
@@ -144,10 +149,10 @@ impl<T: Hash + Eq + Clone> Marked<T> {
         None
     }
 
-    /// The next `most` in turn. What fails again is behind all others then.
+    /// Returns the next subjects in turn, at most `most`. They move to the end of the queue, after all others.
     fn next(&mut self, most: usize) -> Vec<T> {
         let (mut next, mut left) = (Vec::new(), self.queue.len());
-        // (names that were settled are dropped on the way, which each was paid for when it was added)
+        // (settled names are dropped on the way; each was paid for when it was added)
         while left > 0 && next.len() < most {
             left -= 1;
             let Some(subject) = self.queue.pop_front().filter(|first| self.epochs.contains_key(first)) else {
@@ -177,11 +182,12 @@ impl<K: Key> Pending<K> {
         lock(&self.marks)
     }
 
-    /// Returns `true` if anything is pending: the one look that the hit path takes.
+    /// Returns `true` if any invalidation is pending. This is the only check of the hit path.
     pub(super) fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
 
+    /// Returns `true` if an invalidation of `key`, or of everything, is pending.
     pub(super) fn holds(&self, key: &K) -> bool {
         self.any() && {
             let marks = self.marks();
@@ -189,7 +195,7 @@ impl<K: Key> Pending<K> {
         }
     }
 
-    /// Returns `true` if an entry carries a tag whose invalidation may not have reached the backend.
+    /// Returns `true` if an entry carries a tag with a pending invalidation.
     pub(super) fn ends<V>(&self, entry: &Entry<V>) -> bool {
         self.any() && !entry.tags().is_empty() && {
             let marks = self.marks();
@@ -197,7 +203,7 @@ impl<K: Key> Pending<K> {
         }
     }
 
-    /// The tags in doubt: to be taken before the backend is asked.
+    /// Returns the pending tags. To be taken before the backend is asked.
     pub(super) fn doubts(&self) -> Doubts {
         if !self.any() {
             return Doubts::None;
@@ -215,22 +221,25 @@ impl<K: Key> Pending<K> {
         doubts
     }
 
+    /// Returns the number of pending keys and tags. A pending invalidation of everything counts as one.
     pub(super) fn len(&self) -> usize {
         let marks = self.marks();
         marks.keys.epochs.len() + marks.tags.epochs.len() + usize::from(marks.all.is_some())
     }
 
-    /// To be taken before an invalidation is sent.
+    /// Returns a new epoch. To be taken before an invalidation is sent.
     pub(super) fn epoch(&self) -> Epoch {
         Epoch(self.next.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Notes an invalidation that was not acknowledged.
+    /// Records an invalidation that was not acknowledged.
     pub(super) fn mark(&self, scope: &Scope<K>) {
         if mutation::on("a failed invalidation is forgotten") {
             return;
         }
         let mut marks = self.marks();
+        // the epoch of the failure: only an invalidation that begins later settles it.
+        // Prevents: a success that was under way already settles it, and the old entry is served
         let epoch = self.epoch();
         match scope {
             Scope::All => marks.all = Some(epoch),
@@ -243,7 +252,7 @@ impl<K: Key> Pending<K> {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Settles what was marked before `began`, the epoch of an invalidation that has been acknowledged.
+    /// Settles the marks from before `began`, the epoch of an invalidation that has been acknowledged.
     pub(super) fn settle(&self, scope: &Scope<K>, began: Epoch) {
         if !self.any() {
             return;
@@ -264,12 +273,13 @@ impl<K: Key> Pending<K> {
                 marks.doubts = None;
             }
         }
+        // under the lock. Prevents: a mark made after this check is hidden from the hit path
         self.any.store(!marks.is_empty(), Ordering::Release);
         drop(marks);
         drop(settled);
     }
 
-    /// The next to be tried again: everything, up to `most` tags, and up to `most` keys.
+    /// Returns the next subjects to retry: everything (if pending), up to `most` tags and up to `most` keys.
     pub(super) fn next(&self, most: usize) -> Vec<Scope<K>> {
         let mut marks = self.marks();
         let (tags, keys) = (marks.tags.next(most), marks.keys.next(most));
@@ -279,11 +289,13 @@ impl<K: Key> Pending<K> {
         [all, tags, keys].into_iter().flatten().collect()
     }
 
-    /// Makes the caller the task that tries again, and shows so until `until`; `None` if there is one that has shown so
-    /// for a time that has not passed. The number is to be given to [`Self::stop_retrying`] when it ends.
+    /// Makes the caller the retrying task until `until`, and returns the number of its turn.
+    ///
+    /// Returns `None` if nothing is pending, or if another task's turn has not passed. The number is to be given to
+    /// [`Self::stop_retrying`] when the task ends.
     pub(super) fn start_retrying(&self, now: Timestamp, until: Timestamp) -> Option<u64> {
         let mut marks = self.marks();
-        // a task whose runtime is not driven any more would keep its turn for ever
+        // Prevents: a task whose runtime is not driven any more keeps its turn for ever, and nothing is retried
         if marks.is_empty() || marks.retrying.as_ref().is_some_and(|turn| now < turn.until) {
             return None;
         }
@@ -292,10 +304,11 @@ impl<K: Key> Pending<K> {
         Some(marks.turns)
     }
 
-    /// Shows that the task with this number still runs. Returns `false` if it is to end: nothing is left, or another task
-    /// has taken over.
+    /// Extends the turn of the task with this number to `until`. Returns `false` if the task has to end.
+    /// It ends if nothing is pending, or if another task has taken over.
     pub(super) fn keep_retrying(&self, number: u64, until: Timestamp) -> bool {
         let mut marks = self.marks();
+        // the check and the end of the turn are under one lock. Prevents: a failure marked between them has no task
         let is_done = marks.is_empty();
         match &mut marks.retrying {
             Some(turn) if turn.number == number && !is_done => {
@@ -310,7 +323,7 @@ impl<K: Key> Pending<K> {
         }
     }
 
-    /// The task with this number ends, whatever is left.
+    /// Ends the turn of the task with this number, even if subjects are still pending.
     pub(super) fn stop_retrying(&self, number: u64) {
         let mut marks = self.marks();
         if marks.retrying.as_ref().is_some_and(|turn| turn.number == number) {

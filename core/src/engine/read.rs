@@ -12,28 +12,28 @@ use crate::clock::{CacheClock, Timestamp};
 use crate::observe::{Event, MissCause, Recorder, Tier};
 use crate::strategy::Verdict;
 use crate::{Error, Result, mutation};
-/// How often a reader begins again by itself when the flights it joined were abandoned.
+/// The maximum of restarts of one read after the flights it joined were abandoned.
 const MOST_TAKEOVERS: u32 = 3;
 
-/// The answer to a read: the entry, and where it came from.
+/// The answer to a read: the entry and its origin.
 pub(crate) struct Answer<V> {
     pub(crate) entry: Entry<V>,
     pub(crate) origin: Origin,
     pub(crate) now: Timestamp,
-    /// What the read found at first, if it missed.
+    /// The reason of the miss; `None` if the read was a hit.
     pub(crate) missed: Option<MissCause>,
-    /// Whether the cache keeps the entry.
+    /// Set if the cache keeps the entry.
     pub(crate) kept: bool,
 }
 
 impl<V> Answer<V> {
-    /// The answer of an entry that is cached.
+    /// Makes the answer of a cached entry.
     pub(super) fn cached(entry: Entry<V>, origin: Origin, now: Timestamp) -> Self {
         Self { entry, origin, now, missed: None, kept: true }
     }
 }
 
-/// An entry that was found, and what is to be done with it.
+/// An entry that was found, with the result of its freshness check.
 pub(super) struct Found<V> {
     pub(super) entry: Entry<V>,
     pub(super) tier: Tier,
@@ -41,13 +41,14 @@ pub(super) struct Found<V> {
     pub(super) now: Timestamp,
 }
 
-/// A read that this process's memory did not answer. Counts as one miss when it is dropped, unless it became a hit:
-/// whatever becomes of its caller, one read is one hit or one miss.
+/// A read that this process's memory did not answer.
+///
+/// Counts as one miss when it is dropped, unless it became a hit. A read of a cancelled caller is counted too.
 pub(super) struct Reading<'a> {
     recorder: &'a Recorder,
     clock: &'a CacheClock,
     pub(super) began: Timestamp,
-    /// What the read found, as far as it is known.
+    /// The reason of the miss, as far as it is known.
     pub(super) cause: MissCause,
     is_hit: bool,
 }
@@ -70,20 +71,22 @@ impl Drop for Reading<'_> {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// The registered source.
+    /// Returns the registered source, or an error if there is none.
     pub(crate) fn registered(&self) -> Result<&Arc<dyn DynSource<K, V>>> {
         self.source.as_ref().ok_or_else(|| {
             Error::config("this cache has no source: call `.source(..)` on its builder, or use `get_or_load`")
         })
     }
 
-    /// Whether the registered source loads many keys at once.
+    /// Returns `true` if the registered source loads many keys at once.
     pub(super) fn is_batched(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.is_batched())
     }
 
-    /// Reads what is cached, and loads if that is not good enough. The load is only made when it is needed. `seen` is what the
-    /// first look at this process's memory saw.
+    /// Reads the cached entry, and loads the value if the entry is not good enough.
+    ///
+    /// `load` is called only if a load may be needed. `seen` is the result of the first look at this process's
+    /// memory.
     pub(crate) async fn read(
         self: &Arc<Self>,
         key: &K,
@@ -94,7 +97,9 @@ impl<K: Key, V: Value> Engine<K, V> {
             self.retry_pending();
         }
         let mut reading = self.reading();
-        // taken before anything is sent: what is proved current at or after this is fresh enough for this caller
+        // taken before anything is sent: a result proved current at or after this moment is fresh enough for this
+        // caller.
+        // Prevents: this caller shares a value that was loaded before an invalidation which the caller had seen
         let start = self.sequence.now();
         let (known, approach, cause) = match self.find(key, seen, reading.began).await {
             Ok(Some(found)) => match self.serve(key, found, Some(&mut reading)) {
@@ -128,19 +133,21 @@ impl<K: Key, V: Value> Engine<K, V> {
         Reading { recorder, clock, began: clock.now(), cause: MissCause::Abandoned, is_hit: false }
     }
 
-    /// Why nothing was found of a key by a store that did not fail.
+    /// Returns the reason why a backend that did not fail gave no entry of `key`.
     fn absence(&self, key: &K) -> MissCause {
         if self.pending.holds(key) { MissCause::Unacknowledged } else { MissCause::Absent }
     }
 
-    /// Looks for an entry that is alive, good or not: first near, if it can be there and not good, then wherever it is.
+    /// Looks for a live entry, fresh or not. Looks near first if it may hold one that is not good enough, then asks
+    /// the backend.
     async fn find(&self, key: &K, seen: Seen, now: Timestamp) -> Result<Option<Found<V>>> {
         let settings = &self.strategy.settings;
         if settings.refreshes()
             && seen == Seen::Something
             && let Some(entry) = self.backend.peek(key, now).filter(|entry| self.stands(key, entry))
         {
-            // a fresh one has been found due already, by a random number that is not drawn again: any that makes it due will do
+            // a fresh entry was found due before, by a random number that is not drawn again: 1.0 is one that makes
+            // it due
             let verdict = settings.judge(&entry, now, || 1.0);
             return Ok(Some(Found { entry, tier: Tier::Near, verdict, now }));
         }
@@ -149,8 +156,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(Some(Found { entry: answer.entry, tier: Tier::Far, verdict, now: answer.now }))
     }
 
-    /// Serves what was found, if it is to be served without a load; else gives the entry back. Counts a hit, of `reading` if
-    /// there is one.
+    /// Serves a found entry if that needs no load; otherwise returns the entry as the error.
+    /// Counts a hit, of `reading` if there is one.
     pub(super) fn serve(
         &self,
         key: &K,
@@ -158,7 +165,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         reading: Option<&mut Reading<'_>>,
     ) -> Result<(Answer<V>, Verdict), Entry<V>> {
         let Found { entry, tier, verdict, now } = found;
-        // a source that has just failed is left alone
+        // the source has just failed and has to pause
         if verdict == Verdict::Expired && !(self.is_kept_for_errors(&entry) && self.holdoffs.hold(key, now)) {
             return Err(entry);
         }
@@ -177,12 +184,13 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok((Answer::cached(entry, origin, now), verdict))
     }
 
+    /// Returns `true` if an entry may be served under stale-if-error.
     pub(super) fn is_kept_for_errors(&self, entry: &Entry<V>) -> bool {
         self.strategy.settings.stale.if_error.is_some() && entry.value().is_some()
     }
 
-    /// Loads a key behind its reader, unless somebody does already or the source has just failed. Whatever comes of it is
-    /// the flight's own business.
+    /// Refreshes a key in the background, unless a load of it runs already or its source has just failed.
+    /// The outcome is handled by the flight.
     fn refresh_behind(self: &Arc<Self>, key: &K, entry: &Entry<V>, load: impl FnOnce() -> Load<K, V>) {
         if self.is_refreshable(key) {
             let patience = patience(entry);
@@ -193,14 +201,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Whether a refresh of `key` is to begin now.
+    /// Returns `true` if a refresh of `key` may begin now.
     pub(super) fn is_refreshable(&self, key: &K) -> bool {
         !self.is_closed() && !self.holdoffs.hold(key, self.clock.now()) && !self.flights.contain(key)
     }
 
-    /// Loads by `plan`, or waits for a load under way. Counts nothing: one read is one hit or one miss, whatever it took.
+    /// Loads by `plan`, or waits for a load under way. Counts nothing, because the caller counts one hit or one miss.
     ///
-    /// A future of this is within that of each miss, so what few of them need is boxed where they do.
+    /// Each miss makes a future of this, so that rarely needed parts of it are boxed where they are needed.
     pub(super) async fn read_source(
         self: &Arc<Self>,
         key: &K,
@@ -219,7 +227,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                     }
                     continue;
                 }
-                // whoever followed has a plan of its own, and loads by it
+                // a follower still has its own plan, and loads by it
                 Arrival::Abandoned(error) if plan.is_none() || takeovers == MOST_TAKEOVERS => {
                     return Err(error);
                 }
@@ -231,7 +239,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             if let Some(answer) = self.acceptable(outcome, start, boarded.leads) {
                 return answer;
             }
-            // that load began before this caller did, and the key may have been invalidated between
+            // the load began before this caller, and the key may have been invalidated in between
             let found = Box::pin(self.read_far(key)).await;
             if let Some(entry) = found.filter(|entry| entry.is_fresh(self.clock.now())) {
                 return Ok(self.answer(entry, Origin::Joined));
@@ -239,16 +247,17 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// The answer of the hit path.
+    /// Makes the answer of the hit path.
     pub(crate) fn near_answer(&self, entry: Entry<V>) -> Answer<V> {
         self.answer(entry, Origin::Near)
     }
 
+    /// Makes the answer of an entry at the current time.
     pub(super) fn answer(&self, entry: Entry<V>, origin: Origin) -> Answer<V> {
         Answer::cached(entry, origin, self.clock.now())
     }
 
-    /// What the backend has, wherever it keeps it, stale or not. A failure is noted and counts as nothing found.
+    /// Reads the backend's live entry of `key`, stale or not. A failure is counted, and returns `None`.
     pub(super) async fn read_far(&self, key: &K) -> Option<Entry<V>> {
         let asked = self.ask_far(key).await.unwrap_or_else(|error| {
             self.degraded("get", &error);
@@ -257,6 +266,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         asked.map(|answer| answer.entry)
     }
 
+    /// Asks the backend for a live entry of `key`, stale or not.
     pub(super) async fn ask_far(&self, key: &K) -> Result<Option<Answer<V>>> {
         self.ask_far_at(key, self.clock.now()).await
     }
@@ -265,28 +275,30 @@ impl<K: Key, V: Value> Engine<K, V> {
         if self.pending.holds(key) {
             return Ok(None);
         }
+        // taken before the backend is asked, and checked together with the current state after it
         let doubts = self.pending.doubts();
         let found = self.backend.get(key, now).await?;
         let now = self.clock.recent().max(now);
-        // an invalidation of our own that failed before or meanwhile may have been meant for what was read
+        // Prevents: an own invalidation that failed before or during the read was for this entry, and the entry is
+        // served
         let stands = |entry: &Entry<V>| self.stands(key, entry) && !doubts.end(entry);
         let found = found.filter(|entry| self.is_alive(entry, now) && stands(entry));
         Ok(found.map(|entry| Answer::cached(entry, Origin::Far, now)))
     }
 
-    /// Whether no invalidation of our own that was not acknowledged may be meant for an entry.
+    /// Returns `true` if no pending invalidation of this process may be for `entry`.
     pub(super) fn stands(&self, key: &K, entry: &Entry<V>) -> bool {
         !self.pending.any()
             || mutation::on("what was read while an invalidation failed is served")
             || !(self.pending.holds(key) || self.pending.ends(entry))
     }
 
-    /// Whether an entry is alive at a cheap reading of the clock.
+    /// Returns `true` if an entry is alive at a cheap reading of the clock; near its end the precise one decides.
     fn is_alive(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
         entry.expires() > recent.after_lag() || entry.is_alive(self.clock.now())
     }
 
-    /// Reads what is cached and fresh, and never loads.
+    /// Returns the cached entry that may be served without a load. Never loads.
     pub(crate) async fn get_if_present(&self, key: &K) -> Result<Option<Answer<V>>> {
         if let Some(entry) = self.peek(key) {
             return Ok(Some(self.answer(entry, Origin::Near)));
@@ -297,7 +309,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(served.and_then(Result::ok).map(|(answer, _)| answer))
     }
 
-    /// Loads whatever is cached, and puts the result in its place.
+    /// Loads the value of `key` in any case, and replaces the cached entry.
     pub(crate) async fn refresh(self: &Arc<Self>, key: &K, load: Load<K, V>) -> Result<Answer<V>> {
         let start = self.sequence.now();
         let known = match load {
@@ -313,7 +325,7 @@ impl<K: Key, V: Value> Engine<K, V> {
                 Arrival::Abandoned(error) if plan.is_none() => return Err(error),
                 Arrival::Abandoned(_) => continue,
             };
-            // a load that began before this call may have read what this call is meant to replace
+            // Prevents: a load that began before this call has read the value that this call is meant to replace
             if outcome.loaded_from.is_some_and(|from| from >= start)
                 && let Some(answer) = self.acceptable(outcome, start, boarded.leads)
             {
@@ -323,6 +335,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 }
 
+/// Returns the approach of a load that does not wait for a hanging refresh, nor for its lock.
 impl Approach {
     pub(super) fn overtaking(self) -> Self {
         if self == Self::Missing { Self::Overtaking } else { self }

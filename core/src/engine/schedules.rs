@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Error, ErrorKind};
 
-/// Random schedules, and such as change threads seldom but where it hurts.
+/// Runs `test` under random schedules, and under schedules with few thread switches at sensitive points.
 pub(crate) fn check(test: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_random(test.clone(), 2_000);
     shuttle::check_pct(test, 2_000, 3);
@@ -24,7 +24,7 @@ fn landed(value: u64) -> Outcome<u64> {
     Outcome::found(Entry::new(Some(Arc::new(value)), Timestamp::ORIGIN, Duration::MAX), 0)
 }
 
-/// Whoever joins has an outcome, whether the leader lands or is dropped, and while flights are taken out of sight.
+/// Every follower gets an outcome if the leader lands or is dropped, also while flights are detached.
 #[test]
 fn everybody_who_joins_is_answered() {
     check(|| {
@@ -56,7 +56,7 @@ fn everybody_who_joins_is_answered() {
     });
 }
 
-/// A flight that was taken out of sight never takes its successor along, however late it lands.
+/// A detached flight never removes its successor, even if it ends late.
 #[test]
 fn a_landing_leaves_its_successor() {
     check(|| {
@@ -75,7 +75,7 @@ fn a_landing_leaves_its_successor() {
     });
 }
 
-/// Who waits for all flights to land is woken by the last.
+/// The end of the last flight wakes a task that waits for all flights.
 #[test]
 fn the_last_landing_is_noticed() {
     check(|| {
@@ -100,7 +100,7 @@ fn the_last_landing_is_noticed() {
     });
 }
 
-/// An invalidation that failed is settled by one that began after it, and by no other; one of another key changes nothing.
+/// A failed invalidation is settled only by one of the same key that began after it.
 #[test]
 fn a_failure_is_settled_only_by_a_later_success() {
     check(|| {
@@ -135,7 +135,7 @@ fn a_failure_is_settled_only_by_a_later_success() {
     });
 }
 
-/// Of those who note a failure one tries again, and whatever is noted while it ends is not forgotten.
+/// Of the tasks that record a failure one retries, and a failure recorded while that one ends is retried too.
 #[test]
 fn no_failure_is_left_without_a_task() {
     check(|| {

@@ -14,13 +14,14 @@ impl Sequence {
         Self(AtomicU64::new(1))
     }
 
-    /// The number of an event that others are ordered by: what is proved current, a load that starts.
+    /// Returns the number of an event that others are ordered by: a result proved current, or the start of a load.
     pub(super) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// The number of a caller that arrives: above that of every event before it, and not above any later one's. Writes
-    /// nothing, so that readers do not fight over the counter.
+    /// Returns the number of a caller that arrives: above that of every event before it, and not above any later
+    /// one's.
+    /// Writes nothing, so that readers do not contend for the counter.
     pub(super) fn now(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }

@@ -14,15 +14,15 @@ use crate::{Error, ErrorKind, Result};
 
 #[async_trait]
 pub(crate) trait DynSource<K, V>: Send + Sync + 'static {
-    /// What is wrong with it, as far as it can be known before the first load.
+    /// Returns the configuration error of the source, as far as it can be known before the first load.
     fn check_dyn(&self) -> Result<()>;
-    /// Loads one key; `known` is what is cached of it, fresh or not.
+    /// Loads one key; `known` is its cached entry, fresh or not.
     async fn load_dyn(&self, key: &K, known: Option<Entry<V>>) -> Result<Loaded<V>>;
-    /// Whether many keys can be loaded at once.
+    /// Returns `true` if many keys can be loaded at once.
     fn is_batched(&self) -> bool;
-    /// Whether what is known spares loads.
+    /// Returns `true` if a known entry can spare the transfer of a value.
     fn is_conditional(&self) -> bool;
-    /// The values of `keys`, aligned with them.
+    /// Loads the values of `keys`, aligned with them.
     async fn load_each_dyn(&self, keys: &[K]) -> Result<Vec<Result<Loaded<V>>>>;
 }
 
@@ -52,7 +52,7 @@ impl<K: Key, V: Value, S: Source<K, Value = V>> DynSource<K, V> for Single<S> {
     }
 }
 
-/// A source that can say that nothing has changed.
+/// A source that can answer that nothing has changed.
 pub(crate) struct Conditional<S>(pub(crate) S);
 
 #[async_trait]
@@ -129,7 +129,7 @@ impl<K: Key, V: Value, S: BatchSource<K, Value = V>> DynSource<K, V> for Batched
     }
 }
 
-/// The batch loader of a call: answers pairs, and no pair for an absent key.
+/// The batch loader of a call. It returns pairs, and no pair for an absent key.
 pub(crate) struct GivenMany<F, I>(pub(crate) F, PhantomData<fn() -> I>);
 
 impl<F, I> GivenMany<F, I> {

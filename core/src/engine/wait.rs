@@ -1,4 +1,4 @@
-//! Waiting for loads: how long, and what is served instead.
+//! Waiting for loads: time limits, and stale entries served in place of errors.
 
 use super::flight::{Flight, Outcome};
 use super::load::Boarded;
@@ -14,62 +14,65 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// How long a reader waits for a refresh that began behind somebody else's back, before it loads by itself: some times what
-/// the last load took, within these bounds.
+/// The bounds of the time that a reader waits for a refresh in the background before it loads by itself.
+/// Within them the time is four times what the last load took.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
-/// What the calls of the store around a load may take, before a flight of another runtime is taken to stand still.
+/// The time granted to the backend calls around a load, before a flight of another runtime counts as abandoned.
 const STORE_CALLS: Duration = Duration::from_secs(3);
 
-/// How long a reader waits for a load.
+/// The time limits of a reader's wait for a load.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// Not read from the clock where there is no limit.
+    /// The start of the wait. Not read from the clock if there is no limit.
     began: Option<Instant>,
-    /// For readers that can be served something stale.
+    /// The limit for readers that can be served a stale entry.
     soft: Option<Duration>,
+    /// The limit for all readers.
     hard: Option<Duration>,
 }
 
 impl Deadlines {
+    /// Returns the shorter of the limits that apply.
     pub(super) fn limit(&self, has_stale: bool) -> Option<Duration> {
         [self.soft.filter(|_| has_stale), self.hard].into_iter().flatten().min()
     }
 
-    /// The end of a wait; `None` if it has none, or none that a clock can show.
+    /// Returns the end of a wait. `None` if there is no limit, or if the clock cannot represent its end.
     pub(super) fn end(&self, limit: Duration) -> Option<Instant> {
         self.began?.checked_add(limit)
     }
 }
 
-/// For whom a load is, and so how long it is waited for.
+/// The purpose of a load, which decides how long its caller waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
-    /// A reader, who leaves at the strategy's soft or hard timeout.
+    /// A read, which stops waiting at the strategy's soft or hard timeout.
     Reader,
-    /// A warming, which waits as long as loads take.
+    /// A warm-up, which waits for as long as loads take.
     Warming,
 }
 
-/// What becomes of the wait for a flight.
+/// The result of waiting for a flight.
 pub(super) enum Arrival<'a, V> {
+    /// The flight ended with an outcome.
     Outcome(&'a Outcome<V>),
-    /// Its task ended without an outcome, or stands still in a runtime that is not driven any more.
+    /// The flight's task ended without an outcome, or its runtime is not driven any more.
     Abandoned(Error),
-    /// It was a refresh, and failed: a try for somebody who could do without, and no answer.
+    /// A refresh in the background failed. Its error is no answer to a caller that needs the value.
     InVain,
-    /// It is a refresh that hangs: who needs the value does not wait for it, nor for the lock that it may hold.
+    /// A refresh in the background hangs. A caller that needs the value waits neither for it nor for its lock.
     Hangs,
 }
 
-/// How long a reader waits for the refresh of an entry.
+/// Returns the time that a reader waits for the refresh of `entry`.
 pub(super) fn patience<V>(entry: &Entry<V>) -> Duration {
     let [least, most] = PATIENCE;
     entry.load_cost().saturating_mul(4).clamp(least, most)
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// How long a wait that begins now is to last.
+    /// Returns the limits of a wait that begins now.
     pub(super) fn deadlines(&self, whom: For) -> Deadlines {
         let settings = &self.strategy.settings;
         let of_readers = |limit: Option<Duration>| limit.filter(|_| whom == For::Reader);
@@ -77,14 +80,14 @@ impl<K: Key, V: Value> Engine<K, V> {
         Deadlines { began: soft.or(hard).map(|_| Instant::now()), soft, hard }
     }
 
-    /// Returns `true` if a reader who has this entry to fall back on does not wait for a load any more.
+    /// Returns `true` if the limit of a reader that knows this entry has passed.
     pub(super) fn is_over(&self, known: Option<&Entry<V>>, deadlines: Deadlines) -> bool {
         let has_stale = known.is_some_and(|known| self.is_kept_for_errors(known));
         let limit = deadlines.limit(has_stale).zip(deadlines.began);
         limit.is_some_and(|(limit, began)| began.elapsed() >= limit)
     }
 
-    /// Waits for a reading as long as a reader is to wait; serves what is known when it fails.
+    /// Waits for `reading` until the limit that applies. If it fails, a known entry is served under stale-if-error.
     pub(super) async fn awaited(
         &self,
         key: &K,
@@ -99,7 +102,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let answer = match (end, limit) {
             (Some(end), Some(limit)) => match Box::pin(tokio::time::timeout_at(end, reading)).await {
                 Ok(answer) => answer,
-                // the load goes on, and fills
+                // only the wait ends: the flight runs on its own task, goes on and fills
                 Err(_elapsed) => Err(Error::timeout("waiting for the load", limit)),
             },
             _ => reading.await,
@@ -110,15 +113,16 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Serves an expired entry in place of an error, if it has not been invalidated meanwhile.
+    /// Serves an expired entry in place of an error, unless it has been invalidated meanwhile.
     pub(super) async fn stand_in(&self, key: &K, known: Entry<V>, error: Error) -> Result<Answer<V>> {
         if matches!(error.kind(), ErrorKind::Config | ErrorKind::Reentrant) {
             return Err(error);
         }
+        // read again, since the wait was long. Prevents: an entry that was invalidated during the wait is served
         let entry = match self.ask_far(key).await {
             Ok(Some(answer)) => answer.entry,
             Ok(None) => return Err(error),
-            // what this very call has read before
+            // the backend fails too: the entry that this call read before
             Err(_) => known,
         };
         if entry.is_fresh(self.clock.now()) {
@@ -129,7 +133,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(self.answer(entry, Origin::Stale))
     }
 
-    /// Waits for a flight as long as one who needs the value does.
+    /// Waits for a flight, as long as a caller that needs the value does.
     pub(super) async fn arrival<'a>(&self, key: &K, boarded: &'a Boarded<V>) -> Arrival<'a, V> {
         let Boarded { flight, leads } = boarded;
         // without a runtime there is no timer
@@ -140,6 +144,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Some(limit) => match Box::pin(tokio::time::timeout(limit, outcome)).await {
                 Ok(outcome) => outcome,
                 Err(_elapsed) => {
+                    // detached, so that the next `board` starts a load. Prevents: the caller joins the flight that it gave up
                     self.flights.detach_this(key, flight);
                     return match patience {
                         Some(_) => Arrival::Hangs,
@@ -158,7 +163,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// How long a flight in another runtime may take; `None` if it is in the caller's, which is driven while the caller is.
+    /// Returns the time after which a flight of another runtime counts as abandoned.
+    /// `None` for a flight of the caller's own runtime, which is driven while the caller is.
     pub(super) fn abandoned_after(&self, flight: &Flight<V>) -> Option<Duration> {
         let here = Handle::try_current().ok()?.id();
         if flight.runtime == Some(here) {
@@ -175,7 +181,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         )
     }
 
-    /// The `as_of` rule: a shared result is only for those who started no later than it was proved current.
+    /// Applies the `as_of` rule: a shared outcome is only for callers that started no later than it was proved current.
+    ///
+    /// Prevents: a caller that starts after an invalidation gets a value that was loaded before it.
     pub(super) fn acceptable(
         &self,
         outcome: &Outcome<V>,

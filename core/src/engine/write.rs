@@ -1,4 +1,4 @@
-//! Invalidations and inserts: what must not be lost.
+//! Invalidations and inserts: the operations that must not be lost.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,17 +16,18 @@ use crate::source::Loaded;
 use crate::tag::{Stamp, Tag};
 use crate::{Error, Result, mutation};
 
-/// The pause before an unacknowledged invalidation is tried again; doubled each time.
+/// The pause before a pending invalidation is retried; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How many keys, and how many tags, are tried again at once.
+/// The maximum of keys, and of tags, that are retried at once.
 const RETRIED_AT_ONCE: usize = 1_000;
-/// After such a silence the retrying task is taken to stand still in a runtime that is not driven any more, and another
-/// one begins. Longer than a pause and a try.
+/// The silence after which the retrying task counts as stalled in a runtime that is not driven any more.
+/// Another task then begins. Longer than a pause and a try.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// An invalidation on its way. Dropped before it is acknowledged (an error, a cancelled caller), it becomes pending: the
-/// keys are not served from the cache, and a task tries again.
+/// An invalidation on its way. If it is dropped before it is acknowledged (an error, a cancelled caller), it
+/// becomes pending.
+/// Its keys then bypass the cache, and a task retries it.
 struct Unacknowledged<'a, K: Key, V: Value> {
     engine: &'a Arc<Engine<K, V>>,
     scope: Scope<K>,
@@ -49,9 +50,10 @@ impl<K: Key, V: Value> Drop for Unacknowledged<'_, K, V> {
             self.engine.pending.mark(&self.scope);
             self.engine.retry_pending();
         }
-        // later callers do not join loads that began before
+        // Prevents: a caller that starts after the invalidation joins a load that began before it
         match (&self.scope, self.acknowledged) {
-            // which loads will carry them nobody knows yet: fills are refused only if the backend knows
+            // the tags of a running load are not known yet, and its fill is refused only if the backend has the
+            // invalidation
             (Scope::Tags(_), false) => self.engine.detach(&Scope::All),
             (scope, _) => self.engine.detach(scope),
         }
@@ -74,7 +76,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.settle(Scope::All, self.backend.clear()).await
     }
 
-    /// Puts a value in place of what is cached; a value that is not to be kept only removes.
+    /// Replaces the cached entry by a value. If the value is not to be kept, the entry is only removed.
     pub(crate) async fn insert(self: &Arc<Self>, key: &K, loaded: Loaded<V>) -> Result<()> {
         let Made { entry, keep } = self.make(key, loaded, None)?;
         if !keep {
@@ -84,8 +86,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.settle(Scope::Keys(vec![key.clone()]), self.replace(key, entry)).await
     }
 
-    /// Announces a value and fills it like a load, and removes the key if the fill is refused: a load from before the write
-    /// may have used the same fence, or a write guard stands.
+    /// Requests a fence for a value and fills it like a load. If the fill is refused, removes the key.
+    /// It is refused if a load from before the write has used the same fence, or if a write guard is in place.
     ///
     /// Prevents: a request that is executed late, or twice, overwrites what was stored after a later invalidation.
     async fn replace(&self, key: &K, entry: Entry<V>) -> Result<()> {
@@ -119,7 +121,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(())
     }
 
-    /// Ends what carries a tag, and removes what the index knows of it; answers how many keys that were.
+    /// Invalidates a tag and removes its keys from the index and the backend. Returns the number of these keys.
     pub(crate) async fn reclaim_tag(self: &Arc<Self>, tag: &Tag) -> Result<usize> {
         let Some(index) = &self.tagging.index else {
             return Err(Error::config("this cache has no tag index: call `.tag_index(..)` on its builder"));
@@ -132,7 +134,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(keys.len())
     }
 
-    /// Forgets tags that no living entry can carry, in the background and now and then.
+    /// Removes tags that no live entry can carry, now and then in the background.
     fn forget_old_tags(self: &Arc<Self>, stamp: Stamp) {
         let Some(count) = self.horizon.invalidated(stamp, self.clock.now()) else { return };
         let engine = Arc::clone(self);
@@ -146,17 +148,17 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Announces a write of `keys`: they are forgotten, and not stored until the write ends or `life` has passed.
+    /// Places a write guard on `keys`. They are removed, and not stored until the write ends or `life` has passed.
     pub(crate) async fn guard(self: &Arc<Self>, keys: &[K], guard: WriteIntent) -> Result<()> {
         let now = self.clock.now();
         let guards = join_all(keys.iter().map(|key| self.backend.guard(key, guard, now)));
         self.settle(Scope::Keys(keys.to_vec()), async { guards.await.into_iter().collect() }).await
     }
 
-    /// Ends the announcement of a write, which is an invalidation of its keys.
+    /// Ends a write guard, which also invalidates its keys.
     pub(crate) async fn unguard(self: &Arc<Self>, keys: &[K], guard: WriteIntent) -> Result<()> {
         let now = self.clock.now();
-        // all are sent: a guard that is left standing keeps its key uncached for its life
+        // all are sent: a guard that is left in place keeps its key uncached for its life
         let ends = join_all(keys.iter().map(|key| self.backend.unguard(key, guard, now)));
         self.settle(Scope::Keys(keys.to_vec()), async { ends.await.into_iter().collect() }).await
     }
@@ -188,12 +190,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         match scope {
             Scope::All => self.flights.detach_all(),
             Scope::Keys(keys) => keys.iter().for_each(|key| self.flights.detach(key)),
-            // their fills will be refused
+            // the backend refuses their fills
             Scope::Tags(_) => {}
         }
     }
 
-    /// Starts the task that tries pending invalidations again, if there is none that runs, and a runtime to run it.
+    /// Starts the task that retries pending invalidations, if none is running and there is a runtime to run it.
     ///
     /// Also called by reads: the last task may have ended with its runtime.
     pub(super) fn retry_pending(self: &Arc<Self>) {
@@ -208,7 +210,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// One try of each pending invalidation; `true` if any was acknowledged, or there is none.
+    /// Retries each pending invalidation once. Returns `true` if any was acknowledged, or if none is pending.
     pub(super) async fn retry_pending_once(&self) -> bool {
         let (mut left, mut any) = (self.pending.len() as u64, false);
         while left > 0 {
@@ -217,7 +219,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             left = if tried == 0 { 0 } else { left.saturating_sub(tried) };
             let acknowledged = join_all(scopes.into_iter().map(|scope| self.retry(scope))).await;
             if !acknowledged.contains(&true) {
-                // the store seems to be away: the others have their turn after the pause
+                // the backend seems to be down: the others have their turn after the pause
                 return any;
             }
             any = true;
@@ -225,8 +227,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         true
     }
 
-    /// Tries the subjects of an invalidation together, and if that fails each by itself, so that one that cannot be delivered
-    /// holds up no other. Returns `true` if any was acknowledged.
+    /// Retries the subjects of an invalidation together; if that fails, each by itself.
+    /// A subject that cannot be invalidated then delays no other. Returns `true` if any was acknowledged.
     async fn retry(&self, scope: Scope<K>) -> bool {
         match self.retry_together(&scope).await {
             Ok(()) => true,
@@ -252,8 +254,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 }
 
-/// The turn of the task that tries pending invalidations again. Dropping this, whatever became of the task, lets another one
-/// begin.
+/// The turn of the task that retries pending invalidations. Dropping this lets another task begin, however the task
+/// ended.
 struct Retrying<K: Key, V: Value> {
     engine: Arc<Engine<K, V>>,
     number: u64,
