@@ -1,4 +1,4 @@
-//! A circuit breaker, so that a dead store costs one timeout and not one for each read.
+//! A circuit breaker. Prevents: a dead store costs each read a timeout.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::tag::{Stamp, Tag};
 use crate::{Error, ErrorKind, Result};
 
-/// Stops asking a store that keeps failing, and tries it again after a pause.
+/// A circuit breaker: stops calling a store that keeps failing, and tries it again after a pause.
 ///
-/// Closed, it counts failures in a row; at `failures` it opens, and reads and fills fail at once without a call. A timeout
-/// opens it at once, since it has cost its caller the whole of it. After a pause one call is let through: its success closes
-/// the breaker, its failure opens it for twice as long. The first pause is an eighth of `pause`, the longest is `pause`, so
-/// that a hiccup costs little and a dead store next to nothing.
-/// Removals always go through, since an invalidation is never dropped to be quick; one that succeeds closes the breaker.
-/// Only the store's own failures count: errors of kind [`ErrorKind::Backend`] and [`ErrorKind::Timeout`].
+/// - Closed, it counts failures in a row. At [`failures`](Self::failures) it opens, and reads and fills fail at once
+///   without a call. A timeout opens it at once, because it has cost its caller the whole time limit.
+/// - After a pause one call is let through. Its success closes the breaker, its failure opens it for twice as long.
+/// - The first pause is an eighth of [`pause`](Self::pause), the longest is `pause`.
+/// - Removals always go through, because invalidations must not be skipped. One that succeeds closes the breaker.
+/// - Only the store's own failures count: errors of kind [`ErrorKind::Backend`] and [`ErrorKind::Timeout`].
 ///
 /// # Examples
 /// ```no_run
@@ -40,7 +40,7 @@ pub struct Breaker<S> {
 }
 
 impl<S> Breaker<S> {
-    /// A breaker around `inner`: 5 failures in a row open it, for 1 s.
+    /// Creates a breaker around `inner`. By default 5 failures in a row open it, for at most 1 s.
     ///
     /// # Examples
     /// ```
@@ -54,7 +54,7 @@ impl<S> Breaker<S> {
         Self { inner, failures: 5, pause: Duration::from_secs(1) }
     }
 
-    /// How many failures in a row open it; default 5, zero is refused by `build()`.
+    /// Sets the number of failures in a row that open it. Default: 5. Zero is refused by `build()`.
     ///
     /// # Examples
     /// ```
@@ -70,7 +70,7 @@ impl<S> Breaker<S> {
         self
     }
 
-    /// The longest that it stays open before a try; default 1 s, zero is refused by `build()`.
+    /// Sets the longest pause before a try. Default: 1 s. Zero is refused by `build()`.
     ///
     /// # Examples
     /// ```
@@ -118,7 +118,7 @@ enum State {
         until: Timestamp,
         pause: Duration,
     },
-    /// One call is under way; if nothing is heard of it, the next is let through after another pause.
+    /// One call is under way. If it never answers, the next call is let through after another pause.
     Trying {
         until: Timestamp,
         pause: Duration,
@@ -132,13 +132,13 @@ pub struct BreakerBackend<B> {
     failures: u32,
     pause: Duration,
     state: Mutex<State>,
-    /// Whether the state is "closed, without failures": the one look that a call takes when all is well.
+    /// Set if the state is "closed, without failures". The only check of a call while the store works.
     is_calm: AtomicBool,
     scope: BackendContext,
 }
 
 impl<B> BreakerBackend<B> {
-    /// Notes what the answer to a call that was admitted says of the store.
+    /// Records the answer to an admitted call.
     fn noted<T>(&self, now: Timestamp, answer: Result<T>) -> Result<T> {
         match &answer {
             Err(error) if error.kind() == ErrorKind::Timeout => self.failed(now, self.failures),
@@ -148,7 +148,7 @@ impl<B> BreakerBackend<B> {
         answer
     }
 
-    /// A removal goes through whatever the state; its success shows that the store is back.
+    /// Records the answer to a removal, which goes through in any state. Its success shows that the store is back.
     fn removed<T>(&self, answer: Result<T>) -> Result<T> {
         if answer.is_ok() {
             self.succeeded();
@@ -171,7 +171,7 @@ impl<B> BreakerBackend<B> {
         })
     }
 
-    /// Notes a call that failed, with the weight of so many failures.
+    /// Records a failed call, with the weight of this many failures.
     fn failed(&self, now: Timestamp, weight: u32) {
         self.turn(|state| {
             let pause = match state {
@@ -180,7 +180,7 @@ impl<B> BreakerBackend<B> {
                 }
                 State::Closed { .. } => self.pause / 8,
                 State::Trying { pause, .. } => (pause * 2).min(self.pause),
-                // a call from before it opened
+                // a call from before the breaker opened
                 open @ State::Open { .. } => return (open, ()),
             };
             let pause = pause.max(Duration::from_millis(1));
@@ -195,7 +195,7 @@ impl<B> BreakerBackend<B> {
         self.turn(|_| (State::Closed { failures: 0 }, ()));
     }
 
-    /// The one place where the state changes, and where a change is told.
+    /// Changes the state, and records an event if it has changed. All changes go through here.
     fn turn<T>(&self, step: impl FnOnce(State) -> (State, T)) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = seen(*state);

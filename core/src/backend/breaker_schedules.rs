@@ -25,7 +25,7 @@ fn is_consistent(breaker: &BreakerBackend<()>) -> bool {
 
 const START: Timestamp = Timestamp::ORIGIN;
 
-/// When the pause is over one call is let through, however many come at once.
+/// After the pause one call is let through, even if many come at once.
 #[test]
 fn one_call_tries() {
     check(|| {
@@ -43,7 +43,7 @@ fn one_call_tries() {
     });
 }
 
-/// The look that calls take when all is well agrees with the state, whatever succeeded and failed at once.
+/// The quick check of each call agrees with the state after any mix of successes and failures.
 #[test]
 fn the_quick_look_agrees_with_the_state() {
     check(|| {

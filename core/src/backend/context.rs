@@ -1,4 +1,4 @@
-//! What a backend is told of the cache it serves.
+//! The context of a backend: the cache that it serves.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use crate::clock::{CacheClock, Clock, SystemClock};
 use crate::observe::{Event, Recorder};
 use crate::{Error, Result};
 
-/// The longest namespace.
+/// The maximum length of a namespace.
 const LONGEST: usize = 64;
 
-/// Which cache a backend serves: its namespace, its schema version and where its events go.
+/// The context of a backend: the namespace, schema version, clock and event recorder of the cache that it serves.
 ///
 /// # Examples
 /// ```
@@ -30,11 +30,12 @@ pub struct BackendContext {
 }
 
 impl BackendContext {
-    /// The scope of the namespace `name`: ASCII letters, digits and `-_./`, at most 64 bytes. A `:` only comes from a prefix,
-    /// so that the namespace `b` below `a` is nobody else's.
+    /// Creates the context of the namespace `name`: ASCII letters, digits and `-_./`, at most 64 bytes.
+    ///
+    /// Only a prefix adds a `:`, so that the namespace `b` below `a` cannot be the name of another one.
     ///
     /// # Errors
-    /// When the name has another character, is empty or too long.
+    /// If the name has another character, is empty or too long.
     ///
     /// # Examples
     /// ```
@@ -47,7 +48,7 @@ impl BackendContext {
         Ok(Self { name: Some(name.to_owned()), ..Self::unnamed() })
     }
 
-    /// A scope without a namespace: enough for stores that no other cache shares.
+    /// Creates a context without a namespace, for stores that no other cache shares.
     ///
     /// # Examples
     /// ```
@@ -65,8 +66,10 @@ impl BackendContext {
         }
     }
 
-    /// The scope with a schema version, which becomes part of the namespace: values of another version are not seen, and
-    /// both can be in use while a new version is rolled out. The default, 0, adds nothing.
+    /// Sets the schema version, which becomes part of the namespace.
+    ///
+    /// Values of another version are not seen, so that two versions can be in use during a rollout.
+    /// Default: 0, which adds nothing.
     ///
     /// # Examples
     /// ```
@@ -80,10 +83,10 @@ impl BackendContext {
         self
     }
 
-    /// The scope below a prefix, such as an environment or a tenant.
+    /// Returns the context below a prefix, such as an environment or a tenant.
     ///
     /// # Errors
-    /// When the prefix has a character that a namespace cannot have.
+    /// If the prefix has a character that a namespace cannot have.
     ///
     /// # Examples
     /// ```
@@ -96,7 +99,7 @@ impl BackendContext {
         Ok(Self { prefix: format!("{prefix}:{}", self.prefix), ..self.clone() })
     }
 
-    /// The scope of a cache with this clock.
+    /// Sets the clock.
     ///
     /// # Examples
     /// ```
@@ -116,7 +119,7 @@ impl BackendContext {
         self
     }
 
-    /// The cache's clock, for what a backend does of its own accord. Calls bring the time with them.
+    /// Returns the cache's clock, for a backend's background work. Calls carry the time with them.
     ///
     /// # Examples
     /// See [`timed`](Self::timed).
@@ -130,7 +133,7 @@ impl BackendContext {
         self
     }
 
-    /// The whole name under which a shared store keeps this cache's keys; empty when there is none.
+    /// Returns the whole name under which a shared store keeps this cache's keys; empty if there is none.
     ///
     /// # Examples
     /// ```
@@ -147,10 +150,10 @@ impl BackendContext {
         }
     }
 
-    /// [`namespace`](Self::namespace), for stores that several caches share and that must tell them apart.
+    /// Returns the [`namespace`](Self::namespace), for stores that several caches share.
     ///
     /// # Errors
-    /// When the cache has no namespace.
+    /// If the cache has no namespace.
     ///
     /// # Examples
     /// ```
@@ -166,7 +169,7 @@ impl BackendContext {
         Ok(self.namespace())
     }
 
-    /// The schema version; 0 by default.
+    /// Returns the schema version. Default: 0.
     ///
     /// # Examples
     /// ```
@@ -178,7 +181,8 @@ impl BackendContext {
         self.schema
     }
 
-    /// Tells the cache's [`Stats`](crate::Stats) and [`Observer`](crate::observe::Observer) of an event, such as an eviction.
+    /// Sends an event, such as an eviction, to the cache's [`Stats`](crate::Stats) and
+    /// [`Observer`](crate::observe::Observer).
     ///
     /// # Examples
     /// ```
@@ -189,8 +193,10 @@ impl BackendContext {
         self.recorder.record(event);
     }
 
-    /// Tells of an entry that a bounded store in this process gives up to make room. One that has expired is none: a store
-    /// is too small only if what it gives up would still have been served.
+    /// Records that a bounded store in this process has evicted an entry to make room.
+    ///
+    /// An expired entry is not counted: a store is too small only if its evicted entries would still have been
+    /// served.
     ///
     /// # Examples
     /// ```

@@ -19,10 +19,10 @@ use crate::observe::Event;
 use crate::tag::{Stamp, Tag};
 use crate::{Error, ErrorKind, Result};
 
-/// The largest encoded value, unless [`Encoded::max_bytes`] says otherwise: 16 MiB.
+/// The default of [`Encoded::max_bytes`]: 16 MiB.
 const MAX_BYTES: usize = 16 << 20;
 
-/// A value as bytes, with the codec that wrote it: what a store of bytes keeps under a [`StoreKey`].
+/// A value as bytes, with the codec that wrote it. A store of bytes keeps it under a [`StoreKey`].
 ///
 /// # Examples
 /// ```
@@ -38,7 +38,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The bytes that `codec` wrote.
+    /// Creates a payload of bytes that `codec` wrote.
     ///
     /// # Examples
     /// ```
@@ -51,7 +51,7 @@ impl Payload {
         Self { codec, bytes: bytes.into() }
     }
 
-    /// Which codec wrote the bytes.
+    /// Returns the codec that wrote the bytes.
     ///
     /// # Examples
     /// ```
@@ -65,7 +65,7 @@ impl Payload {
         self.codec
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     ///
     /// # Examples
     /// ```
@@ -82,7 +82,7 @@ impl Payload {
 
 /// A store of bytes that keeps typed values through a codec: `redis.encoded(Json)`.
 ///
-/// Bytes that cannot be decoded are a counted miss and are overwritten by the next load; they never fail a read.
+/// Bytes that cannot be decoded are a counted miss, and the next load overwrites them. They never fail a read.
 ///
 /// # Examples
 /// ```no_run
@@ -102,7 +102,7 @@ pub struct Encoded<S, C> {
 }
 
 impl<S, C> Encoded<S, C> {
-    /// `store` with values encoded by `codec`.
+    /// Wraps `store`, with values encoded by `codec`.
     ///
     /// # Examples
     /// ```
@@ -117,8 +117,9 @@ impl<S, C> Encoded<S, C> {
         Self { store, codec, max_bytes: MAX_BYTES }
     }
 
-    /// The largest encoded value, in bytes; default 16 MiB. A larger one is returned to its caller, counted, traced, and
-    /// not stored; larger stored bytes are a miss.
+    /// Sets the maximum size of an encoded value, in bytes. Default: 16 MiB.
+    ///
+    /// A larger value is returned to its caller, counted, traced and not stored. Larger stored bytes are a miss.
     ///
     /// # Examples
     /// ```
@@ -187,7 +188,7 @@ impl<B, C: Codec<V>, V> EncodedBackend<B, C, V> {
         })
     }
 
-    /// `None` when the bytes are not what this codec writes: a miss, counted.
+    /// Decodes a stored entry. Returns `None` if this codec did not write the bytes: a counted miss.
     fn decode(&self, entry: Entry<Payload>) -> Option<Entry<V>> {
         let decoded = entry.try_map(|payload| {
             if payload.codec != self.codec.id() {
@@ -202,12 +203,12 @@ impl<B, C: Codec<V>, V> EncodedBackend<B, C, V> {
             }
             caught("decoding", || self.codec.decode(&payload.bytes))
         });
-        // a rolling deploy or foreign bytes: the next load overwrites them
+        // foreign bytes, or those of another version during a rollout: the next load overwrites them
         decoded.inspect_err(|error| self.scope.record(&Event::Undecodable { error })).ok()
     }
 }
 
-/// Runs the codec, or the value's own code in it. A panic is an error, so that the key stays usable.
+/// Runs the codec and the value's own code in it. A panic becomes an error, so that the key stays usable.
 fn caught<T>(what: &str, code: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|panic| Err(Error::panicked(what, &*panic)))
 }
@@ -227,7 +228,7 @@ where
         _recency: Recency,
         _look: impl FnOnce(&mut Entry<V>) -> Option<T>,
     ) -> Option<T> {
-        // bytes are not looked at: encoding the key and decoding the value is no work for the hit path
+        // the hit path does not encode keys and decode values
         None
     }
 

@@ -1,4 +1,4 @@
-//! The boxed twin of [`CacheBackend`]: what the engine holds.
+//! The erased form of [`CacheBackend`] that the engine holds.
 
 use std::any::Any;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::backend::entry::{Entry, Hit};
 use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
 
-/// A backend whose type has been erased, to choose one at run time or to keep types short. Cheap to clone.
+/// A backend with an erased type, to choose one at run time or to keep types short. Cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -41,7 +41,7 @@ use crate::tag::{Stamp, Tag};
 pub struct Erased<K, V>(Arc<Box<dyn DynBackend<K, V>>>);
 
 impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
-    /// Erases the type of `backend`. What is erased already stays as it is, so that a hit goes through one dynamic call.
+    /// Erases the type of `backend`. An erased one is used as it is, so that a hit makes one dynamic call.
     pub fn new(backend: impl CacheBackend<K, V>) -> Self {
         match (&backend as &dyn Any).downcast_ref::<Self>() {
             Some(erased) => erased.clone(),
@@ -51,7 +51,7 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
 }
 
 impl<K: Sync + 'static, V: Send + Sync + 'static> Erased<K, V> {
-    /// What this process knows of `key`, if that is fresh for certain at a cheap reading of the clock.
+    /// Returns this process's entry of `key` if it is certainly fresh at a cheap reading of the clock.
     #[inline]
     pub(crate) fn peek_fresh(&self, key: &K, recent: Timestamp, seen: &mut Seen) -> Option<Hit<V>> {
         self.0.peek_fresh_dyn(key, recent, seen)
@@ -70,17 +70,16 @@ impl<K, V> fmt::Debug for Erased<K, V> {
     }
 }
 
-/// What the first look of a read saw, if it was no hit.
+/// The result of the first look of a read that is no hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// This process holds no entry.
     Nothing,
-    /// There is an entry, which is not fresh, or was not looked at.
+    /// There is an entry that is not fresh, or that was not looked at.
     Something,
 }
 
-/// An answer of a backend, as the calls of each miss give it: in place where it is there at once, which spares a local
-/// store the boxes.
+/// An answer of a backend in the calls of each miss. An answer that is ready at once is in place, without a box.
 enum Answer<'a, T> {
     Now(T),
     Later(BoxFuture<'a, T>),
@@ -96,7 +95,7 @@ fn answer<'a, B: CacheBackend<K, V>, K, V, T>(future: impl Future<Output = T> + 
     }
 }
 
-/// The methods have names of their own: a twin with the same names would call itself for ever.
+/// The dynamic form of [`CacheBackend`]. Its methods have other names, so that none calls itself by accident.
 #[async_trait]
 trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     fn look_dyn(&self, key: &K, now: Timestamp, recency: Recency, look: &mut dyn FnMut(&mut Entry<V>));
@@ -140,7 +139,7 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
         });
     }
     fn peek_fresh_dyn(&self, key: &K, recent: Timestamp, seen: &mut Seen) -> Option<Hit<V>> {
-        // all of the backend's layers are inlined here
+        // all layers of the backend are inlined here
         self.look(key, recent, Recency::Touch, |entry| {
             if entry.is_fresh(recent.after_lag()) {
                 return Some(entry.take_hit());

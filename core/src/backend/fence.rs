@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Entry;
 use crate::tag::Stamp;
 
-/// How a load is announced to [`CacheBackend::begin`](crate::CacheBackend::begin).
+/// The intent of a load, for [`CacheBackend::begin`](crate::CacheBackend::begin).
 ///
 /// # Examples
 /// ```
@@ -22,7 +22,7 @@ pub struct LoadIntent {
 }
 
 impl LoadIntent {
-    /// Several loaders may hold the fence at once; the first accepted fill ends it.
+    /// Creates the intent of a load whose fence several loaders may hold at once. The first accepted fill ends it.
     ///
     /// # Examples
     /// ```
@@ -36,7 +36,7 @@ impl LoadIntent {
         Self { lease, exclusive: false, despite_hit: false }
     }
 
-    /// One loader at a time; the others are told [`BeginOutcome::Busy`].
+    /// Creates the intent of a load that excludes others: they get [`BeginOutcome::Busy`].
     ///
     /// # Examples
     /// ```
@@ -50,7 +50,7 @@ impl LoadIntent {
         Self { lease, exclusive: true, despite_hit: false }
     }
 
-    /// Announce the load even when there is an entry: a refresh, or the replacement of bytes that cannot be read.
+    /// Requests a fence even if there is an entry, for a refresh, or to replace bytes that cannot be read.
     ///
     /// # Examples
     /// ```
@@ -65,7 +65,7 @@ impl LoadIntent {
         self
     }
 
-    /// How long the fence stands unless renewed.
+    /// Returns the time for which the fence is valid unless renewed.
     ///
     /// # Examples
     /// ```
@@ -79,7 +79,7 @@ impl LoadIntent {
         self.lease
     }
 
-    /// Whether others are to be kept from loading.
+    /// Returns `true` if other loaders are excluded.
     ///
     /// # Examples
     /// ```
@@ -93,7 +93,7 @@ impl LoadIntent {
         self.exclusive
     }
 
-    /// Whether an entry that is there does not count.
+    /// Returns `true` if a fence is requested even if there is an entry.
     ///
     /// # Examples
     /// ```
@@ -108,20 +108,21 @@ impl LoadIntent {
     }
 }
 
-/// The answer to the announcement of a load.
+/// The answer to the request for a fence.
 #[derive(Debug)]
 pub enum BeginOutcome<V> {
-    /// There is a value after all.
+    /// There is an entry: no load is needed.
     Hit(Entry<V>),
-    /// Load, and fill with this fence.
+    /// The fence is granted: load, and fill with it.
     Granted(Fence),
     /// Another loader holds the key exclusively, for at most this long.
     Busy(Duration),
-    /// A write of the key was announced and has not ended: load, and store nothing.
+    /// A write guard is in place: load, and store nothing.
     Guarded,
 }
 
-/// The announcement of a write to the source, for [`CacheBackend::guard`](crate::CacheBackend::guard): ended by its writer, or else by itself.
+/// The intent of a write to the source, for [`CacheBackend::guard`](crate::CacheBackend::guard). Its writer ends
+/// it, or its life does.
 ///
 /// # Examples
 /// ```
@@ -137,7 +138,7 @@ pub struct WriteIntent {
 }
 
 impl WriteIntent {
-    /// A guard with a number of its own, never reused, that stands for at most `life`.
+    /// Creates a guard with a number of its own, never reused, that is in place for at most `life`.
     ///
     /// # Examples
     /// See [`WriteIntent`].
@@ -146,7 +147,7 @@ impl WriteIntent {
         Self { nonce, life }
     }
 
-    /// The number that makes the guard unique.
+    /// Returns the number that makes the guard unique.
     ///
     /// # Examples
     /// See [`WriteIntent`].
@@ -155,7 +156,7 @@ impl WriteIntent {
         self.nonce
     }
 
-    /// How long it stands unless ended.
+    /// Returns the time for which the guard is in place unless ended.
     ///
     /// # Examples
     /// See [`WriteIntent`].
@@ -165,15 +166,18 @@ impl WriteIntent {
     }
 }
 
-/// The proof that a load was announced, to be shown by its fill.
+/// A fencing token: granted to a load when it begins, and presented by its fill.
 ///
-/// The store names a fence at each execution of [`CacheBackend::begin`](crate::CacheBackend::begin), such as by a random number of the client and the time
-/// of the server. A name is never used twice. [`fill`](crate::CacheBackend::fill), [`renew`](crate::CacheBackend::renew) and
-/// [`release`](crate::CacheBackend::release) compare the whole of it. Prevents: a client library sends an announcement again after a
-/// lost connection, an invalidation ends the fence, the first copy arrives late and makes the same fence valid again.
+/// The store names a fence at each execution of [`CacheBackend::begin`](crate::CacheBackend::begin), such as by a
+/// random
+/// number of the client and the time of the server. A name is never used twice. [`fill`](crate::CacheBackend::fill),
+/// [`renew`](crate::CacheBackend::renew) and [`release`](crate::CacheBackend::release) compare the whole name.
 ///
-/// An announcement that finds the fence of its own first execution answers it as created. Otherwise an exclusive one would
-/// wait for itself.
+/// Prevents: a client library sends a request again after a lost connection, and an invalidation revokes the fence.
+/// The first copy of the request then arrives late and makes the same fence valid again.
+///
+/// A request that finds the fence of its own first execution answers it as created.
+/// Otherwise an exclusive request would wait for itself.
 ///
 /// # Examples
 /// ```
@@ -190,7 +194,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// A fence that this announcement created.
+    /// Creates a fence that this request has created.
     ///
     /// # Examples
     /// ```
@@ -201,7 +205,7 @@ impl Fence {
         Self { nonce, joined: false, writes: false, stamp: Stamp::new(0, 0) }
     }
 
-    /// A standing fence that this announcement shares.
+    /// Creates a valid fence of another request, which this request shares.
     ///
     /// # Examples
     /// ```
@@ -212,7 +216,7 @@ impl Fence {
         Self { nonce, joined: true, writes: false, stamp: Stamp::new(0, 0) }
     }
 
-    /// The fence with the state of the namespace's ledger when the load was announced, which the fill stores.
+    /// Returns the fence with the state of the namespace's tag ledger at the begin of the load. The fill stores it.
     ///
     /// # Examples
     /// ```
@@ -226,7 +230,7 @@ impl Fence {
         self
     }
 
-    /// The fence for the fill of a write: the filled entry replaces the old one, like a removal.
+    /// Returns the fence for the fill of a write: the filled entry replaces the old one, like a removal.
     ///
     /// # Examples
     /// ```
@@ -238,7 +242,9 @@ impl Fence {
         self
     }
 
-    /// Returns `true` if the fill is a write's. A near tier then ends what it holds, or is about to place, of the key.
+    /// Returns `true` if the fill is a write's. A near tier (L1) then drops its entry of the key, or the one that
+    /// it is
+    /// about to place.
     ///
     /// # Examples
     /// ```
@@ -249,7 +255,7 @@ impl Fence {
         self.writes
     }
 
-    /// The state of the namespace's ledger when the load was announced; zeros in a store that has none.
+    /// Returns the state of the namespace's tag ledger at the begin of the load; zeros in a store without a ledger.
     ///
     /// # Examples
     /// ```
@@ -262,7 +268,7 @@ impl Fence {
         self.stamp
     }
 
-    /// The name of the fence, which no other one ever has.
+    /// Returns the name of the fence, which no other fence ever has.
     ///
     /// # Examples
     /// ```
@@ -273,7 +279,7 @@ impl Fence {
         self.nonce
     }
 
-    /// Whether another loader created it; only the creator releases a fence.
+    /// Returns `true` if another loader created the fence. Only its creator releases a fence.
     ///
     /// # Examples
     /// ```
@@ -285,7 +291,7 @@ impl Fence {
     }
 }
 
-/// What became of a fill.
+/// The answer to a fill.
 ///
 /// # Examples
 /// ```
@@ -295,6 +301,6 @@ impl Fence {
 pub enum FillOutcome {
     /// The entry is in the store.
     Stored,
-    /// The fence no longer stood: the key was invalidated or written while it was loaded, or the lease ended.
+    /// The fence was no longer valid: the key was invalidated or written during the load, or the lease ended.
     Refused,
 }

@@ -42,19 +42,22 @@ use crate::tag::{Stamp, Tag};
 
 /// A place that keeps entries: a process's memory, Redis, two tiers of them.
 ///
-/// Time is an argument: a backend owns no clock, and no strategy either. What it promises, and the conformance suite of
-/// `larder-testkit` checks:
+/// Time is an argument: a backend owns no clock and no strategy. It promises the following, and the conformance suite
+/// of `larder-testkit` checks it:
 ///
-/// 1. An entry dead at `now` is never returned.
-/// 2. A [`fill`](Self::fill) is stored only while its own fence, granted by [`begin`](Self::begin), still stands. A fence
-///    stands until its lease ends, a fill with it was stored, it was released, or its key was
+/// 1. An entry that has expired at `now` is never returned.
+/// 2. A [`fill`](Self::fill) is stored only while its own fence, granted by [`begin`](Self::begin), is valid. A
+/// fence is
+///    valid until its lease ends, a fill with it was stored, it was released, or its key was
 ///    [`put`](Self::put), [`remove`](Self::remove)d or cleared.
-/// 3. A fence that was lost for whatever reason refuses the fill; nothing makes a lost fence stand again. So the store names
-///    the fence at each execution of `begin`: if a request is executed twice, the second execution makes another fence, or
+/// 3. A lost fence refuses the fill, and never becomes valid again. So the store names
+///    the fence at each execution of `begin`: if a request is executed twice, the second execution makes another
+/// fence, or
 ///    finds its own still valid and answers that name. A name that the caller chooses would be valid again.
-/// 4. Once `remove` or [`clear`](Self::clear) returned `Ok`, no read that starts later sees what was stored before, nor
-///    what is filled under a fence granted before.
-/// 5. Value and expiry are stored in one step, and an overwrite leaves nothing of what was there.
+/// 4. Once `remove` or [`clear`](Self::clear) returned `Ok`, no read that starts later sees an entry stored before,
+/// nor
+///    one filled under a fence granted before.
+/// 5. Value and expiry are stored in one step, and an overwrite leaves nothing of the old entry.
 /// 6. Answers of the `_many` operations are aligned with their keys.
 ///
 /// Implementors write plain `async fn`. All methods are required, so that a decorator cannot lose an inner fast path.
@@ -81,15 +84,19 @@ use crate::tag::{Stamp, Tag};
 /// }
 /// ```
 pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
-    /// Set if every call has its answer at the first poll, as in a store that is in this process.
+    /// Set if every call has its answer at the first poll, as in a store in this process.
     #[doc(hidden)]
     const IS_IMMEDIATE: bool = false;
 
-    /// Calls `look` with the entry of `key` if this process holds one, to take out of it what is wanted. Performs no I/O. `None`
-    /// means "not known here" (or that `look` said so), never "absent". `recency` says if this counts as a use of the key.
+    /// Calls `look` with the entry of `key` if this process holds one. Performs no I/O.
     ///
-    /// Never suspends and, for a typed local store, never allocates: this is the hit path. The entry is borrowed since moving
-    /// it through the layers of a backend costs as much as finding it.
+    /// `None` means "not known here" (or that `look` returned it), never "absent". `recency` says if this counts as
+    /// a use of
+    /// the key.
+    ///
+    /// Never suspends and, for a typed local store, never allocates: this is the hit path. The entry is borrowed,
+    /// because
+    /// moving it through the layers of a backend costs as much as finding it.
     fn look<T>(
         &self,
         key: &K,
@@ -98,34 +105,39 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
         look: impl FnOnce(&mut Entry<V>) -> Option<T>,
     ) -> Option<T>;
 
-    /// Returns what [`look`](Self::look) finds. Does not count as a use of `key`.
+    /// Returns the entry that [`look`](Self::look) finds. Does not count as a use of `key`.
     fn peek(&self, key: &K, now: Timestamp) -> Option<Entry<V>> {
         self.look(key, now, Recency::Keep, |entry| Some(entry.take()))
     }
 
-    /// The name by which all processes of a shared store know `key`: what a [`LockProvider`](crate::LockProvider) locks.
-    /// `None` when only this process sees the store.
+    /// Returns the name by which all processes of a shared store know `key`. A
+    /// [`LockProvider`](crate::LockProvider) locks it.
+    /// `None` if only this process sees the store.
     fn shared_name(&self, key: &K) -> Option<String>;
 
-    /// Whether every call ends in a time of its own, because it never waits or has its own timeouts. The cache then needs
-    /// no timer around each call.
+    /// Returns `true` if every call ends in bounded time, because it never waits or has its own timeouts. The cache
+    /// then
+    /// needs no timer around each call.
     fn is_bounded(&self) -> bool;
 
-    /// Tells `watcher` from now on, until it is gone, what changes in the store, by whomever; `false` when this store tells
-    /// nothing. Called from within a tokio runtime.
+    /// Registers `watcher` for change notifications until it is dropped. Returns `false` if this store sends none.
+    ///
+    /// Changes by all processes are sent. Called from within a tokio runtime.
     fn watch(&self, watcher: Weak<dyn Watcher>) -> bool;
 
-    /// The entry of `key`, wherever it is kept.
+    /// Returns the entry of `key`, from any tier.
     fn get(&self, key: &K, now: Timestamp) -> impl Future<Output = Result<Option<Entry<V>>>> + Send;
 
-    /// The entries of `keys`, aligned with them, in one round trip where the store can.
+    /// Returns the entries of `keys`, aligned with them, in one round trip if the store supports it.
     fn get_many(
         &self,
         keys: &[K],
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Option<Entry<V>>>>> + Send;
 
-    /// Announces a load of `key`. Looks once more in the same step, so that a value filled meanwhile is not loaded again.
+    /// Requests a fence for a load of `key`.
+    ///
+    /// Looks for an entry in the same step. Prevents: a value that was filled meanwhile is loaded again.
     fn begin(
         &self,
         key: &K,
@@ -133,7 +145,7 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<BeginOutcome<V>>> + Send;
 
-    /// Stores what was loaded, if `fence` still stands, and ends the fence.
+    /// Stores a loaded entry if `fence` is still valid, and ends the fence.
     fn fill(
         &self,
         key: &K,
@@ -142,7 +154,7 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<FillOutcome>> + Send;
 
-    /// Makes `fence` stand for another `lease` from now; `false` when it no longer stands.
+    /// Extends `fence` to `lease` from now. Returns `false` if it is no longer valid.
     fn renew(
         &self,
         key: &K,
@@ -151,48 +163,55 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Ends `fence` without storing anything: the load failed.
+    /// Ends `fence` without storing an entry, because the load failed.
     fn release(&self, key: &K, fence: Fence, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
 
-    /// Stores an entry whatever was there, and defeats every load announced before.
+    /// Stores an entry unconditionally, and revokes the fences of the key.
     fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
 
-    /// Forgets `key`, and defeats every load of it announced before.
+    /// Removes the entry of `key`, and revokes the fences of the key.
     fn remove(&self, key: &K) -> impl Future<Output = Result<()>> + Send;
 
-    /// Forgets `keys`, and defeats every load of them announced before; in one round trip where the store can.
+    /// Removes the entries of `keys`, and revokes their fences, in one round trip if the store supports it.
     fn remove_many(&self, keys: &[K]) -> impl Future<Output = Result<()>> + Send;
 
-    /// Forgets everything of this namespace, and defeats every load announced before.
+    /// Removes all entries of this namespace, and revokes all its fences.
     fn clear(&self) -> impl Future<Output = Result<()>> + Send;
 
-    /// Ends every entry that carries one of `tags` and whose load was announced before. Costs the same however many there
-    /// are. Answers the state of the ledger after it.
+    /// Invalidates every entry that carries one of `tags` and whose load began before. Returns the state of the tag
+    /// ledger
+    /// after it.
     ///
-    /// A store judges its own entries: [`peek`](Self::peek), [`get`](Self::get), [`get_many`](Self::get_many) and
-    /// [`begin`](Self::begin) never return one that a tag has ended, and a [`fill`](Self::fill) of one is refused. For
-    /// that it stamps entries with the state of its ledger: a filled one with that of [`Fence::stamp`], a
-    /// [`put`](Self::put) one with the current one, unless it bears a stamp already (of a far tier, which judges it).
+    /// The cost does not depend on the number of entries.
+    ///
+    /// A store checks its own entries: [`peek`](Self::peek), [`get`](Self::get), [`get_many`](Self::get_many) and
+    /// [`begin`](Self::begin) never return one that a tag has invalidated, and a [`fill`](Self::fill) of one is
+    /// refused.
+    /// For that it stamps entries with the state of its ledger: a filled one with that of [`Fence::stamp`], a
+    /// [`put`](Self::put) one with the current one, unless it bears a stamp already (of a far tier, which checks it).
     fn invalidate_tags(&self, tags: &[Tag]) -> impl Future<Output = Result<Stamp>> + Send;
 
-    /// Forgets which tags were invalidated at or before `count`: entries stamped below it end, if they carry tags.
-    /// Answers how many tags were forgotten.
+    /// Removes the tags that were invalidated at or before `count` from the ledger. Returns the number of removed
+    /// tags.
+    ///
+    /// Entries with tags that are stamped below `count` are then invalid.
     fn prune_tags(&self, count: u64) -> impl Future<Output = Result<usize>> + Send;
 
-    /// Announces a write of `key` to the source: forgets the key, and stores nothing under it while `guard` stands.
-    /// Several guards may stand at once.
+    /// Places a write guard on `key`: removes its entry, and stores none while `guard` is in place.
+    /// Several guards may be in place at once.
     fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
 
-    /// Ends `guard`: forgets the key, and lets it be stored again if no other guard stands.
+    /// Ends `guard`: removes the entry of the key. It can be stored again if no other guard is in place.
     fn unguard(&self, key: &K, guard: WriteIntent, now: Timestamp)
     -> impl Future<Output = Result<()>> + Send;
 }
 
-/// A configured store that becomes a [`CacheBackend`] once the cache's [`BackendContext`] is known: what
-/// [`CacheBuilder::backend`](crate::CacheBuilder::backend) takes.
+/// A configured store that becomes a [`CacheBackend`] once the cache's [`BackendContext`] is known.
+/// [`CacheBuilder::backend`](crate::CacheBuilder::backend) takes it.
 ///
-/// Stores implement it to learn the namespace and to report evictions; decorators such as [`Tiered`] pass the scope on. A
-/// [`CacheBackend`] that needs none of that is given as [`Direct`].
+/// Stores implement it to learn the namespace and to report evictions. Decorators such as [`Tiered`] pass the
+/// context on.
+/// A [`CacheBackend`] that needs neither is passed as [`Direct`].
 ///
 /// # Examples
 /// ```
@@ -210,17 +229,17 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     note = "a `CacheBackend` of your own is given as `Direct(backend)`, a `LocalStore` as `Local::new(store)`"
 )]
 pub trait IntoBackend<K, V> {
-    /// The backend that this becomes.
+    /// The opened backend.
     type Backend: CacheBackend<K, V>;
 
     /// Opens the store for one cache.
     ///
     /// # Errors
-    /// When the configuration cannot work; the message names the mend.
+    /// If the configuration cannot work. The message says what to write instead.
     fn into_backend(self, scope: &BackendContext) -> Result<Self::Backend>;
 }
 
-/// A finished [`CacheBackend`], to be used as it is.
+/// A finished [`CacheBackend`], used without a context.
 ///
 /// # Examples
 /// ```

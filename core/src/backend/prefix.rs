@@ -1,11 +1,11 @@
-//! A namespace below another name.
+//! A prefix of a namespace.
 
 use super::{BackendContext, IntoBackend};
 use crate::Result;
 
-/// Puts a name before a store's namespace: an environment, a tenant, a test run.
+/// A prefix of a store's namespace: an environment, a tenant, a test run.
 ///
-/// It works on the scope, not on each key, so it costs nothing later.
+/// It changes the context and not each key, so that it costs nothing later.
 ///
 /// # Examples
 /// ```no_run
@@ -21,7 +21,7 @@ pub struct Prefix<S> {
 }
 
 impl<S> Prefix<S> {
-    /// `inner` under `prefix`, which may have ASCII letters, digits and `-_./`; others are refused by `build()`.
+    /// Wraps `inner` with `prefix`: ASCII letters, digits and `-_./`. Other characters are refused by `build()`.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! A bound on how long a backend may take.
+//! A time limit for the calls of a backend.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
 use crate::{Error, Result};
 
-/// Bounds each call to a store: one that takes longer is given up and reported as a timeout.
+/// A time limit for each call to a store. A call that takes longer is abandoned and reported as a timeout.
 ///
-/// The cache has such a bound around its whole backend
+/// The cache has such a limit around its whole backend
 /// ([`CacheBuilder::backend_timeout`](crate::CacheBuilder::backend_timeout)); use this for one tier of two.
-/// A call that was given up may still happen, so an invalidation that timed out is not acknowledged.
+/// An abandoned call may still be executed, so an invalidation that timed out is not acknowledged.
 ///
 /// # Examples
 /// ```no_run
@@ -33,7 +33,7 @@ pub struct Timeout<S> {
 }
 
 impl<S> Timeout<S> {
-    /// Each call to `inner` ends within `limit`. Zero is refused by `build()`.
+    /// Limits each call to `inner` to `limit`. Zero is refused by `build()`.
     ///
     /// # Examples
     /// ```

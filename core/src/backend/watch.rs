@@ -1,4 +1,4 @@
-//! What a far store tells of its own accord.
+//! Change notifications of a far tier (L2).
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -6,21 +6,25 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::tag::{Stamp, Tag};
 
-/// Is told by a far store what changes in it, by whomever: a near tier, which must not serve what changed.
+/// A receiver of a far tier's change notifications: a near tier, which must not serve changed entries.
 ///
 /// A store that takes a watcher ([`CacheBackend::watch`](crate::CacheBackend::watch)) promises:
 ///
-/// 1. It tells of every change of a value: a write, a removal, an eviction. Being told of a change that was none costs a far
-///    read and nothing else.
-/// 2. When it may have missed a change (a lost connection, a flush, another server in the old one's place), it says
-///    [`lost`](Self::lost) before it says [`proven`](Self::proven) again.
-/// 3. It says `proven(since)` only when everything that was acknowledged before `since`, a moment read from
-///    [`now`](Self::now), has been told. It does so several times in each [`max_staleness`](Self::max_staleness), if it can.
+/// 1. It notifies of every change of a value by any process: a write, a removal, an eviction. A notification
+/// without a
+///    change costs one read of the far tier.
+/// 2. If it may have missed a change (a lost connection, a flush, another server in place of the old one), it calls
+///    [`lost`](Self::lost) before it calls [`proven`](Self::proven) again.
+/// 3. It calls `proven(since)`, the heartbeat, only after it has sent every change that was acknowledged before
+/// `since`,
+///    a moment read from [`now`](Self::now). It does so several times in each
+/// [`max_staleness`](Self::max_staleness) if
+///    it can.
 ///
-/// So a near tier that serves only while the last proof is younger than the bound is never older than the bound, however
-/// long messages take and whatever becomes of them.
+/// So a near tier is never older than `max_staleness` if it serves entries only while the last heartbeat is younger.
+/// This also holds if notifications are late or lost.
 ///
-/// The methods are called on tasks of the store: they must not wait.
+/// The methods are called on tasks of the store and must not block.
 ///
 /// # Examples
 /// ```
@@ -48,21 +52,21 @@ use crate::tag::{Stamp, Tag};
 /// }
 /// ```
 pub trait Watcher: Debug + Send + Sync + 'static {
-    /// The value of a key changed; `name` is its [`shared_name`](crate::CacheBackend::shared_name).
+    /// Records that the value of a key has changed; `name` is its [`shared_name`](crate::CacheBackend::shared_name).
     fn changed(&self, name: &str);
 
-    /// Entries that carry one of `tags` and were stamped before `at` have ended.
+    /// Records that entries that carry one of `tags` and were stamped before `at` are invalidated.
     fn tags_ended(&self, tags: &[Tag], at: Stamp);
 
-    /// Anything may have changed.
+    /// Records that any entry may have changed.
     fn lost(&self);
 
-    /// The watcher's own clock, for [`proven`](Self::proven).
+    /// Returns the time of the watcher's own clock, for [`proven`](Self::proven).
     fn now(&self) -> Timestamp;
 
-    /// All changes that were acknowledged before `since` have been told.
+    /// Records a heartbeat: all changes that were acknowledged before `since` have been sent.
     fn proven(&self, since: Timestamp);
 
-    /// How old a proof may become.
+    /// Returns the maximum age of a heartbeat.
     fn max_staleness(&self) -> Duration;
 }

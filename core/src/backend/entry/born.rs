@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// When a value was stored and what its load cost, in 8 bytes, since entries are copied on the hit path and their size is
-/// what a local tier fits into the processor's caches: milliseconds of the clock in 41 bits (69 years), and microseconds
-/// as an 18-bit mantissa and a 5-bit exponent.
+/// The moment at which a value was stored and the cost of its load, in 8 bytes.
+///
+/// Milliseconds of the clock in 41 bits (69 years), and microseconds as an 18-bit mantissa and a 5-bit exponent.
+/// Small, because entries are copied on the hit path, and more of them fit into the processor's caches.
 ///
 /// Kept inverted, so that it is never zero: an `Option<Entry>` is then no larger than an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ impl Born {
     pub(super) const EXPONENTS: u32 = 1 << (Self::COST_BITS - Self::MANTISSA_BITS);
 
     pub(super) fn new(created: Timestamp, cost: Duration) -> Self {
-        // one less than there is room for: not all bits are ever set
+        // one less than there is room for, so that the bits are never all set
         let millis = (created.as_nanos() / 1_000_000).min((1 << (u64::BITS - Self::COST_BITS)) - 2);
         let micros = u64::try_from(cost.as_micros()).unwrap_or(u64::MAX);
         let exponent = (u64::BITS - micros.leading_zeros()).saturating_sub(Self::MANTISSA_BITS);

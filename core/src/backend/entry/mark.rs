@@ -1,17 +1,18 @@
-//! The place of an entry in a near tier.
+//! The place of an entry in a near tier (L1).
 
-/// Where and when a [`Tiered`](crate::Tiered) near tier placed an entry: a slot in 16 bits, a generation in 32, and whether
-/// changes by others were not told at that time. Nothing to anybody else.
+/// The place of an entry in a [`Tiered`](crate::Tiered) near tier (L1): a slot in 16 bits and a generation in 32.
+///
+/// One more bit is set if the entry was placed without a heartbeat. Only a tiered backend uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Mark(u64);
 
 impl Mark {
-    /// How many slots there are.
+    /// The maximum number of slots.
     pub(crate) const SLOTS: usize = 1 << 16;
     const SHIFT: u32 = 48;
     const UNVERIFIED: u64 = 1 << 32;
 
-    /// The generation wraps after 2^32: an entry would have to live through as many changes in its slot.
+    /// Creates a mark. The generation wraps after 2^32: an entry would have to outlive as many changes in its slot.
     #[inline]
     pub(crate) fn new(slot: usize, generation: u32) -> Self {
         Self(((slot % Self::SLOTS) as u64) << Self::SHIFT | u64::from(generation))
@@ -27,7 +28,7 @@ impl Mark {
         (self.0 & u64::from(u32::MAX)) as u32
     }
 
-    /// The mark of an entry that is bounded by its short life alone.
+    /// Returns the mark of an entry that is bounded by its short life alone, without heartbeats.
     pub(crate) fn unverified(self) -> Self {
         Self(self.0 | Self::UNVERIFIED)
     }

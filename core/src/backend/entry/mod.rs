@@ -1,4 +1,4 @@
-//! What a backend keeps: a value, or the knowledge that there is none, with its times.
+//! The entry that a backend keeps: a value, or the fact that there is none, with its times.
 
 mod born;
 mod mark;
@@ -13,9 +13,9 @@ use crate::clock::Timestamp;
 use crate::tag::revision::Stood;
 use crate::tag::{Stamp, Tag};
 
-/// One entry of a cache. Cloning it is a reference count; the value is shared, never copied.
+/// One entry of a cache. Cloning it copies a reference count; the value is shared and never copied.
 ///
-/// `value` is `None` for a *negative* entry: the source said that there is no such thing, and that was kept.
+/// `value` is `None` for a *negative* entry: the source returned no value, and negative caching stored that.
 ///
 /// # Examples
 /// ```
@@ -33,14 +33,14 @@ pub struct Entry<V> {
     expires: Timestamp,
     born: Born,
     mark: Mark,
-    /// What few entries have: shared by all copies, and nothing but a null pointer in the others.
+    /// The rarely used parts: shared by all copies, and a null pointer if there are none.
     extra: Option<Arc<Extra>>,
 }
 
-/// All that a hit needs of an entry, in two registers: the value, or that there is none.
+/// The part of an entry that a hit needs, in two registers: the value, or that there is none.
 pub(crate) struct Hit<V>(pub(crate) Option<Arc<V>>);
 
-/// What an entry carries besides its value and times.
+/// The parts of an entry other than its value and times.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extra {
     tags: Box<[Tag]>,
@@ -50,7 +50,7 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
-    /// At which revision of its judge the entry was last found to stand.
+    /// The last revision of the tag check at which the entry was valid.
     #[inline]
     pub(crate) fn stood(&self) -> &Stood {
         &self.stood
@@ -66,7 +66,7 @@ impl Extra {
 }
 
 impl<V> Entry<V> {
-    /// An entry made at `now` that is dead `ttl` later. `None` makes a negative entry.
+    /// Creates an entry at `now` that expires after `ttl`. A `value` of `None` makes a negative entry.
     ///
     /// # Examples
     /// ```
@@ -84,13 +84,13 @@ impl<V> Entry<V> {
         Self { value, fresh_until: expires, expires, born, mark: Mark::default(), extra: None }
     }
 
-    /// The value, or `None` for a negative entry.
+    /// Returns the value; `None` for a negative entry.
     #[must_use]
     pub fn value(&self) -> Option<&Arc<V>> {
         self.value.as_ref()
     }
 
-    /// The value, taken out.
+    /// Returns the value, taken out of the entry.
     #[must_use]
     #[inline]
     pub fn into_value(self) -> Option<Arc<V>> {
@@ -101,20 +101,21 @@ impl<V> Entry<V> {
         (self.value, self.extra)
     }
 
-    /// When the value was stored, to the millisecond below.
+    /// Returns the time when the value was stored, rounded down to the millisecond.
     #[must_use]
     pub fn created(&self) -> Timestamp {
         self.born.created()
     }
 
-    /// The first moment at which the entry is no longer fresh (the soft TTL): from then until [`expires`](Self::expires)
-    /// it is stale, and served only by strategies that say so.
+    /// Returns the first moment at which the entry is no longer fresh (the soft TTL).
+    ///
+    /// From then until [`expires`](Self::expires) it is stale. Only strategies that allow stale entries serve it.
     #[must_use]
     pub fn fresh_until(&self) -> Timestamp {
         self.fresh_until
     }
 
-    /// Whether the entry is fresh at `now`, and alive.
+    /// Returns `true` if the entry is fresh at `now`, and alive.
     #[must_use]
     #[inline]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
@@ -122,7 +123,7 @@ impl<V> Entry<V> {
         now < self.fresh_until && self.is_alive(now)
     }
 
-    /// The same entry, kept for `window` longer than it is fresh.
+    /// Returns the entry, kept for `window` longer than it is fresh.
     ///
     /// # Examples
     /// See [`fresh_until`](Self::fresh_until).
@@ -132,45 +133,46 @@ impl<V> Entry<V> {
         self
     }
 
-    /// The first moment at which the entry is dead (the hard TTL).
+    /// Returns the first moment at which the entry is expired (the hard TTL).
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
 
-    /// Whether the entry may still be served at `now`.
+    /// Returns `true` if the entry may still be served at `now`.
     #[must_use]
     #[inline]
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        // no clock shows `NEVER`: what expires then does not
+        // no clock shows `NEVER`: an entry with it does not expire
         now < self.expires
     }
 
-    /// How long ago the value was stored.
+    /// Returns the time since the value was stored.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         self.created().until(now)
     }
 
-    /// How long the entry has left to live at `now`.
+    /// Returns the time until the entry expires, from `now`.
     #[must_use]
     pub fn remaining(&self, now: Timestamp) -> Duration {
         if self.expires == Timestamp::NEVER { Duration::MAX } else { now.until(self.expires) }
     }
 
-    /// How long the entry stays fresh from `now`.
+    /// Returns the time for which the entry stays fresh, from `now`.
     #[must_use]
     pub fn freshness(&self, now: Timestamp) -> Duration {
         if self.fresh_until == Timestamp::NEVER { Duration::MAX } else { now.until(self.fresh_until) }
     }
 
-    /// How long the load took that made the value, in microseconds, to five digits; zero when not known.
+    /// Returns the duration of the load that made the value, in microseconds, to five digits; zero if it is not
+    /// known.
     #[must_use]
     pub fn load_cost(&self) -> Duration {
         self.born.cost()
     }
 
-    /// The same entry with the time its load took.
+    /// Returns the entry with the duration of its load.
     ///
     /// # Examples
     /// ```
@@ -188,7 +190,7 @@ impl<V> Entry<V> {
         self
     }
 
-    /// The same entry with other times: for backends that keep entries in another clock.
+    /// Returns the entry with other times, for backends that keep times by another clock.
     ///
     /// # Examples
     /// ```
@@ -208,13 +210,13 @@ impl<V> Entry<V> {
         self
     }
 
-    /// The tags that the entry carries.
+    /// Returns the tags that the entry carries.
     #[must_use]
     pub fn tags(&self) -> &[Tag] {
         self.extra.as_ref().map_or(&[], |extra| &extra.tags)
     }
 
-    /// The same entry with these tags, each once.
+    /// Returns the entry with these tags, each once.
     ///
     /// # Examples
     /// See [`tags`](Self::tags).
@@ -229,13 +231,13 @@ impl<V> Entry<V> {
         self
     }
 
-    /// The state of the ledger before the entry was loaded; zeros unless it carries tags and was stored.
+    /// Returns the state of the tag ledger before the load; zeros unless the entry carries tags and was stored.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.extra.as_ref().map(|extra| extra.stamp).unwrap_or_default()
     }
 
-    /// The same entry, loaded in this state of the ledger. Does nothing to an entry without tags, which no ledger ends.
+    /// Returns the entry, stamped with this state of the tag ledger. Has no effect on an entry without tags.
     ///
     /// # Examples
     /// See [`stamp`](Self::stamp).
@@ -247,13 +249,13 @@ impl<V> Entry<V> {
         self
     }
 
-    /// By what the source recognizes this version of the value: an ETag, a row's version.
+    /// Returns the validator by which the source recognizes this version of the value: an ETag, a row's version.
     #[must_use]
     pub fn validator(&self) -> Option<&str> {
         self.extra.as_ref().and_then(|extra| extra.validator.as_deref())
     }
 
-    /// The same entry with another validator, or none.
+    /// Returns the entry with another validator, or without one.
     ///
     /// # Examples
     /// See [`validator`](Self::validator).
@@ -267,7 +269,7 @@ impl<V> Entry<V> {
 
     fn extra_mut(&mut self) -> &mut Extra {
         let extra = Arc::make_mut(self.extra.get_or_insert_default());
-        // what is changed is to be judged anew
+        // a changed entry is to be checked again
         extra.stood = Stood::default();
         extra
     }
@@ -277,10 +279,10 @@ impl<V> Entry<V> {
         self.extra.as_deref()
     }
 
-    /// The same entry around another form of its value: for decorators that encode and decode.
+    /// Returns the entry around another form of its value, for decorators that encode and decode.
     ///
     /// # Errors
-    /// Those of `change`; the entry is then gone.
+    /// Those of `change`; the entry is then dropped.
     ///
     /// # Examples
     /// ```
@@ -299,7 +301,7 @@ impl<V> Entry<V> {
         Ok(Entry { value, fresh_until, expires, born, mark, extra })
     }
 
-    /// The same entry, dead at `latest` if it would have lived longer.
+    /// Returns the entry, expiring at `latest` if it would have lived longer.
     ///
     /// # Examples
     /// ```
@@ -316,13 +318,13 @@ impl<V> Entry<V> {
         self
     }
 
-    /// The entry, out of a place that is done with: an empty one is left.
+    /// Takes the entry out of a place that is no longer needed, and leaves an empty one.
     pub(crate) fn take(&mut self) -> Self {
         let empty = Self::new(None, Timestamp::ORIGIN, Duration::ZERO);
         std::mem::replace(self, empty)
     }
 
-    /// The value, out of a place that is done with.
+    /// Takes the value out of a place that is no longer needed.
     #[inline]
     pub(crate) fn take_hit(&mut self) -> Hit<V> {
         Hit(self.value.take())

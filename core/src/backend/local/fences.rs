@@ -10,6 +10,7 @@ use crate::mutation;
 use crate::shards::{Shard, Shards, is_sweep_due};
 use crate::sync::MutexGuard;
 
+/// A fence that was granted to a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Standing {
     pub(super) nonce: u128,
@@ -17,6 +18,7 @@ pub(super) struct Standing {
     pub(super) until: Timestamp,
 }
 
+/// The fences of all keys, at most one for each.
 pub(super) struct Fences<K> {
     pub(super) standing: Shards<K, Standing>,
     next: AtomicU64,
@@ -27,10 +29,12 @@ impl<K: Hash + Eq + Clone> Fences<K> {
         Self { standing: Shards::default(), next: AtomicU64::new(1) }
     }
 
+    /// Locks the fences of the shard of `key`. All changes of the key's entry are made under this lock.
     pub(super) fn of(&self, key: &K) -> MutexGuard<'_, Shard<K, Standing>> {
         self.standing.of(key)
     }
 
+    /// Grants a fence to a load of `key`: a new one, or a share of the valid one.
     pub(super) fn grant(
         &self,
         fences: &mut Shard<K, Standing>,
@@ -46,6 +50,7 @@ impl<K: Hash + Eq + Clone> Fences<K> {
             standing.until = standing.until.max(until);
             return Granted::Fence(Fence::joined(standing.nonce));
         }
+        // a new number for each fence. Prevents: a fence that was revoked becomes valid again
         let nonce = u128::from(self.next.fetch_add(1, Ordering::Relaxed));
         let before = fences.len();
         fences.insert(key.clone(), Standing { nonce, exclusive: announce.is_exclusive(), until });
@@ -56,9 +61,9 @@ impl<K: Hash + Eq + Clone> Fences<K> {
     }
 }
 
-/// Writes that were announced and have not ended.
+/// The write guards that have not ended.
 pub(super) struct Guards<K> {
-    /// How many keys have guards.
+    /// The number of keys with guards.
     count: AtomicUsize,
     standing: Shards<K, Vec<(WriteIntent, Timestamp)>>,
 }
@@ -70,7 +75,7 @@ impl<K> Default for Guards<K> {
 }
 
 impl<K: Hash + Eq + Clone> Guards<K> {
-    /// Returns `true` if a guard of `key` stands. Asked only under the lock of the key's fence.
+    /// Returns `true` if a guard of `key` is in place. Called only under the lock of the key's fence.
     pub(super) fn hold(&self, key: &K, now: Timestamp) -> bool {
         self.count.load(Ordering::SeqCst) > 0
             && self.change(key, |standing| {
@@ -98,6 +103,7 @@ impl<K: Hash + Eq + Clone> Guards<K> {
         });
     }
 
+    /// Ends one guard. Others of the key remain.
     pub(super) fn end(&self, key: &K, ended: WriteIntent) {
         self.change(key, |standing| {
             if let Some(guards) = standing.get_mut(key) {
@@ -109,7 +115,7 @@ impl<K: Hash + Eq + Clone> Guards<K> {
         });
     }
 
-    /// Changes the guards that `key` has a lock with, and counts their keys.
+    /// Changes the guards of the shard of `key`, and updates the number of keys with guards.
     fn change<T>(
         &self,
         key: &K,
@@ -124,15 +130,18 @@ impl<K: Hash + Eq + Clone> Guards<K> {
     }
 }
 
+/// Returns `true` if one of `guards` is in place at `now`.
 pub(super) fn stand(guards: &[(WriteIntent, Timestamp)], now: Timestamp) -> bool {
     guards.iter().any(|(_, until)| *until > now)
 }
 
+/// The answer to the request for a fence.
 pub(super) enum Granted {
     Fence(Fence),
     Busy(Duration),
 }
 
+/// Returns `true` if `fence` is the valid fence of `key` at `now`.
 pub(super) fn holds<K: Hash + Eq>(
     fences: &Shard<K, Standing>,
     key: &K,

@@ -1,4 +1,4 @@
-//! Fences around a store that lives in the process.
+//! Fences for a store in this process.
 
 mod fences;
 
@@ -16,8 +16,8 @@ use crate::tag::ledger::Ledger;
 use crate::tag::{Stamp, Tag};
 use crate::{Result, mutation};
 
-/// A map in this process that keeps typed entries, bounds itself, and knows nothing of loads: moka, quick_cache, one's
-/// own. [`Local`] makes a [`CacheBackend`] of it.
+/// A bounded map in this process that keeps typed entries and has no fences: moka, quick_cache, your own.
+/// [`Local`] makes a [`CacheBackend`] of it.
 ///
 /// # Examples
 /// ```
@@ -46,19 +46,21 @@ use crate::{Result, mutation};
 /// # let _: &dyn std::fmt::Debug = &backend as &Local<u64, Unbounded>;
 /// ```
 pub trait LocalStore<K, V>: Debug + Send + Sync + 'static {
-    /// Returns the entry of `key`, dead or alive. `recency` says if this counts as a use of the key.
+    /// Returns the entry of `key`, expired or not. `recency` says if this counts as a use of the key.
     fn get(&self, key: &K, recency: Recency) -> Option<Entry<V>>;
-    /// Keeps an entry, which is of no use after `remaining`. Returns what had to go for it.
+    /// Stores an entry, which has expired after `remaining`. Returns the entries that it displaced.
     ///
-    /// Called under a lock: no entry is to be dropped in here, since a value's destructor may use the cache.
+    /// Called under a lock. An implementation must not drop entries in here, because a value's destructor may use the
+    /// cache.
     fn insert(&self, key: K, entry: Entry<V>, remaining: Duration) -> Displaced<'_, V>;
-    /// Removes `key`: a later `get` does not see it. Returns what was there. Called under a lock, like `insert`.
+    /// Removes `key`, so that a later `get` does not see it. Returns the removed entry. Called under a lock, like
+    /// `insert`.
     fn remove(&self, key: &K) -> Displaced<'_, V>;
-    /// Removes everything.
+    /// Removes all entries.
     fn clear(&self);
 }
 
-/// If a look at an entry counts as a use of its key, for stores that evict by recency or frequency.
+/// The decision if a look at an entry counts as a use of its key, for stores that evict by recency or frequency.
 ///
 /// A read looks several times, and counts once. If a miss counted several times, every new key would look more popular than
 /// those that it competes with, and admission policies such as TinyLFU would degrade to LRU.
@@ -67,14 +69,15 @@ pub trait LocalStore<K, V>: Debug + Send + Sync + 'static {
 /// See [`LocalStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recency {
-    /// It counts: the look that answers a read, or finds that it misses.
+    /// It counts: the look that answers a read, or that finds a miss.
     Touch,
-    /// It does not: a check.
+    /// It does not count: a check.
     Keep,
 }
 
-/// The entries that a change took out of a store, to be dropped when its locks are free: the destructor of a value may use
-/// the cache. Evicted ones are reported then.
+/// The entries that a change took out of a store. They are dropped after its locks are released, because the
+/// destructor
+/// of a value may use the cache. Evicted ones are reported then.
 ///
 /// # Examples
 /// See [`LocalStore`].
@@ -87,25 +90,25 @@ pub struct Displaced<'a, V> {
 }
 
 impl<'a, V> Displaced<'a, V> {
-    /// Nothing.
+    /// Returns no entries.
     pub const fn none() -> Self {
         Self { replaced: None, others: vec![], evicted: vec![], scope: None }
     }
 
-    /// Entries that were evicted to make room, of which `scope` is told.
+    /// Returns entries that were evicted to make room, to be recorded with `scope`.
     pub const fn evicted(evicted: Vec<Entry<V>>, scope: &'a BackendContext) -> Self {
         Self { replaced: None, others: vec![], evicted, scope: Some(scope) }
     }
 }
 
 impl<V> Displaced<'_, V> {
-    /// Also an entry that was replaced.
+    /// Adds an entry that was replaced.
     pub fn and(mut self, replaced: Option<Entry<V>>) -> Self {
         self.replaced = replaced;
         self
     }
 
-    /// Also entries that were removed or had expired.
+    /// Adds entries that were removed or had expired.
     pub fn and_all(mut self, others: Vec<Entry<V>>) -> Self {
         self.others = others;
         self
@@ -134,7 +137,7 @@ impl<V> Debug for Displaced<'_, V> {
     }
 }
 
-/// A [`LocalStore`] as a backend: adds the fences, judges expiry, and answers hits by a synchronous look.
+/// A [`LocalStore`] as a backend. Adds fences, expiry and synchronous hits.
 ///
 /// # Examples
 /// See [`LocalStore`].
@@ -146,17 +149,18 @@ pub struct Local<K, S> {
 }
 
 impl<K: Hash + Eq + Clone, S> Local<K, S> {
-    /// A backend over `store`.
+    /// Creates a backend on `store`.
     pub fn new(store: S) -> Self {
         Self { store, fences: Fences::new(), guards: Guards::default(), ledger: Ledger::new() }
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &S {
         &self.store
     }
 
-    /// How many announced loads have neither filled nor ended.
+    /// Returns the number of keys with a fence that no fill, release or removal has ended.
+    /// Includes fences whose lease has ended, until they are swept.
     #[must_use]
     pub fn fences(&self) -> usize {
         self.fences.standing.len()
@@ -212,12 +216,12 @@ where
     }
 
     fn watch(&self, _watcher: std::sync::Weak<dyn super::Watcher>) -> bool {
-        // only this process changes it
+        // only this process changes the store
         false
     }
 
     fn is_bounded(&self) -> bool {
-        // it never waits
+        // the store never waits
         true
     }
 
@@ -256,7 +260,8 @@ where
         if !allowed {
             return Ok(FillOutcome::Refused);
         }
-        // under the lock: a removal after this sees the entry, one before it took the fence
+        // under the fence's lock: a later removal finds the entry, an earlier one has revoked the fence.
+        // Prevents: a fill after the invalidation
         let displaced = self.store.insert(key.clone(), entry, remaining);
         drop(fences);
         drop(displaced);
@@ -281,7 +286,7 @@ where
     }
 
     async fn put(&self, key: &K, entry: Entry<V>, now: Timestamp) -> Result<()> {
-        // a stamp that is there already is a far tier's
+        // an entry with a stamp comes from a far tier (L2)
         let entry =
             if entry.stamp() == Stamp::default() { entry.stamped(self.ledger.stamp()) } else { entry };
         let remaining = entry.remaining(now);
@@ -307,7 +312,7 @@ where
     }
 
     async fn clear(&self) -> Result<()> {
-        // fences first: a fill that still finds its fence is wiped by what follows
+        // fences first. Prevents: a fill after the clear; one that still finds its fence is removed by the next step
         self.fences.standing.clear();
         self.store.clear();
         Ok(())
@@ -345,7 +350,7 @@ where
     }
 }
 
-/// How much of a store's capacity an entry takes: 1 each ([`EntryCount`]), or what a closure says.
+/// The share of a store's capacity that an entry takes: 1 each ([`EntryCount`]), or the result of a closure.
 ///
 /// # Examples
 /// ```
@@ -355,11 +360,11 @@ where
 /// assert_eq!(by_length.weigh(&1, &"bread".to_owned()), 5);
 /// ```
 pub trait Weigher<K, V>: Clone + Send + Sync + 'static {
-    /// The weight of a value. Negative entries weigh 1.
+    /// Returns the weight of a value. Negative entries weigh 1.
     fn weigh(&self, key: &K, value: &V) -> u32;
 }
 
-/// Every entry weighs 1: the capacity is a number of entries.
+/// A weigher by which every entry weighs 1: the capacity is a number of entries.
 ///
 /// # Examples
 /// See [`Weigher`].

@@ -6,8 +6,9 @@
 //! | [`Quick`] | the configuration, given to `Cache::builder().backend(..)` or to `larder::Tiered` |
 //! | [`QuickStore`] | the opened store |
 //!
-//! Bounded by the number of entries, or by weight; eviction is quick_cache's S3-FIFO (scan-resistant). Expiry is judged
-//! at each read; an expired entry leaves when it is overwritten or when room is needed. Evictions are counted in the
+//! Bounded by the number of entries, or by weight. Eviction is quick_cache's S3-FIFO (scan-resistant). Expiry is
+//! checked
+//! at each read. An expired entry leaves when it is overwritten or when room is needed. Evictions are counted in the
 //! cache's `Stats`.
 //!
 //! # Examples
@@ -32,7 +33,7 @@ pub use self::store::QuickStore;
 use crate::backend::{BackendContext, EntryCount, IntoBackend, Local, Weigher};
 use crate::{Error, Result};
 
-/// The weight of a usual entry, to size tables by when the capacity is a weight.
+/// The assumed weight of an entry, to size tables if the capacity is a weight.
 const USUAL_WEIGHT: u64 = 256;
 
 /// An in-process store on quick_cache, bounded by the number of entries or by weight.
@@ -59,7 +60,7 @@ impl<W> fmt::Debug for Quick<W> {
 }
 
 impl Quick {
-    /// A store of at most `capacity` entries. Zero is refused when the cache is built.
+    /// Creates a store of at most `capacity` entries. Zero is refused when the cache is built.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         Self { capacity, expected: capacity, weigher: EntryCount }
@@ -67,7 +68,7 @@ impl Quick {
 }
 
 impl<W> Quick<W> {
-    /// Measures the capacity in weight: what `weigher` says of each value. Negative entries weigh 1.
+    /// Measures the capacity in weight: the result of `weigher` for each value. Negative entries weigh 1.
     ///
     /// # Examples
     /// See [`Quick`].

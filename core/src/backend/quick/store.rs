@@ -1,4 +1,4 @@
-//! The opened store, and what it reports.
+//! The opened store, and its eviction reports.
 
 use std::fmt;
 use std::hash::Hash;
@@ -31,7 +31,7 @@ where
     W: Weigher<K, V>,
 {
     pub(crate) fn open(capacity: u64, expected: u64, weigher: W, scope: &BackendContext) -> Result<Self> {
-        // tables grow when the guess was too low
+        // tables grow if the guess was too low
         let expected = usize::try_from(expected.clamp(1, 1 << 20)).unwrap_or(1 << 20);
         let options = OptionsBuilder::new()
             .weight_capacity(capacity)
@@ -45,13 +45,13 @@ where
         Ok(Self { entries, scope: scope.clone() })
     }
 
-    /// How many entries are kept, expired ones included.
+    /// Returns the number of entries, expired ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing is kept.
+    /// Returns `true` if the store holds no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -99,12 +99,12 @@ struct Weights<W>(W);
 
 impl<K, V, W: Weigher<K, V>> Weighter<K, Entry<V>> for Weights<W> {
     fn weight(&self, key: &K, entry: &Entry<V>) -> u64 {
-        // quick_cache never evicts what weighs nothing
+        // quick_cache never evicts an entry without weight
         entry.value().map_or(1, |value| u64::from(self.0.weigh(key, value)).max(1))
     }
 }
 
-/// Carries what is evicted, or replaced, out of quick_cache's locks.
+/// The lifecycle that carries evicted and replaced entries out of quick_cache's locks.
 #[derive(Clone)]
 struct Evictions;
 

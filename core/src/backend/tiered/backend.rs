@@ -23,9 +23,10 @@ pub struct TieredBackend<N, F, R = BothTiers> {
     pub(super) near_ttl: Option<Duration>,
     pub(super) placement: R,
     pub(super) view: Arc<View>,
-    /// Whether the far store tells of changes; asked at the first call that may wait, since telling takes a task.
+    /// Set to the answer of the far store to [`CacheBackend::watch`]. Asked at the first call that may wait, because
+    /// notifications need a task.
     pub(super) watching: OnceLock<bool>,
-    /// The count of the near tier's own ledger when tags were last forgotten.
+    /// The count of the near tier's own ledger when tags were last pruned.
     pub(super) near_tags: AtomicU64,
 }
 
@@ -35,17 +36,17 @@ impl<N: fmt::Debug, F: fmt::Debug, R> fmt::Debug for TieredBackend<N, F, R> {
     }
 }
 
-/// What was known before far was asked.
+/// The state before the far tier was asked.
 #[derive(Clone, Copy)]
 struct Before {
     mark: Mark,
-    /// The count of the last invalidation of a tag.
+    /// The count of the last known tag invalidation.
     ended: u64,
     now: Timestamp,
 }
 
 impl<N, F, R> TieredBackend<N, F, R> {
-    /// Asks the far store to tell of changes, once.
+    /// Registers this process for the far store's notifications, once.
     fn watch<K, V>(&self)
     where
         F: CacheBackend<K, V>,
@@ -56,14 +57,16 @@ impl<N, F, R> TieredBackend<N, F, R> {
         });
     }
 
-    /// To be called before far is asked.
+    /// Reads the state before the far tier is asked.
+    ///
+    /// Prevents: a value that was read before an invalidation is placed after it, with a mark that counts as current.
     fn before<K, V>(&self, key: &K, now: Timestamp) -> Before
     where
         K: Hash,
         F: CacheBackend<K, V>,
     {
         self.watch();
-        // by the name that the far store has for it, and will tell
+        // by the name that the far store has for the key, and that its notifications carry
         let mark = match self.far.shared_name(key) {
             Some(name) => self.view.generations.mark(name.as_str()),
             None => self.view.generations.mark(key),
@@ -71,6 +74,7 @@ impl<N, F, R> TieredBackend<N, F, R> {
         Before { mark, ended: self.view.ended.last(), now }
     }
 
+    /// Raises the generation of `key`, so that near entries from before, placed or on their way, are not served.
     fn raise<K, V>(&self, key: &K)
     where
         K: Hash,
@@ -82,26 +86,27 @@ impl<N, F, R> TieredBackend<N, F, R> {
         }
     }
 
-    /// Forgets what is near of a key, after far was told to; gives back what far answered.
+    /// Removes the near entry of a key after the far tier was changed, and returns the far tier's answer.
     async fn forget_near<K, V>(&self, key: &K, far: Result<()>) -> Result<()>
     where
         K: Hash,
         N: CacheBackend<K, V>,
         F: CacheBackend<K, V>,
     {
+        // the generation first. Prevents: a read that is on its way places the old entry after the removal
         self.raise(key);
         self.near.remove(key).await?;
         far
     }
 
-    /// Places a far entry near.
+    /// Places a far entry in the near tier.
     async fn place<K, V>(&self, key: &K, before: Before, entry: &Entry<V>)
     where
         N: CacheBackend<K, V>,
     {
         let Before { mark, ended, now } = before;
         let tagged = !entry.tags().is_empty();
-        // the far tier has just judged this entry: its ledger is the one that counts now
+        // the far tier has just checked this entry, so its ledger is the current one
         if tagged && self.view.ended.renewed(entry.stamp(), &self.view.generations) {
             return;
         }
@@ -111,10 +116,10 @@ impl<N, F, R> TieredBackend<N, F, R> {
             near = near.expiring_by(now.saturating_add(near_ttl));
         }
         if tagged && ended > near.stamp().count() {
-            // far judged it by a ledger that had come so far: a hit need not look at what was invalidated before
+            // the far tier checked it against a ledger with this count: hits can skip the invalidations before it
             near = near.stamped(Stamp::new(entry.stamp().ledger(), ended));
         }
-        // a near tier that cannot take an entry costs a far read and nothing else
+        // if the near tier does not take an entry, the next read asks the far tier again
         if let Err(error) = self.near.put(key, near, now).await {
             tracing::debug!(%error, "the near tier did not take an entry");
         }
@@ -161,7 +166,8 @@ where
     }
 
     fn watch(&self, _watcher: std::sync::Weak<dyn Watcher>) -> bool {
-        // what is near here may be older than what the far tier tells: a tier before this one needs its own bound
+        // near entries may be older than the far tier's notifications: a tier in front of this one needs its own
+        // bound
         false
     }
 
@@ -225,7 +231,7 @@ where
         let before = self.before(key, now);
         let filled = self.far.fill(key, fence, entry.clone(), now).await?;
         if fence.is_writing() && !mutation::on("a write leaves what is near") {
-            // prevents: what a far read has brought from before the write is placed after it
+            // prevents: a far read from before the write places its entry after the write
             self.forget_near(key, Ok(())).await?;
         } else if filled == FillOutcome::Stored {
             self.place(key, before, &entry.stamped(fence.stamp())).await;
@@ -252,7 +258,7 @@ where
             return self.near.put(key, entry, now).await;
         }
         let stored = self.far.put(key, entry, now).await;
-        // what is near may be older than what far now has; the next read brings it
+        // the near entry may be older than the far one; the next read places that
         self.forget_near(key, stored).await
     }
 
@@ -265,6 +271,7 @@ where
             self.near.remove(key).await?;
             return self.far.remove(key).await;
         }
+        // far first. Prevents: a read between the two finds the old far entry, and places it near after the removal
         let removed = self.far.remove(key).await;
         self.forget_near(key, removed).await
     }
@@ -273,12 +280,14 @@ where
         let far: Vec<K> =
             keys.iter().filter(|key| self.placement.place(key) != Placement::NearOnly).cloned().collect();
         let removed = if far.is_empty() { Ok(()) } else { self.far.remove_many(&far).await };
+        // the far tier first, then the generations, then the near tier: see `remove`
         far.iter().for_each(|key| self.raise(key));
         self.near.remove_many(keys).await?;
         removed
     }
 
     async fn clear(&self) -> Result<()> {
+        // the far tier first, then the generations, then the near tier: see `remove`
         let cleared = self.far.clear().await;
         self.view.generations.raise_all();
         self.near.clear().await?;
@@ -288,13 +297,13 @@ where
     async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
         let stamp = self.far.invalidate_tags(tags).await?;
         self.view.ended.note(tags, stamp, &self.view.generations);
-        // entries that are only near are judged there
+        // the near tier checks the entries that only it holds
         self.near.invalidate_tags(tags).await?;
         Ok(stamp)
     }
 
     async fn prune_tags(&self, count: u64) -> Result<usize> {
-        // the near ledger counts for itself: what it forgets now was invalidated before the last time
+        // the near ledger has its own count: this prunes the tags that were invalidated before the previous pruning
         let current = self.near.invalidate_tags(&[]).await?.count();
         self.near.prune_tags(self.near_tags.swap(current, Ordering::SeqCst)).await?;
         self.far.prune_tags(count).await

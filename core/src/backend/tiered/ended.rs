@@ -1,4 +1,4 @@
-//! Which tags have ended near entries.
+//! The tags that have invalidated near entries.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +10,11 @@ use crate::mutation;
 use crate::tag::revision::Revision;
 use crate::tag::{Stamp, Tag};
 
-/// The tags that were invalidated, by the far ledger's count, as far as this process knows: near entries that carry one and
-/// are older are not served.
+/// The tag invalidations that this process knows of, by the far ledger's count.
+/// Near entries that carry one of the tags and are older are not served.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    /// The count of the last invalidation: the one look that a hit takes while nothing was invalidated since its load.
+    /// The count of the last invalidation. The only check of a hit if nothing was invalidated since its load.
     last: AtomicU64,
     tags: RwLock<EndedTags>,
     revision: Revision,
@@ -27,15 +27,16 @@ struct EndedTags {
 }
 
 impl Ended {
-    /// How many tags are remembered; above, the near tier is emptied instead.
+    /// The maximum number of tags. Above it, the near tier is emptied instead.
     const MOST: usize = 10_000;
 
-    /// The count of the last invalidation that is known here.
+    /// Returns the count of the last known invalidation.
     pub(super) fn last(&self) -> u64 {
         self.last.load(Ordering::SeqCst)
     }
 
-    /// Notes an invalidation. When there are too many to remember, or another ledger's are, everything near goes first.
+    /// Records an invalidation. If there are too many tags, or tags of another ledger, the near tier is emptied
+    /// first.
     pub(super) fn note(&self, tags: &[Tag], stamp: Stamp, near: &Generations) {
         if mutation::on("a near tier does not follow tags") {
             return;
@@ -55,13 +56,15 @@ impl Ended {
         self.revision.advance();
     }
 
-    /// Empties the near tier and forgets every invalidation: what is told from now on is all that counts.
+    /// Empties the near tier and clears all tags: only later notifications count.
     pub(super) fn clear(&self, near: &Generations) {
         let mut ended = self.tags.write().unwrap_or_else(PoisonError::into_inner);
         self.forget(&mut ended, near);
     }
 
-    /// Empties the near tier and then forgets what it needs no longer: in the other order it would be served in between.
+    /// Empties the near tier and then clears the tags, which it no longer needs.
+    ///
+    /// In this order. Prevents: an entry is served in between, although its tag was invalidated.
     fn forget(&self, ended: &mut EndedTags, near: &Generations) {
         near.raise_all();
         *ended = EndedTags::default();
@@ -69,11 +72,13 @@ impl Ended {
         self.revision.advance();
     }
 
+    /// Returns `true` if no known tag invalidation applies to the entry with these parts.
     #[inline]
     pub(super) fn allows(&self, extra: Option<&Extra>) -> bool {
         extra.is_none_or(|extra| extra.stood().is_at(self.revision.now()) || self.judges(extra))
     }
 
+    /// Checks the tags of an entry, and records the revision at which it was valid.
     fn judges(&self, extra: &Extra) -> bool {
         let (tags, stamp) = (extra.tags(), extra.stamp());
         if tags.is_empty() {
@@ -83,9 +88,10 @@ impl Ended {
             return true;
         }
         let ended = self.tags.read().unwrap_or_else(PoisonError::into_inner);
-        // under the lock, as all that is judged by: what comes after has another revision
+        // read under the lock, like all that the check depends on: a later change has another revision.
+        // Prevents: an entry counts as checked at a revision that it was not checked against
         let last = self.last.load(Ordering::SeqCst);
-        // of which of two ledgers is the younger nobody here knows: the far tier does
+        // only the far tier knows which of two ledgers is the younger one: an entry of another ledger is not served
         let stands = ended.ledger == stamp.ledger()
             && (last <= stamp.count()
                 || tags.iter().all(|tag| ended.counts.get(tag).is_none_or(|count| *count <= stamp.count())));
@@ -95,7 +101,7 @@ impl Ended {
         stands
     }
 
-    /// Forgets what belongs to a ledger that is no more; `true` when there was something to forget.
+    /// Clears the tags of a ledger that no longer exists. Returns `true` if there were any.
     pub(super) fn renewed(&self, stamp: Stamp, near: &Generations) -> bool {
         if self.last.load(Ordering::SeqCst) == 0 {
             return false;

@@ -1,4 +1,4 @@
-//! Which near entries were placed before something changed.
+//! Generations, which tell if a near entry was placed before a change.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::backend::entry::Mark;
 
-/// How many counters a tier has, 4 bytes each. A change ends one in this many near entries with it.
+/// The number of counters of a tier, 4 bytes each. A change also invalidates one in this many other near entries.
 const SLOTS: usize = 1 << 15;
 const _: () = assert!(SLOTS <= Mark::SLOTS);
 
-/// Counts the changes that this process knows of, for slots of keys.
+/// Counters of the changes that this process knows of, one for each slot of keys.
 pub(super) struct Generations {
     slots: Box<[AtomicU32; SLOTS]>,
-    /// How many changes there were to all slots. A slot's generation is the sum of the two: both only grow, so that it stays
-    /// the same only while neither has changed, and a mark that is read while they change is no younger than what was there.
+    /// The number of changes to all slots. A slot's generation is the sum of the two counts.
+    ///
+    /// Both only grow, so that the sum stays the same only while neither changes. A mark that is read during a
+    /// change is no
+    /// younger than the entry that is read after it.
     all: AtomicU32,
-    /// Drawn from what a test can seed: which keys end each other is then the same in each run.
+    /// The seed of the slots. Tests can seed its generator, so that the same keys share a slot in each run.
     seed: u64,
 }
 
@@ -28,7 +31,7 @@ impl fmt::Debug for Generations {
 
 impl Generations {
     pub(super) fn new() -> Self {
-        // on the heap at once: an array would be made on the stack
+        // on the heap at once: an array would be built on the stack
         let slots: Box<[AtomicU32]> = (0..SLOTS).map(|_| AtomicU32::new(0)).collect();
         Self {
             slots: slots.try_into().expect("there are as many"),
@@ -43,7 +46,7 @@ impl Generations {
         (hasher.finish() as usize) % SLOTS
     }
 
-    /// The generation now; to be read *before* far is asked.
+    /// Returns the current mark of a key. To be read *before* the far tier is asked.
     pub(super) fn mark<N: Hash + ?Sized>(&self, name: &N) -> Mark {
         self.mark_of(self.slot(name))
     }
@@ -57,20 +60,23 @@ impl Generations {
         self.slots[slot].load(Ordering::SeqCst).wrapping_add(self.all.load(Ordering::SeqCst))
     }
 
-    /// The same slot's mark as it is now.
+    /// Returns the current mark of the slot of `mark`.
     pub(super) fn now(&self, mark: Mark) -> Mark {
         self.mark_of(mark.slot() % SLOTS)
     }
 
+    /// Returns `true` if the slot of `mark` has not changed since it was read.
     #[inline]
     pub(super) fn is_current(&self, mark: Mark) -> bool {
         self.generation(mark.slot() % SLOTS) == mark.generation()
     }
 
+    /// Raises the generation of the slot of a key.
     pub(super) fn raise<N: Hash + ?Sized>(&self, name: &N) {
         self.slots[self.slot(name)].fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Raises the generations of all slots.
     pub(super) fn raise_all(&self) {
         self.all.fetch_add(1, Ordering::SeqCst);
     }

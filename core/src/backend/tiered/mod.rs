@@ -1,4 +1,4 @@
-//! A near tier in the process before a far tier that processes share.
+//! A near tier (L1) in this process in front of a far tier (L2) that processes share.
 
 mod backend;
 mod ended;
@@ -18,20 +18,26 @@ use self::view::View;
 use super::{BackendContext, IntoBackend};
 use crate::{Error, Result};
 
-/// Two tiers: reads are answered `near` when they can be, and `far` is the truth.
+/// Two tiers: a near tier (L1) in this process answers reads if it can, and the far tier (L2) is authoritative.
 ///
-/// - A read takes note of its key's *generation* before it asks far; whatever changes the key raises the generation. A near
-///   entry is served only while its generation is still the current one, so a value read before an invalidation and placed
-///   after it is never served, whichever of the two happens to come last.
-/// - After an invalidation by this process a near read is not old at all. After one by *another* it is at most
-///   [`max_staleness`](Self::max_staleness) (1 s by default) old, whatever happens to the messages: a store that tells of changes
-///   ([`CacheBackend::watch`](crate::CacheBackend::watch)) also proves all the time that it has told everything, and near entries are served only while
-///   its last proof is younger than the bound. Meanwhile, and for a store that tells nothing, a near entry lives no longer
-///   than the bound.
+/// - A read notes its key's *generation* before it asks the far tier. Each change of the key raises the generation. A
+///   near entry is served only while its generation is current. A value that was read before an invalidation and
+/// placed
+///   after it is therefore never served.
+/// - After an invalidation by this process, near reads see it at once. After one by *another* process they are at
+///   most
+///   [`max_staleness`](Self::max_staleness) (1 s by default) old, also if notifications are late or lost. A store
+/// with
+///   change notifications ([`CacheBackend::watch`](crate::CacheBackend::watch)) also sends heartbeats, which
+/// confirm that
+///   no notification was missed. Near entries are served only while the last heartbeat is younger than
+/// `max_staleness`.
+///   Without heartbeats a near entry lives for at most `max_staleness`.
 /// - A near entry never outlives the far one, nor [`near_ttl`](Self::near_ttl).
-/// - Removal goes far first, then near; a removal that far does not acknowledge is an error.
+/// - A removal goes to the far tier first, then to the near tier. If the far tier does not acknowledge it, it is an
+///   error.
 ///
-/// As the far tier of a third, tiers tell nothing: each adds its bound.
+/// As the far tier of another tiered backend, it sends no notifications: each adds its `max_staleness`.
 ///
 /// # Examples
 /// ```no_run
@@ -62,7 +68,7 @@ fn debug(f: &mut fmt::Formatter<'_>, name: &str, near: &dyn fmt::Debug, far: &dy
 }
 
 impl<N, F> Tiered<N, F> {
-    /// `near` before `far`.
+    /// Puts the near tier (L1) `near` in front of the far tier (L2) `far`.
     ///
     /// # Examples
     /// ```
@@ -78,7 +84,7 @@ impl<N, F> Tiered<N, F> {
 }
 
 impl<N, F, R> Tiered<N, F, R> {
-    /// The longest life of a near entry. Default: as long as the far one's. Zero is refused by `build()`.
+    /// Sets the maximum life of a near entry. Default: as long as the far one's. Zero is refused by `build()`.
     ///
     /// # Examples
     /// ```
@@ -94,9 +100,13 @@ impl<N, F, R> Tiered<N, F, R> {
         self
     }
 
-    /// The longest that another process's invalidation can go unnoticed here. Default 1 s. Changes are normally noticed in
-    /// less than a millisecond: this is for when messages are late or lost. The far store is asked for a proof three times
-    /// in each bound. Zero is refused by `build()`.
+    /// Sets the maximum time for which another process's invalidation can go unnoticed here.
+    ///
+    /// Default: 1 s. Zero is refused by `build()`.
+    ///
+    /// Changes are normally noticed in less than a millisecond: this limit is for late or lost notifications. The
+    /// far store
+    /// is asked for a heartbeat three times in each `max_staleness`.
     ///
     /// # Examples
     /// ```
@@ -112,7 +122,7 @@ impl<N, F, R> Tiered<N, F, R> {
         self
     }
 
-    /// Which keys are kept in which tier. Default: all in both.
+    /// Sets the tiers in which each key is kept. Default: all keys in both.
     ///
     /// # Examples
     /// ```

@@ -1,6 +1,6 @@
-//! Which keys are kept in which tier.
+//! The placement of keys in the tiers.
 
-/// Where a key is kept.
+/// The tiers in which a key is kept.
 ///
 /// # Examples
 /// See [`Tiered::placement`](super::Tiered::placement).
@@ -9,22 +9,22 @@ pub enum Placement {
     /// In both tiers.
     #[default]
     Both,
-    /// Only in this process's memory: other processes do not see it, nor its invalidations.
+    /// Only in this process's memory. Other processes see neither the entry nor its invalidations.
     NearOnly,
-    /// Only in the far tier: large values that are seldom read, or such as must not be a moment old.
+    /// Only in the far tier, for large values that are seldom read, or values that must not be stale.
     FarOnly,
 }
 
-/// Says where each key is kept: [`BothTiers`], or what a closure says. Must always say the same of a key.
+/// A placement policy: [`BothTiers`], or a closure. It must always return the same placement for a key.
 ///
 /// # Examples
 /// See [`Tiered::placement`](super::Tiered::placement).
 pub trait PlacementPolicy<K>: Send + Sync + 'static {
-    /// Where `key` is kept.
+    /// Returns the placement of `key`.
     fn place(&self, key: &K) -> Placement;
 }
 
-/// Every key is kept in both tiers.
+/// The policy that keeps every key in both tiers.
 ///
 /// # Examples
 /// ```

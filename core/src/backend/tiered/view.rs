@@ -1,4 +1,4 @@
-//! What this process knows of the far tier without asking it.
+//! The state of the far tier as this process knows it, without asking.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,17 +12,20 @@ use crate::mutation;
 use crate::observe::Event;
 use crate::tag::{Stamp, Tag};
 
-/// Judges near entries. Told of changes by this process, and by the far store as far as that can.
+/// The validity check of near entries. Receives changes from this process, and notifications from the far store.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) generations: Generations,
     pub(super) ended: Ended,
     bound: Duration,
-    /// Everything acknowledged before this is known here, in nanoseconds of the clock; 0 when nothing ever was.
+    /// The last heartbeat: all changes acknowledged before this moment are known here. In nanoseconds of the clock;
+    /// 0 before
+    /// the first heartbeat.
     proven: AtomicU64,
-    /// What follows for a hit: the first reading of the clock, which may lag, at which the last proof is too old.
+    /// The first reading of the clock, which may lag, at which the last heartbeat is too old. Derived from it for
+    /// the hit path.
     unproven_from: AtomicU64,
-    /// Until when the time without proof has been counted.
+    /// The moment until which the unverified time has been counted.
     counted: AtomicU64,
     scope: BackendContext,
 }
@@ -40,34 +43,37 @@ impl View {
         }
     }
 
-    /// Whether a near entry may be served.
+    /// Returns `true` if a near entry may be served.
     #[inline]
     pub(super) fn allows<V>(&self, entry: &Entry<V>, now: Timestamp) -> bool {
         let (mark, extra) = (entry.mark(), entry.extra());
-        // in this order: whatever makes the first forget an invalidation has made the second refuse what is near
+        // in this order, because `Ended` raises the generations before it clears its tags.
+        // Prevents: the tag check passes since an invalidation was cleared, after the generation check had passed too
         (mark.is_unverified() || self.is_proven(now))
             && self.ended.allows(extra)
             && self.generations.is_current(mark)
     }
 
-    /// Whether all changes that were acknowledged a bound ago are known here.
+    /// Returns `true` if all changes that were acknowledged `max_staleness` ago are known here.
     #[inline]
     pub(super) fn is_proven(&self, now: Timestamp) -> bool {
         mutation::on("a near tier is served without proof")
             || now.as_nanos() < self.unproven_from.load(Ordering::SeqCst)
     }
 
-    /// The mark and the end of an entry that was asked for at `asked`, if it may be placed near at all.
+    /// Returns the mark and the latest expiry of an entry that was requested at `asked`; `None` if it must not be
+    /// placed near.
     pub(super) fn placing(&self, mark: Mark, asked: Timestamp) -> Option<(Mark, Timestamp)> {
         let late = mutation::on("a near entry is of the generation in which it arrives");
         let mark = if late { self.generations.now(mark) } else { mark };
+        // Prevents: an entry that was read before a change is placed after it
         if !self.generations.is_current(mark) {
             self.scope.record(&Event::NearRefused);
             return None;
         }
         Some(match self.is_proven(asked) {
             true => (mark, Timestamp::from_nanos(u64::MAX)),
-            // nobody tells of changes: the entry's own age is its bound
+            // there are no heartbeats: the entry's own age is limited instead
             false if mutation::on("what is placed unproven has no bound") => {
                 (mark.unverified(), Timestamp::from_nanos(u64::MAX))
             }
@@ -75,7 +81,7 @@ impl View {
         })
     }
 
-    /// Counts how long nothing was proven.
+    /// Counts the unverified time: the time without a heartbeat.
     fn count_unverified(&self, now: Timestamp) {
         let proven = self.proven.load(Ordering::SeqCst);
         if proven == 0 {
@@ -102,7 +108,7 @@ impl Watcher for View {
     }
 
     fn lost(&self) {
-        // the counts too: a server that went back to old data counts them again
+        // the tags too: a server that went back to old data counts their invalidations again
         self.ended.clear(&self.generations);
         self.scope.record(&Event::NearFlushed);
     }
