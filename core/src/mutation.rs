@@ -1,4 +1,4 @@
-//! Mechanisms that a test can take out, to see that the checker notices: only in builds with `--cfg larder_mutations`.
+//! Mutations: mechanisms that a test can disable to see that the checker notices. Only with `--cfg larder_mutations`.
 
 #[cfg(larder_mutations)]
 mod active {
@@ -8,12 +8,12 @@ mod active {
         static ACTIVE: Cell<&'static str> = const { Cell::new("") };
     }
 
-    /// Takes a mechanism out, for this thread; `""` puts it back.
+    /// Disables a mechanism for this thread; `""` enables it again.
     pub fn set(name: &'static str) {
         ACTIVE.set(name);
     }
 
-    /// Whether this mechanism is out.
+    /// Returns `true` if this mechanism is disabled.
     #[must_use]
     pub fn on(name: &str) -> bool {
         ACTIVE.get() == name

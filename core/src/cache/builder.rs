@@ -1,4 +1,4 @@
-//! Putting a cache together.
+//! The builder of a cache.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::strategy::Strategy;
 use crate::tag::{Tag, TagIndex};
 use crate::{Error, Result};
 
-/// The bound on calls to backends that have none of their own.
+/// The time limit of calls to backends that have none of their own.
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Open<K, V> = Box<dyn FnOnce(&BackendContext, Option<Duration>) -> Result<Erased<K, V>> + Send>;
 
-/// Collects the parts of a [`Cache`]; calls may come in any order, and [`build`](Self::build) checks them.
+/// A builder of a [`Cache`]. Setters may be called in any order, and [`build`](Self::build) checks them.
 ///
 /// # Examples
 /// ```
@@ -36,7 +36,7 @@ type Open<K, V> = Box<dyn FnOnce(&BackendContext, Option<Duration>) -> Result<Er
 /// # let _ = cache;
 /// # Ok(()) }
 /// ```
-/// What cannot work is refused, with the mend:
+/// A configuration that cannot work is refused, with a hint:
 /// ```
 /// # use larder::{Cache, Quick, Strategy};
 /// # use std::time::Duration;
@@ -72,8 +72,10 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         }
     }
 
-    /// The name that sets this cache's keys apart in a shared store: ASCII letters, digits and `-_./:`, at most 64.
-    /// Needed with a shared store; without one by default.
+    /// Sets the name that separates this cache's keys in a shared store: ASCII letters, digits and `-_./:`, at most
+    /// 64.
+    ///
+    /// Required with a shared store. Default: none.
     ///
     /// # Examples
     /// ```
@@ -86,8 +88,9 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// The version of the value type in a shared store. Raise it when the type changes: versions do not see each other's
-    /// entries, so old and new processes can run side by side. Default 0.
+    /// Sets the version of the value type in a shared store. Raise it when the type changes.
+    ///
+    /// Versions do not see each other's entries, so that old and new processes can run side by side. Default: 0.
     ///
     /// # Examples
     /// ```
@@ -100,7 +103,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Where entries are kept. Needed.
+    /// Sets the backend, which keeps the entries. Required.
     ///
     /// # Examples
     /// ```
@@ -124,7 +127,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Where values come from. Without one, only [`Cache::get_or_load`] loads.
+    /// Sets the source, which loads values one at a time. Without a source, only [`Cache::get_or_load`] loads.
     ///
     /// # Examples
     /// ```
@@ -138,7 +141,8 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Where values come from, one or many at a time: [`Cache::get_many`] then loads what is missing with one call.
+    /// Sets a source that loads one or many values at a time. [`Cache::get_many`] then loads missing values with
+    /// one call.
     ///
     /// # Examples
     /// ```
@@ -162,7 +166,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Where values come from, when the source can tell whether a value has changed, cheaper than by loading it.
+    /// Sets a source that can check if a value has changed, at a lower cost than loading it.
     ///
     /// # Examples
     /// See [`ConditionalSource`].
@@ -172,7 +176,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Derives tags from each key, besides those that the strategy derives from the value: see
+    /// Derives tags from each key, in addition to those that the strategy derives from the value: see
     /// [`Strategy::tagged`](crate::Strategy::tagged).
     ///
     /// # Examples
@@ -191,7 +195,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Keeps an approximate index of which entries carry which tag. Default none.
+    /// Keeps an approximate index of the entries of each tag. Default: none.
     ///
     /// # Examples
     /// See [`TagIndex`].
@@ -201,7 +205,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// How the cache behaves, its TTL first of all. Needed.
+    /// Sets the strategy: the TTL, and the handling of misses and failures. Required.
     ///
     /// # Examples
     /// ```
@@ -214,9 +218,11 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// How long a call to the whole backend may take before the cache goes on without it. By default 1 s, and no bound
-    /// beside their own for backends that have one: Redis' command timeout, a store in memory. To bound one tier of two,
-    /// decorate it with [`Timeout`].
+    /// Sets the maximum time for a call to the whole backend, after which the cache falls back to the source.
+    ///
+    /// Default: 1 s. Backends with a limit of their own get no other by default: Redis' command timeout, a store in
+    /// memory.
+    /// To limit one tier of two, decorate it with [`Timeout`].
     ///
     /// # Examples
     /// ```
@@ -229,7 +235,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Who is told of every event, besides the built-in [`Stats`](crate::Stats). Default nobody.
+    /// Sets the observer of all events, in addition to the built-in [`Stats`](crate::Stats). Default: none.
     ///
     /// # Examples
     /// ```
@@ -249,7 +255,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// The clock. Default [`SystemClock`]; tests give a [`ManualClock`](crate::clock::ManualClock).
+    /// Sets the clock. Default: [`SystemClock`]. Tests use a [`ManualClock`](crate::clock::ManualClock).
     ///
     /// # Examples
     /// ```
@@ -262,11 +268,12 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
         self
     }
 
-    /// Puts the parts together.
+    /// Builds the cache.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) when a needed part is missing or a value cannot work; the message says what
-    /// to write instead.
+    /// [`Config`](crate::ErrorKind::Config) if a required part is missing or a value cannot work. The message says
+    /// what to
+    /// write instead.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! A value with its story.
+//! A value with its origin and its times.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::engine::Answer;
 use crate::observe::MissCause;
 use crate::tag::Tag;
 
-/// Where a value came from.
+/// The origin of a value.
 ///
 /// # Examples
 /// ```
@@ -24,39 +24,44 @@ use crate::tag::Tag;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
-    /// This process's memory.
+    /// The near tier (L1): this process's memory.
     Near,
-    /// The shared store.
+    /// The far tier (L2): the shared store.
     Far,
     /// A load that this call started.
     Loaded,
-    /// A load that another call had started.
+    /// A load that another call had started, which this call joined.
     Joined,
     /// An entry past its soft TTL, served while it is refreshed or because its load failed.
     Stale,
 }
 
-/// A value with its story: what [`Cache::get_entry`](crate::Cache::get_entry) and [`Cache::get_if_present`](crate::Cache::get_if_present) return.
+/// A value with its origin and its times.
+///
+/// Returned by [`Cache::get_entry`](crate::Cache::get_entry) and
+/// [`Cache::get_if_present`](crate::Cache::get_if_present).
 ///
 /// # Examples
 /// See [`Origin`].
 #[non_exhaustive]
 pub struct CachedEntry<V> {
-    /// The value; `None` when the source said that there is none.
+    /// The value; `None` if the source said that there is none.
     pub value: Option<Arc<V>>,
-    /// Where it came from.
+    /// The origin of the value.
     pub origin: Origin,
-    /// How long ago it was stored; zero for one just loaded.
+    /// The time since it was stored; zero for a value just loaded.
     pub age: Duration,
     /// The time for which it is still fresh: zero if it was not stored or is stale, [`Duration::MAX`] if it never expires.
     pub fresh_for: Duration,
     /// The time for which it may be served stale after that; zero without a stale window.
     pub stale_for: Duration,
-    /// What the read found in place of a good entry; `None` for a hit. A miss need not have loaded: [`origin`](Self::origin)
-    /// tells whether another process had, or another call.
+    /// The reason of the miss; `None` for a hit. A miss may have loaded nothing: [`origin`](Self::origin) tells if
+    /// another
+    /// process or another call has loaded the value.
     pub missed: Option<MissCause>,
-    /// Whether the cache keeps it: not when an invalidation overlapped the load, when the store failed, or when the loader
-    /// or the strategy said so.
+    /// Set if the cache keeps the value. It does not if an invalidation overlapped the load, if the store failed,
+    /// or if the
+    /// loader or the strategy decided so.
     pub kept: bool,
     extra: Option<Arc<Extra>>,
 }
@@ -66,7 +71,7 @@ impl<V> CachedEntry<V> {
         let Answer { entry, origin, now, missed, kept } = answer;
         let age = entry.age(now);
         let [fresh_for, left] = match kept {
-            // (a near tier may end an entry before its freshness ends)
+            // (a near entry may expire before its freshness ends)
             true => [entry.freshness(now).min(entry.remaining(now)), entry.remaining(now)],
             false => [Duration::ZERO; 2],
         };
@@ -81,8 +86,9 @@ impl<V> CachedEntry<V> {
         self.fresh_for.saturating_add(self.stale_for)
     }
 
-    /// The tags that it carries, as the loader, the value and the key gave them: for the `Cache-Tag` or `Surrogate-Key` of a
-    /// response, or to see what would end it.
+    /// Returns the tags of the entry, from the loader, the value and the key.
+    ///
+    /// Use them for the `Cache-Tag` or `Surrogate-Key` of a response, or to see which invalidations apply.
     ///
     /// # Examples
     /// ```

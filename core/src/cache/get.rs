@@ -1,4 +1,4 @@
-//! The future of a read that is a hit most of the time.
+//! The future of a read, which is a hit most of the time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,11 +11,11 @@ use crate::Result;
 use crate::backend::entry::Hit;
 use crate::engine::{Engine, Key, Seen, Value};
 
-/// Answers a hit at its first poll. Only when there is none, `rest` makes the future of what is to be done then, on the
-/// heap.
+/// A future that answers a hit at its first poll. If there is none, `rest` makes the future of the miss, on the heap.
 ///
-/// An `async fn` would do the same, but it writes down its state for an interruption that a hit does not have, and takes it
-/// apart again by a call.
+/// An `async fn` would do the same, but it saves state for an interruption that a hit does not have, and takes a
+/// call to
+/// drop it.
 pub(crate) struct Get<'a, K: Key, V, R> {
     engine: &'a Arc<Engine<K, V>>,
     key: &'a K,
@@ -24,7 +24,7 @@ pub(crate) struct Get<'a, K: Key, V, R> {
 
 enum State<'a, V, R> {
     Looks(R),
-    /// A future of no known type: taking a read apart would be too long to be in one piece with a hit.
+    /// A future of an erased type. Otherwise the drop of a read would be too long to be inlined with a hit.
     Waits(BoxFuture<'a, Result<Option<Arc<V>>>>),
     Taken,
 }
@@ -55,7 +55,7 @@ where
     }
 }
 
-// nothing in it is pinned in its place: what waits is on the heap
+// nothing in it is pinned in place: the waiting future is on the heap
 impl<K: Key, V, R> Unpin for Get<'_, K, V, R> {}
 
 impl<'a, K: Key, V: Value, R, F> Future for Get<'a, K, V, R>

@@ -108,7 +108,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         all_values(Box::pin(self.engine.read_many(keys, &source, For::Reader, value)).await?)
     }
 
-    /// Loads keys before anybody asks for them: in batches, some at once, going on when some fail. See [`Warm`].
+    /// Loads keys before they are first read: in batches, some concurrently, and on if some fail. See [`Warm`].
     ///
     /// # Examples
     /// ```
@@ -126,7 +126,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.warm_stream(futures_util::stream::iter(keys))
     }
 
-    /// [`warm`](Self::warm) with keys from a stream, such as the rows of a query.
+    /// Loads keys from a stream, such as the rows of a query, like [`warm`](Self::warm).
     ///
     /// # Examples
     /// ```
@@ -159,7 +159,7 @@ fn all_values<V>(values: Vec<Result<Option<Arc<V>>>>) -> Result<Vec<Option<Arc<V
 
 /// Returns the error of a batch in which some keys failed.
 fn partial<T>(answers: &[Result<T>]) -> Error {
-    /// How many positions the message names.
+    /// The maximum of positions in the message.
     const NAMED: usize = 10;
     let failed = answers.iter().enumerate().filter_map(|(at, answer)| Some((at, answer.as_ref().err()?)));
     let failed: Vec<(usize, &Error)> = failed.collect();

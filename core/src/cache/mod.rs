@@ -26,11 +26,14 @@ use crate::observe::Stats;
 use crate::source::Loaded;
 use crate::{Error, Result};
 
-/// A cache beside a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
+/// A cache in front of a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
 ///
-/// The promise: **a read that starts after [`invalidate`](Self::invalidate) returned `Ok` never returns a value loaded
-/// before it.** It holds for all processes on one shared backend (with a [`Tiered`](crate::Tiered) backend, for other
-/// processes after its bound), through slow loads, lost replies, evictions, restarts and crashed clients.
+/// The guarantee: **a read that starts after [`invalidate`](Self::invalidate) returned `Ok` never returns a value
+/// loaded
+/// before it.** It holds for all processes on one shared backend, through slow loads, lost replies, evictions,
+/// restarts
+/// and crashed clients. With a [`Tiered`](crate::Tiered) backend it holds for other processes after its
+/// `max_staleness`.
 ///
 /// # Examples
 /// ```
@@ -72,17 +75,18 @@ impl<K: Key, V: Value> Cache<K, V> {
         &self.engine
     }
 
-    /// The value of `key`: from the cache, or loaded from the registered source and kept. `Ok(None)` when there is none.
+    /// Returns the value of `key`, from the cache or the registered source. A loaded value is stored.
     ///
-    /// A hit in this process's memory allocates nothing and is ready at the first poll. Concurrent misses of one key
-    /// share one load.
+    /// Returns `Ok(None)` if there is no value. A hit in this process's memory allocates nothing and is ready at
+    /// the first
+    /// poll. Concurrent misses of one key share one load.
     ///
     /// # Errors
-    /// The source's error, its panic or its timeout; [`Config`](crate::ErrorKind::Config) when no source is registered.
-    /// Failures of the backend are no errors here: they are counted and the source answers.
+    /// The source's error, its panic or its timeout; [`Config`](crate::ErrorKind::Config) if no source is registered.
+    /// Failures of the backend are no errors here: they are counted, and the source answers.
     ///
     /// # Cancellation safety
-    /// Dropping the future gives up waiting and nothing else: the load goes on and its value is kept.
+    /// Dropping the future only ends the wait: the load goes on and its value is stored.
     ///
     /// # Examples
     /// ```
@@ -98,9 +102,13 @@ impl<K: Key, V: Value> Cache<K, V> {
         })
     }
 
-    /// What this process's memory has of `key`, at once: for code that is not async, or that wants to know whether a
-    /// [`get`](Self::get) would wait. Outer `None` when it has nothing that a `get` would serve without asking further; inner
-    /// `None` for a kept absence. Counted as a hit when there is something, else not at all. Allocates nothing.
+    /// Returns the value of `key` from this process's memory, without waiting.
+    ///
+    /// For code that is not async, or that checks if a [`get`](Self::get) would wait. The outer `None` means that
+    /// memory holds
+    /// no entry that a `get` would serve without asking further. The inner `None` is a negative entry. Counted as a
+    /// hit if
+    /// there is an entry, otherwise not counted. Allocates nothing.
     ///
     /// # Examples
     /// ```
@@ -117,7 +125,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.engine.hit(key, &mut Seen::Nothing).map(|Hit(value)| value)
     }
 
-    /// [`get`](Self::get), with where the value came from, how old it is, and why it was not cached.
+    /// Acts as [`get`](Self::get), and also returns the origin of the value, its age and the reason of a miss.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -145,7 +153,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         engine.read(key, seen, || Load::Registered).await
     }
 
-    /// The value of `key`: from the cache, or from `loader`, which is called only if nobody loads the key already.
+    /// Returns the value of `key`, from the cache or from `loader`, which is called only if no load of the key is
+    /// running.
     ///
     /// The loader returns a value, an `Option` of it, or a [`Loaded`] with a TTL of its own. It runs on its own task, so
     /// it owns what it uses.
@@ -185,7 +194,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         })
     }
 
-    /// [`get_or_load`](Self::get_or_load), with where the value came from, how old it is, and why it was not cached.
+    /// Acts as [`get_or_load`](Self::get_or_load), and also returns the origin of the value, its age and the reason
+    /// of a miss.
     ///
     /// # Errors
     /// As [`get_or_load`](Self::get_or_load).
@@ -217,10 +227,13 @@ impl<K: Key, V: Value> Cache<K, V> {
         Ok(CachedEntry::new(read.await?))
     }
 
-    /// What is cached of `key`, without loading. `None` when nothing is; a kept absence is a [`CachedEntry`] without value.
+    /// Returns the cached entry of `key`, without loading. `None` if there is none. A negative entry is a
+    /// [`CachedEntry`]
+    /// without a value.
     ///
     /// # Errors
-    /// The backend's: without a source to fall back on, "not cached" would be a guess.
+    /// The backend's error. The source is not called, so that an unreachable backend cannot be told from "not
+    /// cached".
     ///
     /// # Cancellation safety
     /// Safe.
@@ -243,7 +256,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// this call.
     ///
     /// # Errors
-    /// As [`get`](Self::get); what was cached then stays.
+    /// As [`get`](Self::get). After a failure the cached entry remains.
     ///
     /// # Cancellation safety
     /// As [`get`](Self::get).
@@ -294,7 +307,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.unguard(keys, guard)).await
     }
 
-    /// Whether both are handles of one cache.
+    /// Returns `true` if both are handles of one cache.
     ///
     /// # Examples
     /// ```
@@ -307,7 +320,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         Arc::ptr_eq(&self.engine, &other.engine)
     }
 
-    /// What the cache has counted since it was built.
+    /// Returns the counts since the cache was built.
     ///
     /// # Examples
     /// ```
@@ -324,7 +337,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.engine.stats()
     }
 
-    /// How many loads are under way; 0 when nobody loads.
+    /// Returns the number of loads under way.
     ///
     /// # Examples
     /// ```
@@ -337,7 +350,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.engine.in_flight()
     }
 
-    /// How many invalidations wait for the backend's acknowledgement.
+    /// Returns the number of invalidations that wait for the backend's acknowledgement.
     ///
     /// # Examples
     /// ```
@@ -350,15 +363,16 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.engine.unacknowledged()
     }
 
-    /// Waits for the loads under way, tries unacknowledged invalidations a last time, and ends all background work.
-    /// Hits are still served afterwards; a read that would load gets an error of kind
+    /// Waits for the loads under way, retries pending invalidations a last time, and ends all background work.
+    ///
+    /// Hits are still served afterwards. A read that would load gets an error of kind
     /// [`Closed`](crate::ErrorKind::Closed). Ends within the load budget and the backend's timeout.
     ///
     /// # Errors
-    /// When invalidations were left that the backend never acknowledged.
+    /// If invalidations are left that the backend never acknowledged.
     ///
     /// # Cancellation safety
-    /// Safe; call it again to go on waiting.
+    /// Safe; call it again to continue the wait.
     ///
     /// # Examples
     /// ```
@@ -386,7 +400,7 @@ impl<K: Key, V> fmt::Debug for Cache<K, V> {
     }
 }
 
-/// A loader that a caller brought, as the engine takes it.
+/// Wraps a caller's loader for the engine.
 fn given<K, V, F, Fut, T, E>(loader: F) -> Load<K, V>
 where
     F: FnOnce() -> Fut + Send + 'static,

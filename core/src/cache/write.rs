@@ -1,4 +1,4 @@
-//! Inserting and invalidating.
+//! Inserts and invalidations.
 
 use std::time::Duration;
 
@@ -9,14 +9,17 @@ use crate::tag::Tag;
 use crate::{Error, Result};
 
 impl<K: Key, V: Value> Cache<K, V> {
-    /// Keeps a value, in place of what is cached and of what is being loaded.
+    /// Stores a value, in place of the cached entry and of the running loads.
     ///
-    /// Two writers that insert after their writes can do so in the other order; after a write,
-    /// [`invalidate`](Self::invalidate) is the safe call. This is for values that nobody else writes, and for warming.
+    /// Two writers that insert after their writes can do so in the other order. After a write,
+    /// [`invalidate`](Self::invalidate) is the safe call. Use this for values with one writer, and for warming.
     ///
     /// # Errors
-    /// The backend's: the old value may still be there, so the key is treated as one whose invalidation failed.
+    /// The backend's error. The old value may still be stored, so the key is treated as one whose invalidation
+    /// failed.
     ///
+    /// # Cancellation safety
+    /// If the future is dropped on its way, it becomes an invalidation of the key.
     /// # Cancellation safety
     /// Dropped on its way, it turns into an invalidation of the key.
     ///
@@ -34,15 +37,19 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 
     /// Forgets `key`: call it after the write to the source was committed. A read that starts after this returned `Ok`
-    /// does not see what was loaded before.
+    /// Invalidates `key`. Call it after the write to the source was committed.
+    ///
+    /// A read that starts after this returned `Ok` does not see a value that was loaded before.
     ///
     /// # Errors
-    /// When the backend did not acknowledge. Then this process does not serve the key from the cache, and tries again
-    /// until the backend acknowledges; other processes may serve the old value until then.
+    /// If the backend did not acknowledge. The key then bypasses the cache in this process, and the invalidation is
+    /// retried
+    /// until the backend acknowledges. Other processes may serve the old value until then.
     ///
     /// # Cancellation safety
-    /// Dropped on its way, it goes on in the background like one that failed. A future that was never polled did nothing.
-    ///
+    /// If the future is dropped on its way, it goes on in the background like one that failed. A future that was
+    /// never polled
+    /// has no effect.
     /// # Examples
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -58,7 +65,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 
     /// [`invalidate`](Self::invalidate) for many keys, in one round trip where the backend can.
-    ///
+    /// Invalidates many keys like [`invalidate`](Self::invalidate), in one round trip if the backend supports it.
     /// # Errors
     /// As [`invalidate`](Self::invalidate): then all of `keys` count as not acknowledged.
     ///
@@ -79,12 +86,14 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.invalidate_many(keys)).await
     }
 
-    /// Forgets every entry that carries `tag`: those that were loaded before, and those that are being loaded. Costs the
-    /// same however many they are. A read that starts after this returned `Ok` sees none of them.
+    /// Invalidates every entry that carries `tag`, those that are being loaded included.
+    ///
+    /// The cost does not depend on their number. A read that starts after this returned `Ok` sees none of them.
     ///
     /// # Errors
-    /// As [`invalidate`](Self::invalidate): then this process serves no entry that carries the tag from the cache until
-    /// the backend acknowledges.
+    /// As [`invalidate`](Self::invalidate). Entries with the tag then bypass the cache in this process until the
+    /// backend
+    /// acknowledges.
     ///
     /// # Cancellation safety
     /// As [`invalidate`](Self::invalidate).
@@ -109,7 +118,7 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.invalidate_tags(std::slice::from_ref(tag)).await
     }
 
-    /// [`invalidate_tag`](Self::invalidate_tag) for several tags, in one step.
+    /// Invalidates several tags like [`invalidate_tag`](Self::invalidate_tag), in one step.
     ///
     /// # Errors
     /// As [`invalidate_tag`](Self::invalidate_tag).
@@ -130,14 +139,18 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.invalidate_tags(tags)).await
     }
 
-    /// [`invalidate_tag`](Self::invalidate_tag), and removes the entries that the [`TagIndex`](crate::tag::TagIndex) knows, to free
-    /// their room at once; answers how many keys that were. Other entries with the tag are ended all the same.
+    /// Invalidates `tag` and removes the entries that the [`TagIndex`](crate::tag::TagIndex) lists, which frees
+    /// their memory at
+    /// once.
+    ///
+    /// Returns the number of removed keys. Other entries with the tag are invalidated as by
+    /// [`invalidate_tag`](Self::invalidate_tag).
     ///
     /// # Errors
-    /// As [`invalidate_tag`](Self::invalidate_tag); [`Config`](crate::ErrorKind::Config) when the cache has no index.
+    /// As [`invalidate_tag`](Self::invalidate_tag); [`Config`](crate::ErrorKind::Config) if the cache has no index.
     ///
     /// # Cancellation safety
-    /// As [`invalidate`](Self::invalidate); what was not removed leaves with its TTL.
+    /// As [`invalidate`](Self::invalidate). Entries that were not removed leave with their TTL.
     ///
     /// # Examples
     /// See [`TagIndex`](crate::tag::TagIndex).
@@ -145,20 +158,22 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.reclaim_tag(tag)).await
     }
 
-    /// Announces a write of `keys` to the source, for writers that may die between their commit and the invalidation. Call
-    /// it before the commit, and [`finish`](WriteGuard::finish) after the commit or the rollback.
+    /// Places a write guard on `keys`, for writers that may die between their commit and the invalidation.
     ///
-    /// From now on, and until the end of the guard, the keys are not in the cache and are not stored in it: reads load from
-    /// the source. If this process dies, the guard ends by itself after `life`. So no read that starts after the commit
-    /// returns an older value, whatever becomes of the writer, if the commit comes within `life`. Several writers may guard
-    /// one key at once.
+    /// Call it before the commit, and [`finish`](WriteGuard::finish) after the commit or the rollback. Until the
+    /// end of the
+    /// guard the keys are not cached: reads load from the source. If this process dies, the guard ends after `life`.
+    ///
+    /// So no read that starts after the commit returns an older value, even if the writer dies, provided that the
+    /// commit
+    /// comes within `life`. Several writers may guard one key at once.
     ///
     /// # Errors
-    /// When the backend did not acknowledge: roll back, or commit without the guard's promise and
+    /// If the backend did not acknowledge. Roll back, or commit without the guard's guarantee and
     /// [`invalidate`](Self::invalidate).
     ///
     /// # Cancellation safety
-    /// Dropped on its way, the guard may stand, and ends after `life`.
+    /// If the future is dropped on its way, the guard may be in place, and ends after `life`.
     ///
     /// # Examples
     /// ```
@@ -182,10 +197,11 @@ impl<K: Key, V: Value> Cache<K, V> {
         Ok(WriteGuard { cache: self.clone(), keys: keys.to_vec(), guard })
     }
 
-    /// Forgets everything that this cache keeps.
+    /// Invalidates all entries of this cache.
     ///
     /// # Errors
-    /// As [`invalidate`](Self::invalidate): then nothing is served from the cache until the backend acknowledges.
+    /// As [`invalidate`](Self::invalidate). All keys then bypass the cache in this process until the backend
+    /// acknowledges.
     ///
     /// # Cancellation safety
     /// As [`invalidate`](Self::invalidate).

@@ -1,4 +1,4 @@
-//! Which key a call has.
+//! The key of a call.
 
 use std::any::type_name_of_val;
 
@@ -6,7 +6,7 @@ use crate::cache::{Key, Value};
 use crate::key::CallKey;
 use crate::{Cache, CacheKey};
 
-/// The key type that functions share a cache by.
+/// The key type by which functions share a cache.
 #[diagnostic::on_unimplemented(
     message = "a function is cached by `CallKey`s, and the keys of this cache are of type `{Self}`",
     label = "not a cache of calls",
@@ -24,21 +24,25 @@ impl IsCallKey for CallKey {
     }
 }
 
-/// The cache that an attribute names, which must be one of calls.
+/// Returns the cache that an attribute names, which must be one of calls.
 pub fn of_calls<K: IsCallKey, V: Value>(cache: &Cache<K, V>) -> &Cache<CallKey, V> {
     K::of_calls(cache)
 }
 
-/// The key of a function with a name of its own.
+/// Returns the key of a function with a name of its own.
 pub fn call_key(name: &str, parts: &[&dyn CacheKey]) -> CallKey {
     CallKey::new(name, parts.iter().copied())
 }
 
-/// The key of a function that is named by its path: that of `here`, an item in a function called `within`, with the name of
-/// the cached function in its place. `owner` is the type that the function belongs to.
+/// Returns the key of a function that is named by its path.
 ///
-/// The path of an item tells modules, functions around it and traits, but neither the arguments of a generic type nor who
-/// implements a trait; so the type is the first part, unless the path is that of the type.
+/// The path is that of `here`, an item in a function called `within`, with the name of the cached function in its
+/// place.
+/// `owner` is the type that the function belongs to.
+///
+/// The path of an item contains modules, functions around it and traits, but neither the arguments of a generic
+/// type nor
+/// the type that implements a trait. So the type is the first part, unless the path is that of the type.
 pub fn path_key<H>(
     here: &H,
     within: &str,

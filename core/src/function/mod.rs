@@ -1,4 +1,4 @@
-//! What `#[cached]` expands to. Not part of the public interface.
+//! The parts that `#[cached]` expands to. Not part of the public interface.
 
 mod key;
 mod own;
@@ -19,7 +19,7 @@ use crate::source::Loaded;
 use crate::tag::Tag;
 use crate::{Cache, Error, Result};
 
-/// What the attribute says of the values: how long they live, which tags they carry.
+/// The settings of the attribute for values: their TTL and their tags.
 #[derive(Debug, Default)]
 pub struct Terms {
     ttl: Option<Duration>,
@@ -44,7 +44,8 @@ impl Terms {
         self
     }
 
-    /// A TTL of one's own is that of values: how long absence is kept is up to the strategy.
+    /// Applies the settings to a loaded value. The TTL is that of values: the strategy decides how long absence is
+    /// cached.
     fn apply<V>(self, loaded: Loaded<V>) -> Loaded<V> {
         let Self { ttl, tags } = self;
         let present = loaded.value.is_some();
@@ -56,9 +57,9 @@ impl Terms {
     }
 }
 
-/// The answer of a cached function; `Continue` when it is to be called past the cache.
+/// Returns the answer of a cached function; `Continue` if it must be called past the cache.
 ///
-/// `prepare` gives the terms and a call that owns its arguments. It runs only if something is to be loaded.
+/// `prepare` returns the settings and a call that owns its arguments. It runs only if a value is to be loaded.
 #[allow(clippy::future_not_send, reason = "it is `Send` when the arguments are")]
 pub async fn call<K, V, R, P, F, Fut>(
     cache: &Cache<K, V>,
@@ -82,7 +83,7 @@ where
     answered(answer.map(|answer| answer.entry.into_value()), failed)
 }
 
-/// As [`call`], whatever is cached.
+/// Acts as [`call`], even if a fresh entry is cached.
 pub async fn refresh<K, V, R, P, F, Fut>(
     cache: &Cache<K, V>,
     key: &K,
@@ -101,7 +102,7 @@ where
     answered(answer.map(|answer| answer.entry.into_value()), failed)
 }
 
-/// Keeps a value as if the function had returned it.
+/// Stores a value as if the function had returned it.
 ///
 /// # Errors
 /// As [`Cache::insert`].
@@ -115,7 +116,7 @@ where
     cache.insert(key, terms.apply(loaded)).await
 }
 
-/// Forgets what is cached of a call.
+/// Invalidates the entry of a call.
 ///
 /// # Errors
 /// As [`Cache::invalidate`].

@@ -2,7 +2,7 @@
 
 use std::borrow::ToOwned;
 
-/// What can be owned by a load.
+/// A type of argument that a load can own.
 #[diagnostic::on_unimplemented(
     message = "a load may outlive the call that began it, and `{Self}` cannot be owned by one",
     label = "not `Clone`, or not `Send + 'static`",
@@ -22,7 +22,7 @@ impl<T: ToOwned<Owned: Send + 'static> + ?Sized> Own for T {
     }
 }
 
-/// A copy of an argument that a load can own.
+/// Returns a copy of an argument that a load can own.
 pub fn own<T: Own + ?Sized>(argument: &T) -> T::Owned {
     argument.own()
 }

@@ -1,4 +1,4 @@
-//! What cached functions return.
+//! The return types of cached functions.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::error::BoxError;
 use crate::source::Loaded;
 use crate::{Error, ErrorKind};
 
-/// A type that a function can return which is cached in a cache of `V`.
+/// A return type of a function that is cached in a cache of `V`.
 #[diagnostic::on_unimplemented(
     message = "what is cached here is `{V}`, and this function returns `{Self}`",
     label = "does not fit the cache",
@@ -16,19 +16,19 @@ use crate::{Error, ErrorKind};
     note = "a `{V}` that is returned by itself must be `Clone`; an `Arc` of it needs not"
 )]
 pub trait Returns<V>: Sized + Send {
-    /// How it says that it failed.
+    /// The type of its failure.
     type Failure: Into<BoxError>;
 
-    /// What is to be kept of an answer.
+    /// Returns the value to store.
     ///
     /// # Errors
-    /// The function's own.
+    /// The function's own error.
     fn into_loaded(self) -> Result<Loaded<V>, Self::Failure>;
 
-    /// The answer for what is kept; `None` when an absence was kept for a function that has no word for it.
+    /// Returns the answer of a stored value; `None` for a negative entry of a function that cannot express absence.
     fn from_found(found: Option<Arc<V>>) -> Option<Self>;
 
-    /// The answer for a failure.
+    /// Returns the answer of a failure.
     fn from_failure(failure: Self::Failure) -> Self;
 }
 
@@ -42,7 +42,7 @@ impl From<NoResult> for BoxError {
     }
 }
 
-/// A shape of answer, by itself and as the `Ok` of a `Result`.
+/// Implements a shape of answer, by itself and as the `Ok` of a `Result`.
 macro_rules! shape {
     ([$($bound:tt)*] $shape:ty, $into:expr, $from:expr) => {
         impl<V: Value $($bound)*> Returns<V> for $shape {
@@ -80,7 +80,7 @@ shape!([] Arc<V>, Loaded::from, |found: Option<Arc<V>>| found);
 shape!([+ Clone] Option<V>, Loaded::from, |found: Option<Arc<V>>| Some(found.map(Arc::unwrap_or_clone)));
 shape!([] Option<Arc<V>>, Loaded::shared, |found: Option<Arc<V>>| Some(found));
 
-/// An error that can be given to every caller of one failed call.
+/// An error that is shared by all callers of one failed call.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot tell every caller of a cached function why it failed",
     label = "not `Error + Clone + From<larder::Error>`",
@@ -93,7 +93,7 @@ pub trait CallError: StdError + Clone + From<Error> + Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<E: StdError + Clone + From<Error> + Send + Sync + 'static> CallError for E {}
 
-/// How a failed call is answered.
+/// The conversion of a failed call into the function's own error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot tell every caller of a cached function why it failed",
     label = "not `Error + Clone + From<larder::Error>`",
@@ -102,11 +102,11 @@ impl<E: StdError + Clone + From<Error> + Send + Sync + 'static> CallError for E 
     note = "or make all errors from larder's, whose `source_as` is the function's own: `error = |error: larder::Error| ..`"
 )]
 pub trait Failure: Sized {
-    /// The function's word for it; `None` when it has none and is to be called past the cache.
+    /// Converts the error; `None` if the function cannot express it, and must be called past the cache.
     fn of(error: Error) -> Option<Self>;
 }
 
-/// A function's own error comes back as itself, everything else as it can be made from.
+/// Returns a function's own error as itself, and converts all other errors.
 #[diagnostic::do_not_recommend]
 impl<E: CallError> Failure for E {
     fn of(error: Error) -> Option<Self> {
@@ -115,7 +115,7 @@ impl<E: CallError> Failure for E {
     }
 }
 
-/// A function that cannot fail does not fail because of its cache. That it panicked, or asked for itself, is passed on.
+/// Lets a function that cannot fail bypass a failing cache. Its panic, or a read of its own key, is passed on.
 impl Failure for NoResult {
     fn of(error: Error) -> Option<Self> {
         assert!(!matches!(error.kind(), ErrorKind::Panicked | ErrorKind::Reentrant), "{error}");
@@ -124,12 +124,12 @@ impl Failure for NoResult {
     }
 }
 
-/// The function's own error, or larder's as one.
+/// Returns the function's own error, or larder's converted into it.
 pub fn own_error<E: Failure>(error: Error) -> Option<E> {
     E::of(error)
 }
 
-/// What the attribute makes of errors.
+/// Applies the attribute's conversion of errors.
 pub fn mapped<E>(map: impl FnOnce(Error) -> E) -> impl FnOnce(Error) -> Option<E> {
     |error| Some(map(error))
 }

@@ -9,9 +9,9 @@ pub use self::call::CallKey;
 pub use self::store_key::StoreKey;
 pub use self::writer::{IntegerKey, KeyWriter};
 
-/// The longest encoded key that is kept as it is; a longer one keeps a readable head and a digest.
+/// The maximum length of an encoded key that is stored as it is. A longer one keeps a readable head and a digest.
 const LONGEST: usize = 200;
-/// How much of an over-long key stays readable.
+/// The length of the readable head of a longer key.
 const HEAD: usize = 96;
 
 /// A type that can name an entry in a shared store.
@@ -62,7 +62,7 @@ const HEAD: usize = 96;
     note = "an argument of a `#[cached]` function that does not belong in the key is left out with `skip(..)`"
 )]
 pub trait CacheKey {
-    /// Writes this key. Must be injective: what differs must be written differently.
+    /// Writes this key. Must be injective: different keys must be written differently.
     fn encode(&self, key: &mut KeyWriter);
 }
 

@@ -35,7 +35,7 @@ impl StoreKey {
         writer.finish()
     }
 
-    /// The form that names the entry in the store.
+    /// Returns the form that names the entry in the store.
     ///
     /// # Examples
     /// ```
@@ -46,7 +46,7 @@ impl StoreKey {
         self.short.as_deref().unwrap_or(&self.full)
     }
 
-    /// The whole encoded key, which the stored header echoes.
+    /// Returns the whole encoded key, which the stored header echoes.
     ///
     /// # Examples
     /// ```

@@ -15,7 +15,7 @@ use super::{CacheKey, HEAD, LONGEST, StoreKey};
 pub struct KeyWriter(String);
 
 impl KeyWriter {
-    /// An empty writer.
+    /// Creates an empty writer.
     #[must_use]
     pub fn new() -> Self {
         Self(String::with_capacity(32))
@@ -67,7 +67,7 @@ impl KeyWriter {
         }
     }
 
-    /// Writes a bare name, escaped and not empty: what tells the variants of an enum apart. What it is made of follows as
+    /// Writes a bare name, escaped and not empty, to distinguish the variants of an enum. Their content follows as
     /// [`parts`](Self::parts) or [`fields`](Self::fields).
     ///
     /// # Examples
@@ -81,7 +81,7 @@ impl KeyWriter {
         self.escaped(name);
     }
 
-    /// Writes named parts between brackets: the fields of a struct, in an order that must stay.
+    /// Writes named parts between brackets: the fields of a struct, in an order that must not change.
     ///
     /// # Examples
     /// ```
@@ -102,7 +102,7 @@ impl KeyWriter {
         self.punctuation(')');
     }
 
-    /// Writes parts between brackets: what a struct of one's own or an enum variant is made of.
+    /// Writes parts between brackets: the content of your own struct or enum variant.
     ///
     /// # Examples
     /// ```
@@ -149,7 +149,7 @@ impl KeyWriter {
         self.0.push(mark);
     }
 
-    /// Writes what was encoded before.
+    /// Writes text that was encoded before.
     pub(crate) fn encoded(&mut self, text: &str) {
         self.0.push_str(text);
     }
@@ -163,7 +163,7 @@ impl KeyWriter {
         self.0
     }
 
-    /// The finished key.
+    /// Returns the finished key.
     ///
     /// # Examples
     /// ```

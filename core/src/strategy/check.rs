@@ -1,4 +1,4 @@
-//! What a strategy must not say.
+//! The checks of a strategy's settings.
 
 use super::Strategy;
 use super::early::{Early, EarlyRefresh};

@@ -1,4 +1,4 @@
-//! The strategies: what a cache does between a miss and a fill.
+//! The strategies: the behaviour of a cache between a miss and a fill.
 
 mod check;
 mod early;
@@ -21,7 +21,7 @@ type TagsOf<V> = Arc<dyn Fn(&V) -> Vec<Tag> + Send + Sync>;
 /// The first and the longest pause after failed loads.
 const BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
-/// What a cache does with its entries: how long they live, what is kept of absent things, how long a load may take.
+/// The behaviour of a cache: the life of entries, negative caching, the time limit of loads.
 ///
 /// Single flight, fenced fills and near fill are always on. Calls may come in any order.
 ///
@@ -42,8 +42,9 @@ pub struct Strategy<V> {
 }
 
 impl<V> Strategy<V> {
-    /// Cache-aside: a miss loads, fills and answers; an entry lives for `ttl`, from 1 ms to [`Duration::MAX`] (never
-    /// expires). Zero is refused by `build()`.
+    /// Creates the cache-aside strategy: a miss loads the value, fills the cache and returns it.
+    ///
+    /// An entry lives for `ttl`, from 1 ms to [`Duration::MAX`] (never expires). Zero is refused by `build()`.
     ///
     /// # Examples
     /// ```
@@ -72,7 +73,7 @@ impl<V> Strategy<V> {
         Self { settings, ttl_by: None, tagged: None }
     }
 
-    /// Keeps the knowledge that something is absent, for this long. By default absence is not kept.
+    /// Caches absence for this long (negative caching). By default absence is not cached.
     ///
     /// # Examples
     /// ```
@@ -86,8 +87,11 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Shortens each TTL at random by up to this share (0.1: between 90 and 100 %), so that entries filled together do
-    /// not expire together. Never lengthens it. Default 0; must be at least 0 and below 1.
+    /// Shortens each TTL at random by up to this share (0.1: between 90 and 100 %).
+    ///
+    /// Prevents: entries that were filled together expire together. Never lengthens a TTL. Default: 0. Must be at
+    /// least 0
+    /// and below 1.
     ///
     /// # Examples
     /// ```
@@ -101,8 +105,9 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Lets the loaded value decide its own TTL; `None` leaves the strategy's, zero does not keep the value. A TTL that
-    /// the loader gives ([`Loaded::ttl`](crate::Loaded::ttl)) comes before both.
+    /// Lets the loaded value decide its own TTL. `None` keeps the strategy's, zero does not store the value.
+    ///
+    /// A TTL from the loader ([`Loaded::ttl`](crate::Loaded::ttl)) takes precedence over both.
     ///
     /// # Examples
     /// ```
@@ -117,8 +122,9 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// How long a load may take before it is given up with a timeout error. Default 30 s. Callers may give up earlier;
-    /// the load then goes on and fills.
+    /// Sets the maximum time of a load, after which it ends with a timeout error.
+    ///
+    /// Default: 30 s. If callers stop waiting earlier, the load goes on and fills.
     ///
     /// # Examples
     /// ```
@@ -132,8 +138,11 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// How long the announcement of a load stands in the backend unless renewed, which happens every third of it while
-    /// the load runs. Default 10 s. When it ends, a fill is refused; nothing worse.
+    /// Sets the time for which the fence of a load is valid in the backend unless renewed. It is renewed every
+    /// third of this
+    /// time while the load runs.
+    ///
+    /// Default: 10 s. If it ends, the fill is refused, and no more than that happens.
     ///
     /// # Examples
     /// ```
@@ -147,11 +156,13 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Elects one loader of a missing key among all processes: the others wait for it, are woken when it has filled or
-    /// failed, and read. A lock provider, or a [`Locking`] that says more. By default every process loads for itself.
+    /// Lets one process load a missing key, the lock holder. The others wait until it has filled or failed, and
+    /// read again.
     ///
-    /// Saves loads, and nothing rests on it: when the lock is lost or the provider cannot be reached, more than one loads,
-    /// and the fence keeps the data right. With a backend that only this process sees there is nobody to elect.
+    /// Takes a lock provider, or a [`Locking`] with more settings. By default every process loads by itself.
+    ///
+    /// Locks only save loads. If the lock is lost or the provider cannot be reached, more than one process loads, and
+    /// the fence keeps the data right. Has no effect with a backend that only this process sees.
     ///
     /// # Examples
     /// ```
@@ -168,9 +179,12 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Derives tags from each loaded value: [`invalidate_tag`](crate::Cache::invalidate_tag) then ends all entries that
-    /// carry a tag, at the same cost however many they are. A loader can add tags of its own
-    /// ([`Loaded::tags`](crate::Loaded::tags)), the builder those of a key
+    /// Derives tags from each loaded value. [`invalidate_tag`](crate::Cache::invalidate_tag) then invalidates all
+    /// entries
+    /// that carry a tag, at a cost that does not depend on their number.
+    ///
+    /// A loader can add tags of its own ([`Loaded::tags`](crate::Loaded::tags)), and the builder can add those of a
+    /// key
     /// ([`tag_keys`](crate::CacheBuilder::tag_keys)).
     ///
     /// A write that moves a value from one tag to another invalidates both tags.
@@ -254,8 +268,9 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// How long to keep what was loaded, by the TTL that the loader gave, if any; `None` not to keep it. `random` is in
-    /// 0..1.
+    /// Returns the time for which to keep a loaded value; `None` not to keep it. `own` is the TTL that the loader
+    /// gave, if
+    /// any. `random` is in 0..1.
     pub(crate) fn ttl_of(&self, own: Option<Duration>, value: Option<&V>, random: f64) -> Option<Duration> {
         let settings = &self.settings;
         let own = own.or_else(|| self.ttl_by.as_ref().zip(value).and_then(|(decide, value)| decide(value)));
@@ -263,7 +278,7 @@ impl<V> Strategy<V> {
         (!ttl.is_zero()).then(|| shortened(ttl, settings.jitter * random))
     }
 
-    /// The tags of a value.
+    /// Returns the tags of a value.
     pub(crate) fn tags_of(&self, value: &V) -> Vec<Tag> {
         self.tagged.as_ref().map_or_else(Vec::new, |tags| tags(value))
     }

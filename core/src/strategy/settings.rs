@@ -1,4 +1,4 @@
-//! What a strategy says that does not look at values, and what follows for an entry.
+//! The settings of a strategy that do not depend on values, and the freshness check of an entry.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::backend::Entry;
 use crate::clock::Timestamp;
 use crate::lock::Locking;
 
-/// What a strategy says that does not look at values.
+/// The settings of a strategy that do not depend on values.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) ttl: Duration,
@@ -26,44 +26,44 @@ pub(crate) struct Settings {
     pub(crate) max_batch: Option<usize>,
 }
 
-/// For how long after its freshness an entry is good for what, and when a failing source is asked again.
+/// The windows in which an entry is served after its freshness, and the pauses of a failing source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stale {
-    /// Served while it is refreshed.
+    /// The window in which it is served while it is refreshed.
     pub(crate) while_revalidate: Option<Duration>,
-    /// Served when the source fails.
+    /// The window in which it is served if the source fails.
     pub(crate) if_error: Option<Duration>,
-    /// The first pause after a failed load, and the longest.
+    /// The first and the longest pause after failed loads.
     pub(crate) backoff: [Duration; 2],
 }
 
 impl Stale {
-    /// How long an entry is kept after its freshness.
+    /// Returns the time for which an entry is kept after its freshness.
     pub(crate) fn window(&self) -> Option<Duration> {
         self.while_revalidate.max(self.if_error)
     }
 }
 
-/// How many loads may run at once, and how many may wait.
+/// The maximum of loads that run at once, and of loads that wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
     pub(crate) loads: usize,
     pub(crate) waiting: usize,
 }
 
-/// How single misses are gathered into one load.
+/// The batch window, which combines single misses into one load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gather {
     pub(crate) window: Duration,
     pub(crate) most: usize,
 }
 
-/// What is to be done with an entry that was found.
+/// The result of a freshness check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Serve it.
     Good,
-    /// Serve it, and refresh it behind.
+    /// Serve it, and refresh it in the background.
     Due,
     /// Serve it only if the source fails.
     Expired,
@@ -83,17 +83,17 @@ impl Settings {
         })
     }
 
-    /// Returns how single misses are combined into batches, if they are.
+    /// Returns the batch window of single misses, if there is one.
     pub(crate) fn gather(&self) -> Option<Gather> {
         self.batch_window.map(|window| Gather { window, most: self.max_batch.unwrap_or(MAX_BATCH) })
     }
 
-    /// Whether an entry that is served may have to be refreshed too.
+    /// Returns `true` if the strategy refreshes entries that it serves.
     pub(crate) fn refreshes(&self) -> bool {
         self.early.is_some() || self.stale.while_revalidate.is_some()
     }
 
-    /// What is to be done with an entry that is alive. `random` is in 0..1.
+    /// Checks the freshness of an entry that is alive. `random` is in 0..1.
     pub(crate) fn judge<V>(&self, entry: &Entry<V>, now: Timestamp, random: impl FnOnce() -> f64) -> Verdict {
         if entry.is_fresh(now) {
             return if self.is_early(entry, now, random) { Verdict::Due } else { Verdict::Good };
@@ -106,7 +106,7 @@ impl Settings {
         }
     }
 
-    /// Whether a fresh entry is to be refreshed already.
+    /// Returns `true` if a fresh entry is to be refreshed already.
     #[inline]
     pub(crate) fn is_early<V>(&self, entry: &Entry<V>, now: Timestamp, random: impl FnOnce() -> f64) -> bool {
         match self.early {
@@ -168,7 +168,7 @@ mod tests {
         let entry = entry(Duration::ZERO);
         let early = |entry: &Entry<u8>, seconds| strategy.settings.is_early(entry, at(seconds), || 0.5);
         assert!(!early(&entry, 29) && early(&entry, 30));
-        // a near tier's cap is no end of freshness
+        // the end of a near entry's life is not the end of its freshness
         assert!(!early(&entry.expiring_by(at(20)), 19));
     }
 

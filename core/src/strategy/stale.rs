@@ -5,12 +5,16 @@ use std::time::Duration;
 use super::{EarlyRefresh, Strategy};
 
 impl<V> Strategy<V> {
-    /// Serves an entry for this long after its TTL, at once, while it is loaded anew behind (RFC 5861): its TTL is then its
-    /// *soft* TTL, and this window ends with the *hard* one. By default nothing stale is served. Zero is refused.
+    /// Serves an entry for this long after its TTL, at once, while it is reloaded in the background (RFC 5861).
     ///
-    /// One refresh at a time in a process, and with [`locked`](Self::locked) among all. When the source fails, the next
-    /// refresh waits for the [back-off](Self::min_backoff). Known absence is never served stale. What was invalidated is
-    /// never served, stale or not.
+    /// The TTL is then the *soft* TTL, and this window ends with the *hard* one. By default nothing stale is
+    /// served. Zero is
+    /// refused.
+    ///
+    /// One refresh of a key runs at a time in a process, and with [`locked`](Self::locked) in all processes. If the
+    /// source
+    /// fails, the next refresh waits for the [back-off](Self::min_backoff). Negative entries are never served stale.
+    /// Invalidated entries are never served, stale or not.
     ///
     /// # Examples
     /// ```
@@ -25,12 +29,15 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Serves an entry for this long after its TTL when its load fails, by an error, a panic, a timeout or
-    /// [`Overloaded`](crate::ErrorKind::Overloaded) (RFC 5861, "fail-safe"). By default a failed load is an error. Zero is
-    /// refused.
+    /// Serves an entry for this long after its TTL if its load fails (RFC 5861, "fail-safe").
     ///
-    /// After a failure the source is not asked for the key during the [back-off](Self::min_backoff): readers are served at
-    /// once. What was invalidated is never served.
+    /// A load fails by an error, a panic, a timeout or [`Overloaded`](crate::ErrorKind::Overloaded). By default a
+    /// failed load
+    /// is an error. Zero is refused.
+    ///
+    /// After a failure the source is not called for the key during the [back-off](Self::min_backoff): readers are
+    /// served at
+    /// once. Invalidated entries are never served.
     ///
     /// # Examples
     /// ```
@@ -91,8 +98,11 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// How long a reader who could be served stale waits for a load; then it is served stale, and the load goes on and
-    /// fills. Needs [`stale_if_error`](Self::stale_if_error). By default it waits for the load's end.
+    /// Sets the maximum time that a reader waits for a load if it can be served a stale value. It is then served
+    /// stale, and
+    /// the load goes on and fills.
+    ///
+    /// Needs [`stale_if_error`](Self::stale_if_error). By default it waits for the end of the load.
     ///
     /// # Examples
     /// ```
@@ -108,9 +118,12 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// How long any reader waits for a load; then it gets a stale value, or an error of kind
-    /// [`Timeout`](crate::ErrorKind::Timeout). The load goes on, within [`load_timeout`](Self::load_timeout), and fills. By
-    /// default a reader waits for the load's end.
+    /// Sets the maximum time that any reader waits for a load. It then gets a stale value, or an error of kind
+    /// [`Timeout`](crate::ErrorKind::Timeout).
+    ///
+    /// The load goes on, within [`load_timeout`](Self::load_timeout), and fills. By default a reader waits for the
+    /// end of the
+    /// load.
     ///
     /// # Examples
     /// ```

@@ -8,11 +8,11 @@ use crate::backend::entry::{Entry, Extra};
 use crate::tag::revision::Revision;
 use crate::tag::{Stamp, Tag};
 
-/// Counts invalidations of tags, and knows the count of each tag's last one.
+/// A count of tag invalidations, with the count of each tag's last one.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     id: u64,
-    /// How many invalidations there were: the one look that a hit takes while nothing was invalidated since its load.
+    /// The number of invalidations. The only check of a hit if nothing was invalidated since its load.
     count: AtomicU64,
     tags: RwLock<Tags>,
     revision: Revision,
@@ -21,7 +21,7 @@ pub(crate) struct Ledger {
 #[derive(Debug, Default)]
 struct Tags {
     invalidated: HashMap<Tag, u64>,
-    /// What counts for a tag that is not there.
+    /// The count of a tag that the ledger does not hold.
     floor: u64,
 }
 
@@ -36,7 +36,7 @@ impl Ledger {
         }
     }
 
-    /// To be taken before a load begins.
+    /// Returns the current state. To be taken before a load begins.
     pub(crate) fn stamp(&self) -> Stamp {
         Stamp::new(self.id, self.count.load(Ordering::SeqCst))
     }
@@ -50,7 +50,7 @@ impl Ledger {
         Stamp::new(self.id, count)
     }
 
-    /// Whether an entry that was stamped by this ledger still stands. One of another ledger is not for this one to judge.
+    /// Returns `true` if an entry that was stamped by this ledger is valid. Does not check entries of another ledger.
     #[inline]
     pub(crate) fn allows<V>(&self, entry: &Entry<V>) -> bool {
         // what is not inlined is not given the entry, which would then have to be in memory for it

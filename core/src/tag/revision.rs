@@ -17,7 +17,7 @@ impl Default for Revision {
 
 impl Revision {
     fn fresh() -> u64 {
-        // zero is the revision of nobody
+        // zero is the revision of an entry that was never checked
         static NEXT: AtomicU64 = AtomicU64::new(1);
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
