@@ -84,7 +84,7 @@ fn no_strategy_costs_an_allocation_on_a_fresh_hit() {
     }
 }
 
-/// A near hit asks nobody: not whether it is still true, nor whether its tags are.
+/// A near hit makes no call: not to check its freshness, nor its tags.
 #[tokio::test(start_paused = true)]
 async fn a_near_hit_that_is_proven_allocates_nothing() {
     let bound = std::time::Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Builder calls commute, and what cannot work is refused with the mend.
+//! Builder calls commute, and a configuration that cannot work is refused with a hint.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -17,7 +17,7 @@ use proptest::strategy::Strategy as _;
 
 type Builder = CacheBuilder<u64, u64>;
 
-/// What the cache built from these calls does, told in a few words.
+/// Returns the behaviour of the cache built from these calls, in a few words.
 async fn behaviour(calls: Vec<fn(Builder, &World) -> Builder>) -> Vec<String> {
     let world = World::new();
     let cache =

@@ -73,7 +73,7 @@ struct World {
     table: Table,
     clock: ManualClock,
     caches: Vec<Cache<u64, u64>>,
-    /// Which versions of each key were current from when on.
+    /// The versions of each key, with the times from which they were current.
     versions: BTreeMap<u64, Vec<(Timestamp, u64)>>,
     /// The first of them that may still be read.
     acknowledged: BTreeMap<u64, usize>,
@@ -158,8 +158,9 @@ impl World {
         self.acknowledged.insert(key, self.versions[&key].len() - 1);
     }
 
-    /// Whether an answer keeps the promises: not older than the last acknowledged invalidation, and not older than the
-    /// strategy allows.
+    /// Checks that an answer keeps the guarantees: not older than the last acknowledged invalidation, and not older
+    /// than
+    /// the strategy allows.
     fn check(&self, key: u64, value: Option<u64>) {
         let versions = &self.versions[&key];
         let value =

@@ -10,7 +10,7 @@ use larder_memory::{MemoryBackend, MemoryLocks, MemoryServer};
 use larder_moka::Moka;
 use larder_testkit::{Fixture, SharedFixture, Through, Time};
 
-/// A fixture of whatever a function makes, with the time that its store keeps.
+/// A fixture of any backend that a function makes, with the time that its store keeps.
 struct Made<M>(M, Time);
 
 impl<M, S> Fixture for Made<M>

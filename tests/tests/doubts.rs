@@ -88,7 +88,8 @@ async fn who_comes_after_a_failed_invalidation_of_a_tag_joins_no_older_load() {
     assert_eq!(second.await.unwrap(), Some(11));
 }
 
-/// The server counts its invalidations anew: what the near tier remembers of the old counts must not make entries look younger.
+/// The server counts its invalidations again from the start: the near tier's old counts must not make entries look
+/// younger.
 #[tokio::test(start_paused = true)]
 async fn a_server_with_old_data_counts_tags_anew() {
     let (server, table) = (MemoryServer::with_clock(TokioClock::new()), Table::with([(1, 10)]));

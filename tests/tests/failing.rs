@@ -14,8 +14,9 @@ use larder::clock::{ManualClock, TokioClock};
 use larder::{Cache, Quick, Strategy, source_fn};
 use tokio::time::Instant;
 
-/// 200 readers, ten keys, a minute, ten rounds a second: everybody is served, and each key is asked for when its back-off
-/// says so: after 0, 1, 3, 7, 15, 31 s, and then every 30 s.
+/// 200 readers, ten keys, a minute, ten rounds a second. All reads are served, and each key is loaded when its
+/// back-off
+/// allows it: after 0, 1, 3, 7, 15, 31 s, and then every 30 s.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_down_for_a_minute_is_left_alone_and_every_reader_is_served() {
     const KEYS: u64 = 10;
@@ -69,8 +70,9 @@ async fn database(running: Arc<AtomicUsize>, key: u64) -> Result<Option<u64>, st
     Ok(Some(key))
 }
 
-/// How long a cache of 2,000 keys that is flushed under 500 readers needs until nine reads of ten are hits again; `None`
-/// when that does not come about within two minutes.
+/// Returns the time until nine reads of ten are hits again, for a cache of 2,000 keys that is flushed under 500
+/// readers.
+/// `None` if that takes more than two minutes.
 async fn recovery(limit: Option<(usize, usize)>) -> Option<Duration> {
     const KEYS: u64 = 2_000;
     let running = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! One load for everybody, whatever becomes of those who wait.
+//! One load for all callers, even if some of them stop waiting.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -310,7 +310,7 @@ async fn shutdown_waits_for_loads_and_ends_even_when_called_twice() {
     assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10), "hits are still served");
 }
 
-/// What a value is kept for, and with which tags, is decided by the user's code too.
+/// The user's code decides the TTL and the tags of a value too.
 #[tokio::test]
 async fn a_panic_in_tags_or_ttl_is_an_error_and_frees_the_key() {
     let table = Table::with([(1, 10), (2, 20)]);

@@ -1,4 +1,5 @@
-//! Single misses that are loaded together: whatever becomes of the task that was to load them, every caller is answered.
+//! Single misses that are loaded together: every caller is answered, even if the task that was to load them ends
+//! early.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

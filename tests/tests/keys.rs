@@ -1,4 +1,4 @@
-//! Keys are injective, whatever they hold.
+//! Keys are injective, for any content.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use larder::Tag;

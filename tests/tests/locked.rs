@@ -152,7 +152,7 @@ async fn waiting_in_vain_ends_by_the_named_policy() {
     }
 }
 
-/// Found by the simulation: what was there to be served stale had expired when the wait was over, and the read failed although
+/// Found by the simulation: a stale entry had expired when the wait was over, and the read failed although
 /// the policy is to load.
 #[tokio::test(start_paused = true)]
 async fn who_has_waited_until_the_stale_value_ended_loads() {
@@ -216,7 +216,7 @@ async fn overlapping_batches_do_not_deadlock() {
     assert_eq!(world.table.loads(), 3, "each key once");
 }
 
-/// An invalidation while others wait wins: nobody gets what was loaded before it.
+/// An invalidation while others wait wins: no waiter gets a value that was loaded before it.
 #[tokio::test(start_paused = true)]
 async fn an_invalidation_while_others_wait_is_seen_by_them() {
     let world = World::new();
@@ -248,7 +248,7 @@ async fn a_lost_lock_is_visible() {
     assert_eq!(load.await.unwrap().unwrap().0, Some(10));
 }
 
-/// Locks of the user's own, whatever they do: a load is at worst not elected.
+/// The user's own locks, with any fault: the worst case is a load without a lock.
 #[tokio::test(start_paused = true)]
 async fn a_provider_of_the_users_own_may_fail_or_hang() {
     #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The engine beside a model of a cache that fits on a page: whatever is done in whatever order, both answer the same from
+//! The engine beside a model of a cache that fits on a page. After any acts in any order, both answer the same from
 //! the same place, load as often, and fail alike.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ const NEGATIVE_TTL: u64 = 402;
 /// Something that is done, and waited for.
 #[derive(Debug, Clone)]
 enum Act {
-    /// The source changes, and nobody tells the cache.
+    /// The source changes, without an invalidation.
     Write(u64, Option<u64>),
     Get(u64),
     GetMany(Vec<u64>),
@@ -65,7 +65,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What one key is answered with: `Err` when the source fails.
+/// The answer for one key: `Err` if the source fails.
 type Answer = Result<Option<u64>, ()>;
 
 /// A value, or that there is none, and when that ends.
@@ -82,7 +82,7 @@ struct Model {
     failing: bool,
     now: u64,
     kept: HashMap<u64, Kept>,
-    /// How often the source was asked, for however many keys.
+    /// The number of calls to the source, each for any number of keys.
     loads: u64,
 }
 
@@ -105,7 +105,7 @@ impl Model {
         Ok(row)
     }
 
-    /// What is missing of these keys is loaded together.
+    /// Reads these keys, and loads the missing ones together.
     fn get(&mut self, keys: &[u64]) -> Vec<Answer> {
         self.loads += u64::from(keys.iter().any(|key| self.cached(*key).is_none()));
         let mut answers = HashMap::new();
@@ -117,7 +117,7 @@ impl Model {
         keys.iter().map(|key| answers[key]).collect()
     }
 
-    /// What one act is answered with, key by key.
+    /// Returns the answers to one act, key by key.
     fn act(&mut self, act: &Act) -> Vec<Answer> {
         match act {
             Act::Write(key, row) => {

@@ -1,4 +1,4 @@
-//! What a cache tells of itself: why reads missed, what was kept, what was evicted.
+//! The numbers of a cache: the reasons of misses, stored and evicted entries.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -110,7 +110,7 @@ async fn replaced_entries_are_no_evictions() {
     }
 }
 
-/// Room is made by what nobody would have been served any more: the store is not too small.
+/// Expired entries that make room are not counted as evicted: the store is not too small.
 #[tokio::test]
 async fn entries_that_had_expired_are_no_evictions() {
     let quick: Backend = |builder| builder.backend(Quick::new(100));

@@ -1,4 +1,4 @@
-//! Invalidations that failed: each is delivered as soon as it can be, whatever becomes of the others.
+//! Pending invalidations: each is delivered as soon as it can be, even if others keep failing.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

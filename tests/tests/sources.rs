@@ -24,7 +24,7 @@ struct Scripted(Arc<Script>);
 #[derive(Default)]
 struct Script {
     plus: u64,
-    /// How many further calls fail as a whole.
+    /// The number of further calls that fail as a whole.
     failures: AtomicUsize,
     /// Keys that fail by themselves, once each.
     bad: Mutex<HashSet<u64>>,

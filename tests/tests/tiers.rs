@@ -1,4 +1,5 @@
-//! Two tiers: what another process changes is noticed at once when it is told, and within the bound whatever happens.
+//! Two tiers: a change by another process is noticed at once if its notification arrives, and within the bound
+//! otherwise.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! How long entries live, to the millisecond, by a clock that stands still until it is moved.
+//! The life of entries, to the millisecond, by a clock that stands still until it is moved.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

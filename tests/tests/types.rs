@@ -1,4 +1,4 @@
-//! What the types promise: shared between threads, short enough to name, futures that move between threads.
+//! The guarantees of the types: shared between threads, short enough to name, futures that move between threads.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Debug;
