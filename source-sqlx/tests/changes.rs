@@ -1,4 +1,4 @@
-//! Whoever writes invalidates: on each database, and through everything that can cut a follower off.
+//! Invalidation by any writer: on each database, and through everything that can cut a follower off.
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "uuid"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use sqlx::{MySqlPool, PgPool, SqlitePool};
 
 type Names = Cache<i64, (String,)>;
 
-/// What is promised for a change that nobody tells of but the database.
+/// The guaranteed time for a change that only the database notifies of.
 const SECOND: Duration = Duration::from_secs(1);
 
 fn safe(sql: String) -> sqlx::AssertSqlSafe<String> {
@@ -507,7 +507,7 @@ fn pool_is_postgres<DB: sqlx::Database>(_: &sqlx::Pool<DB>) -> bool {
     DB::NAME == "PostgreSQL"
 }
 
-/// What the two servers have in common: a cut, a restart, a freeze, an overtaken transaction.
+/// The faults that the two servers have in common: a cut, a restart, a freeze, an overtaken transaction.
 struct Faults<'a> {
     cache: &'a Names,
     following: &'a larder_sqlx::Following,
@@ -519,7 +519,7 @@ impl Faults<'_> {
         (self.direct)(&format!("UPDATE products SET name = '{name}' WHERE id = 1"));
     }
 
-    /// How long a change takes until nobody is served the old value: 50 times, by another program.
+    /// Measures the time until the old value is no longer served after a change by another program, 50 times.
     async fn measure(&self, what: &str) {
         let mut delays = vec![];
         for turn in 0..50 {

@@ -1,4 +1,4 @@
-//! What operators do to a database while caches follow it: new credentials, deploys, altered tables, restored dumps.
+//! Operations on a database while caches follow it: new credentials, deploys, altered tables, restored dumps.
 #![cfg(all(feature = "postgres", feature = "mysql"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -144,7 +144,7 @@ ALTER TABLE "public"."products" ENABLE ALWAYS TRIGGER "{statements}";
     )
 }
 
-/// What an attacker prepared while the old version was installed does not outlive the upgrade.
+/// An attack that was prepared while the old version was installed does not outlive the upgrade.
 #[tokio::test]
 async fn install_upgrades_what_an_older_version_installed() {
     let Some((server, pool, mallory)) = attacked().await else { return };
@@ -370,7 +370,7 @@ async fn a_renamed_table_can_be_written() {
     assert_eq!(cache.get(&1).await.unwrap().unwrap().0, "new");
 }
 
-/// What a cast to text would give, though no cast is called.
+/// The result is that of a cast to text, though no cast is called.
 #[tokio::test]
 async fn values_are_shown_as_a_cast_shows_them() {
     let Some(server) = PostgresServer::start(&[]) else { return };

@@ -19,7 +19,7 @@ struct Product {
     shop: String,
     id: i64,
     note: Option<String>,
-    /// When the statement began: the same in all rows of one query.
+    /// The time when the statement began: the same in all rows of one query.
     began: String,
 }
 
@@ -291,7 +291,7 @@ async fn postgres_takes_arrays_as_they_are() {
     assert!(refused.to_string().contains("2 placeholders and the key binds 1"), "{refused}");
 }
 
-/// What does not fit a signed integer: an error where there is no unsigned one, a key where there is.
+/// A number that does not fit a signed integer: an error without an unsigned type, a key with one.
 #[tokio::test]
 async fn unsigned_keys() {
     if let Some((_server, pool)) = postgres().await {
@@ -321,7 +321,7 @@ async fn what_may_pass_by_itself_is_transient() {
     assert!(!error.unwrap_err().is_transient());
 }
 
-/// Nobody knows here whether a commit happened whose connection was ended: it is invalidated, and the guard stands.
+/// A commit whose connection was ended may have happened: its keys are invalidated, and the guard stays in place.
 #[tokio::test]
 async fn a_commit_that_is_cut_off_invalidates_and_leaves_its_guard() {
     let Some((server, pool)) = postgres().await else { return };

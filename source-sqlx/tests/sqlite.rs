@@ -73,7 +73,7 @@ async fn a_query_that_does_not_fit_its_key_says_so() {
     assert!(error.contains("0 `{keys}` and needs one, as in `WHERE id IN ({keys})`"), "{error}");
 }
 
-/// Before the first load, and with the mend.
+/// Before the first load, and with a hint.
 #[tokio::test]
 async fn a_query_that_does_not_fit_its_key_is_refused_by_build() {
     let database = database().await;

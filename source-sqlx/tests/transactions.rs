@@ -1,4 +1,4 @@
-//! What a transaction notes is invalidated when it commits, and only then.
+//! The keys that a transaction notes are invalidated when it commits, and only then.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -241,7 +241,7 @@ async fn what_the_store_does_not_acknowledge_is_reported_and_not_served_here() {
     assert_eq!(world.count(7).await, 2, "tried again in the background");
 }
 
-/// Announced before COMMIT: whoever loads between the commit and the end of the guard is not kept back by a dead writer.
+/// Guarded before COMMIT: a load between the commit and the end of the guard is not blocked by a dead writer.
 #[tokio::test]
 async fn a_guard_stands_around_the_commit() {
     let world = world().await;
