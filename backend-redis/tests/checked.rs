@@ -20,11 +20,11 @@ use larder_testkit::check::{check, timeline};
 use larder_testkit::sim::{Action, Plan, Setup, Step, Store, Trouble, trace_in_real_time};
 use tokio::task::JoinSet;
 
-/// How many steps each history has.
+/// The number of steps of each history.
 const STEPS: usize = 150;
 /// A plan that takes longer is left to the simulation.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How long a primary that has others stands still: too short for them to take its place.
+/// The time for which a primary with replicas stands still: too short for a failover.
 const STUTTER: Duration = Duration::from_millis(150);
 /// In which time an answer that was sent before its server died has reached its caller.
 const ON_ITS_WAY: Duration = Duration::from_millis(60);
@@ -34,26 +34,27 @@ struct Redis {
     group: Arc<Group>,
     handles: Vec<RedisBackend>,
     prefix: String,
-    /// Whether this history may break the servers, which breaks them for the others too.
+    /// Set if this history may break the servers, which breaks them for the others too.
     breaks: bool,
-    /// Whether the processes know the server by its life. Without that, tags are not promised after a failover that lost
-    /// writes: then there is none.
+    /// Set if the processes know the server by its life. If not, tags have no guarantee after a failover that lost
+    /// writes,
+    /// and the history has no such failover.
     strict: bool,
     state: Mutex<State>,
     faults: Arc<Mutex<Faults>>,
     turn: AtomicUsize,
 }
 
-/// How often what went wrong.
+/// The number of faults of each kind.
 type Faults = BTreeMap<&'static str, usize>;
 
 #[derive(Default)]
 struct State {
-    /// A node alone that stands still until it is mended.
+    /// Set if a node alone stands still until the history resumes it.
     frozen: bool,
     /// The primary that died and who follows it, until the history says so.
     dead: Option<[usize; 2]>,
-    /// What comes right by itself.
+    /// The task that ends a fault by itself.
     mending: Option<JoinHandle<()>>,
 }
 

@@ -181,7 +181,7 @@ async fn what_cannot_work_is_refused_with_the_mend() {
     _ = Library::config;
 }
 
-/// A peer that answers each command with `answer`, whatever it is; or only one of those that come together.
+/// Starts a peer that answers every command with `answer`; or only one of those that arrive together.
 async fn answering(answer: &'static str, each: bool) -> (String, tokio::task::JoinHandle<()>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -251,7 +251,7 @@ async fn what_a_server_says_to_a_login_is_in_no_error() {
     }
 }
 
-/// Who reaches a server that does not know `HELLO` is told at once, by each client library.
+/// A caller that reaches a server without `HELLO` gets an error at once, with each client library.
 #[tokio::test]
 async fn a_server_before_version_6_is_named() {
     for &library in LIBRARIES {

@@ -164,7 +164,7 @@ async fn guards_that_are_evicted_end_all_the_same() {
     }
 }
 
-/// Guards that nobody ends leave the server by themselves, the longest last.
+/// Guards that are never ended leave the server by themselves, the longest last.
 #[tokio::test]
 async fn guards_live_as_long_as_the_longest() {
     for world in or_skip!(World::each().await) {

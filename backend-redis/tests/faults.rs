@@ -1,4 +1,4 @@
-//! What goes wrong with a server, while several processes read and write: nothing older than the last acknowledged
+//! Faults of a server while several processes read and write: nothing older than the last acknowledged
 //! invalidation is ever read, no read fails, and service resumes by itself.
 
 mod common;
@@ -103,7 +103,7 @@ faults! {
     }
 }
 
-/// A black hole: bytes go in, nothing comes out, nobody is told.
+/// A black hole: bytes go in, nothing comes out, and no peer sees an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_costs_a_timeout_and_then_nothing() {
     for &library in LIBRARIES {
@@ -421,7 +421,7 @@ async fn in_a_slot_that_half_moved_an_invalidation_holds() {
     }
 }
 
-/// What needs several keys at once fails in a slot that half moved, is not acknowledged, and is retried.
+/// A command on several keys fails in a slot that half moved, is not acknowledged, and is retried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_slot_that_half_moved_what_fails_is_not_acknowledged() {
     for &library in LIBRARIES {
@@ -532,7 +532,7 @@ fn move_slot(cluster: &RedisCluster, key: &str) {
     moving.end(cluster);
 }
 
-/// Whether a line of `CLUSTER NODES` has a slot among its ranges.
+/// Returns `true` if a line of `CLUSTER NODES` has a slot among its ranges.
 fn owns(line: &str, slot: &str) -> bool {
     let slot: u16 = slot.parse().expect("a number");
     line.split(' ')

@@ -52,7 +52,7 @@ async fn a_thousand_askers_make_one_load() {
     }
 }
 
-/// The release is told: nobody finds out by looking again, which takes 100 ms and more.
+/// The release is sent to the waiters: none has to poll for it, which takes 100 ms and more.
 #[tokio::test]
 async fn waiters_are_woken_by_the_release() {
     for &library in LIBRARIES {

@@ -75,7 +75,7 @@ async fn plain_fills_are_fenced_among_larders_own() {
     assert!(other.get_if_present(&7).await.unwrap().is_none());
 }
 
-/// What the documentation tells other languages.
+/// The names and formats that the documentation gives to other languages.
 #[tokio::test]
 async fn other_programs_can_read_invalidate_and_clear() {
     let reached = or_skip!(node(common::LIBRARIES[0]));
@@ -125,7 +125,7 @@ async fn other_programs_can_read_invalidate_and_clear() {
     _ = Library::config;
 }
 
-/// A clear is one small command whatever there is, and ends loads under way.
+/// A clear is one small command for any number of entries, and revokes the fences of running loads.
 #[tokio::test]
 async fn a_clear_is_constant_and_defeats_loads() {
     let reached = or_skip!(node(common::LIBRARIES[0]));

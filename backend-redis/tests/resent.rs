@@ -18,9 +18,9 @@ use larder_testkit::servers::{RedisServer, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How much later the first copy arrives.
+/// The delay of the first copy.
 const LATE: Duration = Duration::from_millis(350);
-/// How long the load of the old value takes: it ends after the first copy has arrived.
+/// The duration of the load of the old value: it ends after the first copy has arrived.
 const LOAD: Duration = Duration::from_millis(600);
 
 #[derive(Debug, Default)]

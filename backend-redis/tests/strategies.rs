@@ -11,7 +11,7 @@ use larder_testkit::{CacheFixture, Process, Time};
 struct Two<S> {
     reached: Reached<S>,
     near: bool,
-    /// How many seconds the processes' clocks are ahead of the server's.
+    /// The seconds by which the processes' clocks are ahead of the server's.
     ahead: [i64; 2],
 }
 

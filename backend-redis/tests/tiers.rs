@@ -18,7 +18,7 @@ use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
 
 const COMMAND: Duration = Duration::from_millis(300);
 
-/// How long each runs.
+/// Returns the duration of each run.
 fn span() -> Duration {
     let seconds = std::env::var("LARDER_TIERS_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(2))

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use larder_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
 
-/// How long a failover may take.
+/// The maximum time of a failover.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How servers are put together.
+/// The arrangement of the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Node,
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Sentinels,
 }
 
-/// What processes connect to.
+/// The address that processes connect to.
 #[derive(Debug)]
 pub(crate) enum Group {
     Node(RedisServer),
@@ -36,7 +36,7 @@ fn until(group: &Group, what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// A line of `INFO replication`. Sentinels that tell a node whom to follow cut off who is asking it, who asks again.
+/// Returns a line of `INFO replication`. Sentinels that reconfigure a node cut off its clients, so this asks again.
 fn replication(node: &RedisServer, name: &str) -> Option<String> {
     let question = ["INFO", "replication"];
     let told =
@@ -117,7 +117,7 @@ impl Group {
         }
     }
 
-    /// Whether a replica soon has what its primary has now.
+    /// Returns `true` if a replica soon has the data that its primary has now.
     fn is_replicated(&self, primary: usize) -> bool {
         let (Some(needed), Some(replica)) =
             (offset(&self.nodes()[primary], "master_repl_offset"), self.replica(primary))
@@ -175,7 +175,7 @@ impl Group {
         });
     }
 
-    /// Restarts a node that has no other without its data, or a replica, of which nobody should notice anything.
+    /// Restarts a node without replicas, without its data; or a replica, which no client should notice.
     pub(crate) fn restart_one(&self, turn: usize) -> bool {
         let primary = self.primary(turn);
         let place = match self {
@@ -192,7 +192,7 @@ impl Group {
     }
 }
 
-/// Where a node finds its data when it is started.
+/// Returns the path of the data that a node reads when it starts.
 fn dump(node: &RedisServer) -> PathBuf {
     folder(node).join("dump.rdb")
 }

@@ -23,7 +23,7 @@ use larder_testkit::{Fixture, SharedFixture, Time};
 pub(crate) static NODE: Shared<RedisServer> = Shared::new(|| RedisServer::start(&[]));
 pub(crate) static CLUSTER: Shared<RedisCluster> = Shared::new(RedisCluster::start);
 
-/// Which client reaches the servers.
+/// The client library that connects to the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Library {
     #[cfg(feature = "redis-rs")]

@@ -21,7 +21,7 @@ fn shelf(key: u64) -> Tag {
     Tag::new("shelf", key % 50)
 }
 
-/// The source, and when which version of a key was acknowledged to be invalidated, by whom.
+/// The source, with the version of each acknowledged invalidation, its time and its process.
 #[derive(Debug)]
 struct Truth {
     versions: Vec<AtomicU64>,
@@ -136,7 +136,7 @@ impl Truth {
     }
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) reads: u64,
