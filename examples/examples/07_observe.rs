@@ -1,4 +1,4 @@
-//! What a cache tells of itself: `cargo run -p larder-examples --example 07_observe`
+//! The events and numbers of a cache: `cargo run -p larder-examples --example 07_observe`
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

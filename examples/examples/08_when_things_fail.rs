@@ -1,4 +1,4 @@
-//! What callers notice of an outage: `cargo run -p larder-examples --example 08_when_things_fail`
+//! An outage as callers see it: `cargo run -p larder-examples --example 08_when_things_fail`
 
 use std::time::Duration;
 

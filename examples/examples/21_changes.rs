@@ -1,4 +1,4 @@
-//! Whoever writes invalidates: `cargo run -p larder-examples --example 21_changes`
+//! Invalidation by any writer of the database: `cargo run -p larder-examples --example 21_changes`
 
 use std::time::{Duration, Instant};
 

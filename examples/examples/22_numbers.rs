@@ -1,4 +1,5 @@
-//! What a cache counts, which keys are hot, and why reads missed: `cargo run -p larder-examples --example 22_numbers`
+//! The counts of a cache, its hot keys, and the reasons of misses: `cargo run -p larder-examples --example
+//! 22_numbers`
 //!
 //! The same numbers for Prometheus and on a live page, in a web service: `cargo run -p larder-web-example -- --busy`
 

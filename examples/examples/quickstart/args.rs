@@ -18,7 +18,7 @@ use crate::shop::{self, Product, Shop};
 #[derive(Debug, Parser)]
 #[command(name = "quickstart")]
 pub(crate) struct Args {
-    /// Where the cache keeps its entries
+    /// The store of the cache's entries
     #[arg(long, value_enum, default_value_t = Backend::Quick)]
     pub(crate) backend: Backend,
     /// Keep the entries in the Redis at this URL instead, and share them between two processes
@@ -27,10 +27,10 @@ pub(crate) struct Args {
     /// The database of the process that started this one
     #[arg(long, value_name = "PATH", hide = true, requires = "redis")]
     pub(crate) join: Option<PathBuf>,
-    /// How many products the database has
+    /// The number of products in the database
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) keys: u32,
-    /// How long to run, in seconds, without generating the database
+    /// The duration of the run in seconds, without generating the database
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: u64,
 }
@@ -67,7 +67,7 @@ impl Args {
         u64::from(self.keys) / 5
     }
 
-    /// Where the entries are kept, for people.
+    /// Returns the place of the entries, for people.
     pub(crate) fn place(&self) -> String {
         match &self.redis {
             Some(_) => "Redis, shared by two processes".to_owned(),

@@ -16,14 +16,14 @@ const READERS: u64 = 4;
 const BETWEEN_WRITES: Duration = Duration::from_millis(5);
 const SKEW: f64 = 0.99;
 
-/// How products are read.
+/// The reader of products.
 #[derive(Clone)]
 pub(crate) enum Reads {
     Database,
     Cache(Cache<i64, Product>),
 }
 
-/// What a phase came to.
+/// The result of a phase.
 pub(crate) struct Outcome {
     pub(crate) reads: u64,
     pub(crate) writes: u64,

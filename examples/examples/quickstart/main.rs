@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Whether every read was fresh.
+/// Runs all phases. Returns `true` if every read was fresh.
 async fn run(args: &Args) -> Outcome<bool> {
     let (without_for, with_for) = args.phases();
     if let Some(database) = &args.join {

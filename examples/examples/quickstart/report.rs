@@ -25,7 +25,7 @@ pub(crate) fn print(without: &Outcome, with: &Outcome, stats: &Stats) {
     println!("\n{}", if stale == 0 { "every read was fresh" } else { "STALE READS: this must not happen" });
 }
 
-/// What the process says that was started by the one above.
+/// Prints the report of the second process.
 pub(crate) fn joined(with: &Outcome, stats: &Stats) {
     println!("the second process, on the same database and cache:");
     row("reads/s with larder", &format!("{:.0}", with.reads_per_second()));

@@ -63,7 +63,7 @@ impl Shop {
         Ok(Self { pool, products, acknowledged: first_versions(products), database, folder: None })
     }
 
-    /// Where it is.
+    /// Returns the path of the database.
     pub(crate) fn database(&self) -> &Path {
         &self.database
     }

@@ -1,4 +1,4 @@
-//! What the cache did, told in the headers of an answer.
+//! The headers of an answer that describe the cache's part in it.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use larder::CachedEntry;
@@ -8,8 +8,8 @@ use larder::observe::MissCause;
 /// The name of this cache in `Cache-Status`.
 const NAME: &str = "larder";
 
-/// The headers of an answer that was read through a cache: `Age`, `Cache-Status` and `X-Cache`. And `Cache-Control: no-cache`,
-/// since nobody invalidates what browsers and proxies keep.
+/// Returns the headers of an answer that was read through a cache: `Age`, `Cache-Status` and `X-Cache`.
+/// And `Cache-Control: no-cache`, because no invalidation reaches browsers and proxies.
 #[must_use]
 pub fn told<V>(found: &CachedEntry<V>) -> HeaderMap {
     let mut headers = HeaderMap::new();

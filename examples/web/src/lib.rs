@@ -32,7 +32,7 @@ use larder_metrics::{Board, Scrape, Watched};
 pub use self::serve::serve;
 pub use self::shop::{Product, Shop, Summary};
 
-/// What the requests share.
+/// The state that all requests share.
 #[derive(Debug, Clone)]
 pub struct App {
     /// The database.
@@ -75,7 +75,7 @@ impl App {
     }
 }
 
-/// What the caches have in common.
+/// Returns the builder with the settings that the caches have in common.
 fn cache<V: Value>(name: &str) -> CacheBuilder<i64, V> {
     Cache::builder().namespace(name).backend(Quick::new(10_000)).observer(Traced::new(name))
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 const CATEGORIES: i64 = 10;
 
-/// What goes wrong with a request.
+/// The error of a request.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client of the service; clones share its connections.
@@ -56,24 +56,24 @@ impl Client {
     }
 }
 
-/// How much load.
+/// The amount of load.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// How many products are read and written.
+    /// The number of products that are read and written.
     pub products: i64,
-    /// How many tasks read; one read in ten is of a category.
+    /// The number of tasks that read; one read in ten is of a category.
     pub readers: u64,
-    /// How many tasks write; one write in ten is of a whole category.
+    /// The number of tasks that write; one write in ten is of a whole category.
     pub writers: u64,
     /// For how long; on a machine that is busy up to ten times as long, until there were `least_reads`.
     pub time: Duration,
-    /// How many reads there are to be.
+    /// The minimum number of reads.
     pub least_reads: u64,
-    /// How many reads at most, by all readers together.
+    /// The maximum number of reads, of all readers together.
     pub most_reads: u64,
 }
 
-/// What a load came to.
+/// The result of a load.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Reads that were answered.

@@ -19,10 +19,10 @@ struct Arguments {
     /// The port on 127.0.0.1; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// How many products there are.
+    /// The number of products.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     products: u32,
-    /// How many milliseconds each load from the database takes longer, so that there is something to see.
+    /// The milliseconds that are added to each load from the database, so that there is something to see.
     #[arg(long, default_value_t = 2)]
     load_delay: u64,
     /// The token that lets one invalidate from the live page, of at least 16 bytes. Without one the page only shows.

@@ -1,4 +1,4 @@
-//! What each request does.
+//! The handlers of the requests.
 
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -92,8 +92,11 @@ async fn sale(
     work.await.map_err(|_| Failure(StatusCode::INTERNAL_SERVER_ERROR, "the write was given up".to_owned()))?
 }
 
-/// What a write answers that is committed. Not acknowledged by a shared store, it is accepted: this process does not serve the old
-/// value any more, others may until the cache got through.
+/// Returns the status of a committed write.
+///
+/// If a shared store did not acknowledge the invalidation, the write is accepted. This process then does not serve
+/// the
+/// old value; others may until the retries succeed.
 fn acknowledged(invalidated: [larder::Result<()>; 2]) -> StatusCode {
     match invalidated.into_iter().collect::<larder::Result<()>>() {
         Ok(()) => StatusCode::OK,
@@ -108,7 +111,7 @@ async fn metrics(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, Scrape::CONTENT_TYPE)], app.scrape.text()).into_response()
 }
 
-/// What a request fails with.
+/// The failure of a request.
 struct Failure(StatusCode, String);
 
 impl From<larder::Error> for Failure {

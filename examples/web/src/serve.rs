@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::App;
 
-/// How long requests under way may take once the service is to stop.
+/// The maximum time of requests under way once the service is to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until `stop` is ready; then takes no new connection, lets the requests under way end, lets the caches end their loads and

@@ -24,20 +24,20 @@ pub struct Product {
     pub category: i64,
     /// Its price.
     pub cents: i64,
-    /// How often it was written.
+    /// The number of writes of the product.
     pub version: i64,
 }
 
-/// What a category comes to.
+/// The totals of a category.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, Serialize, Deserialize)]
 pub struct Summary {
     /// The number of the category.
     pub category: i64,
-    /// How many products it has.
+    /// The number of its products.
     pub products: i64,
     /// The price of the cheapest.
     pub cheapest: i64,
-    /// How often its products were written, all together.
+    /// The number of writes of its products, all together.
     pub versions: i64,
 }
 
@@ -45,7 +45,7 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Shop {
     pool: SqlitePool,
-    /// What each load takes longer, so that there is something to see.
+    /// The time that is added to each load, so that there is something to see.
     delay: Duration,
     _folder: TempDir,
 }
