@@ -381,7 +381,7 @@ async fn a_function_that_asks_for_itself_is_told_so() {
     assert!(error.to_string().contains("re-entrant load"), "{error}");
 }
 
-/// What ordinary decorators lose: a run that read before a write is kept after the invalidation.
+/// A fault of ordinary decorators: a run that read before a write is kept after the invalidation.
 #[tokio::test]
 async fn an_invalidation_reaches_a_run_under_way() {
     static ROW: AtomicU64 = AtomicU64::new(1);

@@ -142,7 +142,7 @@ proptest! {
         prop_assert_eq!(one == two, StoreKey::new(&key(&one)) == StoreKey::new(&key(&two)));
     }
 
-    /// What joins of parts get wrong: one text cut at two places.
+    /// A fault of joined parts: one text cut at two places.
     #[test]
     fn a_text_cut_at_two_places_is_two_keys(text in tricky(), cuts in (0usize..7, 0usize..7)) {
         let (one, two) = (text.split_at(cuts.0.min(text.len())), text.split_at(cuts.1.min(text.len())));

@@ -167,7 +167,7 @@ async fn instances_of_a_generic_function_do_not_share_entries() {
 mod visible {
     use super::*;
 
-    /// What is written above a function stays there.
+    /// Attributes and comments above a function stay there.
     #[cfg(not(any()))]
     #[must_use]
     #[deprecated = "use another"]

@@ -1,4 +1,4 @@
-//! What the attribute says: keys, prefixes, TTLs, tags; and the companions.
+//! The settings of the attribute: keys, prefixes, TTLs, tags; and the companions.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

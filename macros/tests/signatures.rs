@@ -81,7 +81,7 @@ async fn all_signatures_work() {
     assert_eq!(made().await.stats().loads, 1);
 }
 
-/// What a load owns is copied only when something is loaded.
+/// The arguments that a load owns are copied only if a value is loaded.
 #[tokio::test]
 async fn a_hit_copies_no_argument() {
     static COPIES: Counter = Counter::new();

@@ -1,7 +1,7 @@
-//! What is told when something is wrong. After a change of words, or of the compiler's: `TRYBUILD=overwrite cargo test -p
-//! larder-macros --test ui`, and read the difference. And that what the documentation shows first compiles as it stands.
-
-use std::path::Path;
+//! The messages of wrong programs, and the first examples of the documentation.
+//!
+//! If words change here or in the compiler, run `TRYBUILD=overwrite cargo test -p larder-macros --test ui` and read the
+//! difference.
 
 #[test]
 fn errors_point_at_the_word_that_is_wrong() {

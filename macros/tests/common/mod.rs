@@ -1,4 +1,4 @@
-//! What the tests of the decorator stand on.
+//! The common parts of the decorator's tests.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::sync::Mutex;
@@ -25,7 +25,7 @@ pub(crate) fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-/// How often a function ran.
+/// The number of runs of a function.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 

@@ -1,4 +1,4 @@
-//! What is wrong in the attribute itself.
+//! Errors in the attribute itself.
 #![allow(unused)]
 
 use larder::cached;

@@ -1,4 +1,4 @@
-//! What is wrong in keys and tags.
+//! Errors in keys and tags.
 #![allow(unused)]
 
 use larder::cached;

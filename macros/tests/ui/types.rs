@@ -1,4 +1,4 @@
-//! What the types say: told by the compiler, where the wrong type is.
+//! Errors in types: reported by the compiler, at the wrong type.
 #![allow(unused)]
 
 use std::sync::LazyLock;
