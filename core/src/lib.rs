@@ -1,8 +1,9 @@
-//! **larder** is a cache-aside framework. Reads go through a cache that stands beside a source of truth; writes invalidate
-//! it. larder prevents stale reads after an invalidation, cache stampedes, hanging callers and outages caused by the cache.
+//! **larder** is a cache-aside framework. Reads go through a cache that stands beside a source of truth; writes
+//! invalidate it. larder prevents stale reads after an invalidation, cache stampedes, hanging callers and outages
+//! caused by the cache.
 //!
-//! The promise: *a read that starts after [`invalidate`](Cache::invalidate) returned `Ok` never returns a value loaded
-//! before it.*
+//! The promise: *a read that starts after [`invalidate`](Cache::invalidate) returned `Ok` never returns a value
+//! loaded before it.*
 //!
 //! # Examples
 //! Caches the result of a function:
@@ -65,14 +66,15 @@
 //! 2. *Far lookup*: one round trip to the shared store, if there is one.
 //! 3. *Single flight*: if this process is loading the key, the caller waits for that load as a follower.
 //! 4. *Fence*: otherwise a leader task asks the store for a fence, unless the store has a valid value by now.
-//! 5. *Load*: the source is called within a time budget. A panic becomes an error. If the caller leaves, the load goes on.
-//! 6. *Fill*: the value is stored only while the fence is valid. An invalidation revokes the fence, so that a value loaded
-//!    before it is never stored after it.
+//! 5. *Load*: the source is called within a time budget. A panic becomes an error. If the caller leaves, the load
+//!    goes on.
+//! 6. *Fill*: the value is stored only while the fence is valid. An invalidation revokes the fence, so that a value
+//!    loaded before it is never stored after it.
 //! 7. *Publish*: leader and followers receive the result. A caller that started after the result was proved current
 //!    looks again.
 //!
-//! If the backend fails, times out or returns corrupt data, reads fall back to the source. Failures are counted and traced.
-//! Only `insert`, `invalidate` and `clear` return them, because silence there would mean stale data.
+//! If the backend fails, times out or returns corrupt data, reads fall back to the source. Failures are counted and
+//! traced. Only `insert`, `invalidate` and `clear` return them, because silence there would mean stale data.
 //!
 //! # Features
 //! Default: `json`, `macros`, `quick`. Library crates depend on `larder` without default features.

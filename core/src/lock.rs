@@ -103,8 +103,8 @@ impl LockToken {
     }
 }
 
-/// The settings of [`Strategy::locked`](crate::Strategy::locked): the provider of the locks, and the limits of waiting
-/// for them. A provider converts into `Locking` with its defaults.
+/// The settings of [`Strategy::locked`](crate::Strategy::locked): the provider of the locks, and the limits of
+/// waiting for them. A provider converts into `Locking` with its defaults.
 ///
 /// # Examples
 /// ```
@@ -135,8 +135,8 @@ impl Locking {
 
     /// Sets the maximum time to wait for the load of another process.
     ///
-    /// Default: 2 s. Zero does not wait: if another process holds the lock, [`on_timeout`](Self::on_timeout) applies at
-    /// once.
+    /// Default: 2 s. Zero does not wait: if another process holds the lock, [`on_timeout`](Self::on_timeout) applies
+    /// at once.
     #[must_use]
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -153,7 +153,8 @@ impl Locking {
 
 /// The action of a waiter whose wait for the load of another process has ended without a value.
 ///
-/// A stale value within the window of [`stale_if_error`](crate::Strategy::stale_if_error) is served instead of either.
+/// A stale value within the window of [`stale_if_error`](crate::Strategy::stale_if_error) is served instead of
+/// either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum LockTimeout {

@@ -169,9 +169,9 @@ impl WriteIntent {
 /// A fencing token: granted to a load when it begins, and presented by its fill.
 ///
 /// The store names a fence at each execution of [`CacheBackend::begin`](crate::CacheBackend::begin), such as by a
-/// random
-/// number of the client and the time of the server. A name is never used twice. [`fill`](crate::CacheBackend::fill),
-/// [`renew`](crate::CacheBackend::renew) and [`release`](crate::CacheBackend::release) compare the whole name.
+/// random number of the client and the time of the server. A name is never used twice.
+/// [`fill`](crate::CacheBackend::fill), [`renew`](crate::CacheBackend::renew) and
+/// [`release`](crate::CacheBackend::release) compare the whole name.
 ///
 /// Prevents: a client library sends a request again after a lost connection, and an invalidation revokes the fence.
 /// The first copy of the request then arrives late and makes the same fence valid again.
@@ -242,9 +242,8 @@ impl Fence {
         self
     }
 
-    /// Returns `true` if the fill is a write's. A near tier (L1) then drops its entry of the key, or the one that
-    /// it is
-    /// about to place.
+    /// Returns `true` if the fill is a write's. A near tier (L1) then drops its entry of the key, or the one that it
+    /// is about to place.
     ///
     /// # Examples
     /// ```

@@ -1,7 +1,7 @@
 //! The binary format of an entry in a shared store.
 //!
-//! All numbers are little-endian. Times are milliseconds of the *store's* clock, so that processes whose clocks differ
-//! agree on them; 2⁶⁴ − 1 means never.
+//! All numbers are little-endian. Times are milliseconds of the *store's* clock, so that processes whose clocks
+//! differ agree on them; 2⁶⁴ − 1 means never.
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
@@ -218,8 +218,8 @@ impl Frame {
         out.freeze()
     }
 
-    /// Decodes `bytes`, if they are an entry of this `key` and `schema`. The payload is not copied. Without tags and a
-    /// validator, nothing is allocated.
+    /// Decodes `bytes`, if they are an entry of this `key` and `schema`. The payload is not copied. Without tags and
+    /// a validator, nothing is allocated.
     ///
     /// # Errors
     /// A [`FrameError`] for all other bytes.

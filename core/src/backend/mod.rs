@@ -46,17 +46,14 @@ use crate::tag::{Stamp, Tag};
 /// of `larder-testkit` checks it:
 ///
 /// 1. An entry that has expired at `now` is never returned.
-/// 2. A [`fill`](Self::fill) is stored only while its own fence, granted by [`begin`](Self::begin), is valid. A
-/// fence is
-///    valid until its lease ends, a fill with it was stored, it was released, or its key was
-///    [`put`](Self::put), [`remove`](Self::remove)d or cleared.
-/// 3. A lost fence refuses the fill, and never becomes valid again. So the store names
-///    the fence at each execution of `begin`: if a request is executed twice, the second execution makes another
-/// fence, or
-///    finds its own still valid and answers that name. A name that the caller chooses would be valid again.
+/// 2. A [`fill`](Self::fill) is stored only while its own fence, granted by [`begin`](Self::begin), is valid. A fence
+///    is valid until its lease ends, a fill with it was stored, it was released, or its key was [`put`](Self::put),
+///    [`remove`](Self::remove)d or cleared.
+/// 3. A lost fence refuses the fill, and never becomes valid again. So the store names the fence at each execution of
+///    `begin`: if a request is executed twice, the second execution makes another fence, or finds its own still valid
+///    and answers that name. A name that the caller chooses would be valid again.
 /// 4. Once `remove` or [`clear`](Self::clear) returned `Ok`, no read that starts later sees an entry stored before,
-/// nor
-///    one filled under a fence granted before.
+///    nor one filled under a fence granted before.
 /// 5. Value and expiry are stored in one step, and an overwrite leaves nothing of the old entry.
 /// 6. Answers of the `_many` operations are aligned with their keys.
 ///
@@ -67,8 +64,8 @@ use crate::tag::{Stamp, Tag};
 /// happened in part.
 ///
 /// # Examples
-/// A typed, in-process store is easier written as a [`LocalStore`]. A whole backend is shown by `larder-memory`; here is
-/// a user of one:
+/// A typed, in-process store is easier written as a [`LocalStore`]. A whole backend is shown by `larder-memory`; here
+/// is a user of one:
 /// ```
 /// use larder::backend::{BeginOutcome, Entry, LoadIntent};
 /// use larder::clock::Timestamp;
@@ -90,13 +87,11 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
 
     /// Calls `look` with the entry of `key` if this process holds one. Performs no I/O.
     ///
-    /// `None` means "not known here" (or that `look` returned it), never "absent". `recency` says if this counts as
-    /// a use of
-    /// the key.
+    /// `None` means "not known here" (or that `look` returned it), never "absent". `recency` says if this counts as a
+    /// use of the key.
     ///
     /// Never suspends and, for a typed local store, never allocates: this is the hit path. The entry is borrowed,
-    /// because
-    /// moving it through the layers of a backend costs as much as finding it.
+    /// because moving it through the layers of a backend costs as much as finding it.
     fn look<T>(
         &self,
         key: &K,
@@ -116,8 +111,7 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     fn shared_name(&self, key: &K) -> Option<String>;
 
     /// Returns `true` if every call ends in bounded time, because it never waits or has its own timeouts. The cache
-    /// then
-    /// needs no timer around each call.
+    /// then needs no timer around each call.
     fn is_bounded(&self) -> bool;
 
     /// Registers `watcher` for change notifications until it is dropped. Returns `false` if this store sends none.
@@ -179,16 +173,15 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     fn clear(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Invalidates every entry that carries one of `tags` and whose load began before. Returns the state of the tag
-    /// ledger
-    /// after it.
+    /// ledger after it.
     ///
     /// The cost does not depend on the number of entries.
     ///
     /// A store checks its own entries: [`peek`](Self::peek), [`get`](Self::get), [`get_many`](Self::get_many) and
     /// [`begin`](Self::begin) never return one that a tag has invalidated, and a [`fill`](Self::fill) of one is
-    /// refused.
-    /// For that it stamps entries with the state of its ledger: a filled one with that of [`Fence::stamp`], a
-    /// [`put`](Self::put) one with the current one, unless it bears a stamp already (of a far tier, which checks it).
+    /// refused. For that it stamps entries with the state of its ledger: a filled one with that of [`Fence::stamp`],
+    /// a [`put`](Self::put) one with the current one, unless it bears a stamp already (of a far tier, which checks
+    /// it).
     fn invalidate_tags(&self, tags: &[Tag]) -> impl Future<Output = Result<Stamp>> + Send;
 
     /// Removes the tags that were invalidated at or before `count` from the ledger. Returns the number of removed
@@ -209,9 +202,8 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
 /// A configured store that becomes a [`CacheBackend`] once the cache's [`BackendContext`] is known.
 /// [`CacheBuilder::backend`](crate::CacheBuilder::backend) takes it.
 ///
-/// Stores implement it to learn the namespace and to report evictions. Decorators such as [`Tiered`] pass the
-/// context on.
-/// A [`CacheBackend`] that needs neither is passed as [`Direct`].
+/// Stores implement it to learn the namespace and to report evictions. Decorators such as [`Tiered`] pass the context
+/// on. A [`CacheBackend`] that needs neither is passed as [`Direct`].
 ///
 /// # Examples
 /// ```

@@ -10,16 +10,13 @@ use crate::tag::{Stamp, Tag};
 ///
 /// A store that takes a watcher ([`CacheBackend::watch`](crate::CacheBackend::watch)) promises:
 ///
-/// 1. It notifies of every change of a value by any process: a write, a removal, an eviction. A notification
-/// without a
-///    change costs one read of the far tier.
+/// 1. It notifies of every change of a value by any process: a write, a removal, an eviction. A notification without
+///    a change costs one read of the far tier.
 /// 2. If it may have missed a change (a lost connection, a flush, another server in place of the old one), it calls
 ///    [`lost`](Self::lost) before it calls [`proven`](Self::proven) again.
 /// 3. It calls `proven(since)`, the heartbeat, only after it has sent every change that was acknowledged before
-/// `since`,
-///    a moment read from [`now`](Self::now). It does so several times in each
-/// [`max_staleness`](Self::max_staleness) if
-///    it can.
+///    `since`, a moment read from [`now`](Self::now). It does so several times in each
+///    [`max_staleness`](Self::max_staleness) if it can.
 ///
 /// So a near tier is never older than `max_staleness` if it serves entries only while the last heartbeat is younger.
 /// This also holds if notifications are late or lost.

@@ -221,8 +221,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     /// Sets the maximum time for a call to the whole backend, after which the cache falls back to the source.
     ///
     /// Default: 1 s. Backends with a limit of their own get no other by default: Redis' command timeout, a store in
-    /// memory.
-    /// To limit one tier of two, decorate it with [`Timeout`].
+    /// memory. To limit one tier of two, decorate it with [`Timeout`].
     ///
     /// # Examples
     /// ```
@@ -272,8 +271,7 @@ impl<K: Key, V: Value> CacheBuilder<K, V> {
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) if a required part is missing or a value cannot work. The message says
-    /// what to
-    /// write instead.
+    /// what to write instead.
     ///
     /// # Examples
     /// ```

@@ -51,17 +51,16 @@ pub struct CachedEntry<V> {
     pub origin: Origin,
     /// The time since it was stored; zero for a value just loaded.
     pub age: Duration,
-    /// The time for which it is still fresh: zero if it was not stored or is stale, [`Duration::MAX`] if it never expires.
+    /// The time for which it is still fresh: zero if it was not stored or is stale, [`Duration::MAX`] if it never
+    /// expires.
     pub fresh_for: Duration,
     /// The time for which it may be served stale after that; zero without a stale window.
     pub stale_for: Duration,
     /// The reason of the miss; `None` for a hit. A miss may have loaded nothing: [`origin`](Self::origin) tells if
-    /// another
-    /// process or another call has loaded the value.
+    /// another process or another call has loaded the value.
     pub missed: Option<MissCause>,
-    /// Set if the cache keeps the value. It does not if an invalidation overlapped the load, if the store failed,
-    /// or if the
-    /// loader or the strategy decided so.
+    /// Set if the cache keeps the value. It does not if an invalidation overlapped the load, if the store failed, or
+    /// if the loader or the strategy decided so.
     pub kept: bool,
     extra: Option<Arc<Extra>>,
 }

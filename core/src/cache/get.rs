@@ -13,9 +13,8 @@ use crate::engine::{Engine, Key, Seen, Value};
 
 /// A future that answers a hit at its first poll. If there is none, `rest` makes the future of the miss, on the heap.
 ///
-/// An `async fn` would do the same, but it saves state for an interruption that a hit does not have, and takes a
-/// call to
-/// drop it.
+/// An `async fn` would do the same, but it saves state for an interruption that a hit does not have, and takes a call
+/// to drop it.
 pub(crate) struct Get<'a, K: Key, V, R> {
     engine: &'a Arc<Engine<K, V>>,
     key: &'a K,

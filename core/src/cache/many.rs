@@ -10,12 +10,12 @@ use crate::source::Loaded;
 use crate::{Error, ErrorKind, Result};
 
 impl<K: Key, V: Value> Cache<K, V> {
-    /// Returns the values of `keys`, aligned with them. A key may occur more than once. Missing values are loaded with one
-    /// [`load_many`](crate::source::BatchSource::load_many) if the source has it, else up to 32 at a time.
+    /// Returns the values of `keys`, aligned with them. A key may occur more than once. Missing values are loaded
+    /// with one [`load_many`](crate::source::BatchSource::load_many) if the source has it, else up to 32 at a time.
     ///
     /// # Errors
-    /// Fails if a key could not be loaded. The error names the positions that failed; its source is the first error. The other
-    /// values are cached nevertheless; [`get_many_entries`](Self::get_many_entries) returns them.
+    /// Fails if a key could not be loaded. The error names the positions that failed; its source is the first error.
+    /// The other values are cached nevertheless; [`get_many_entries`](Self::get_many_entries) returns them.
     ///
     /// # Cancellation safety
     /// As [`get`](Self::get).
@@ -37,8 +37,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// [`get_many`](Self::get_many) it does not fail if some keys fail.
     ///
     /// # Errors
-    /// The outer error is that of the whole call (no source, a cache that was shut down). The inner errors are those of single
-    /// keys.
+    /// The outer error is that of the whole call (no source, a cache that was shut down). The inner errors are those
+    /// of single keys.
     ///
     /// # Cancellation safety
     /// As [`get`](Self::get).
@@ -68,11 +68,11 @@ impl<K: Key, V: Value> Cache<K, V> {
         self.engine.read_many(keys, self.engine.registered()?, For::Reader, take).await
     }
 
-    /// Returns the values of `keys`, aligned with them. `loader` is called with the missing keys that this process is not
-    /// loading, and returns pairs of key and value. A key without a pair is absent.
+    /// Returns the values of `keys`, aligned with them. `loader` is called with the missing keys that this process is
+    /// not loading, and returns pairs of key and value. A key without a pair is absent.
     ///
-    /// Each value may be an `Option` or a [`Loaded`] with a TTL of its own. The loader runs on its own task, so it owns what it
-    /// uses. It may be called more than once, with keys that another process was loading.
+    /// Each value may be an `Option` or a [`Loaded`] with a TTL of its own. The loader runs on its own task, so it
+    /// owns what it uses. It may be called more than once, with keys that another process was loading.
     ///
     /// # Errors
     /// As [`get_many`](Self::get_many), with the loader's error.

@@ -29,10 +29,8 @@ use crate::{Error, Result};
 /// A cache in front of a source: reads go through it, writes invalidate it. A cheap handle; clones share everything.
 ///
 /// The guarantee: **a read that starts after [`invalidate`](Self::invalidate) returned `Ok` never returns a value
-/// loaded
-/// before it.** It holds for all processes on one shared backend, through slow loads, lost replies, evictions,
-/// restarts
-/// and crashed clients. With a [`Tiered`](crate::Tiered) backend it holds for other processes after its
+/// loaded before it.** It holds for all processes on one shared backend, through slow loads, lost replies, evictions,
+/// restarts and crashed clients. With a [`Tiered`](crate::Tiered) backend it holds for other processes after its
 /// `max_staleness`.
 ///
 /// # Examples
@@ -77,9 +75,8 @@ impl<K: Key, V: Value> Cache<K, V> {
 
     /// Returns the value of `key`, from the cache or the registered source. A loaded value is stored.
     ///
-    /// Returns `Ok(None)` if there is no value. A hit in this process's memory allocates nothing and is ready at
-    /// the first
-    /// poll. Concurrent misses of one key share one load.
+    /// Returns `Ok(None)` if there is no value. A hit in this process's memory allocates nothing and is ready at the
+    /// first poll. Concurrent misses of one key share one load.
     ///
     /// # Errors
     /// The source's error, its panic or its timeout; [`Config`](crate::ErrorKind::Config) if no source is registered.
@@ -105,10 +102,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// Returns the value of `key` from this process's memory, without waiting.
     ///
     /// For code that is not async, or that checks if a [`get`](Self::get) would wait. The outer `None` means that
-    /// memory holds
-    /// no entry that a `get` would serve without asking further. The inner `None` is a negative entry. Counted as a
-    /// hit if
-    /// there is an entry, otherwise not counted. Allocates nothing.
+    /// memory holds no entry that a `get` would serve without asking further. The inner `None` is a negative entry.
+    /// Counted as a hit if there is an entry, otherwise not counted. Allocates nothing.
     ///
     /// # Examples
     /// ```
@@ -156,8 +151,8 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// Returns the value of `key`, from the cache or from `loader`, which is called only if no load of the key is
     /// running.
     ///
-    /// The loader returns a value, an `Option` of it, or a [`Loaded`] with a TTL of its own. It runs on its own task, so
-    /// it owns what it uses.
+    /// The loader returns a value, an `Option` of it, or a [`Loaded`] with a TTL of its own. It runs on its own task,
+    /// so it owns what it uses.
     ///
     /// # Errors
     /// As [`get`](Self::get), with the loader's error.
@@ -228,8 +223,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     }
 
     /// Returns the cached entry of `key`, without loading. `None` if there is none. A negative entry is a
-    /// [`CachedEntry`]
-    /// without a value.
+    /// [`CachedEntry`] without a value.
     ///
     /// # Errors
     /// The backend's error. The source is not called, so that an unreachable backend cannot be told from "not
@@ -252,8 +246,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         Ok(self.engine.get_if_present(key).await?.map(CachedEntry::new))
     }
 
-    /// Reloads `key` from the registered source, even if a fresh entry is cached, and stores the result. The load begins after
-    /// this call.
+    /// Reloads `key` from the registered source, even if a fresh entry is cached, and stores the result. The load
+    /// begins after this call.
     ///
     /// # Errors
     /// As [`get`](Self::get). After a failure the cached entry remains.
@@ -275,7 +269,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         Ok(Box::pin(self.engine.refresh(key, Load::Registered)).await?.entry.into_value())
     }
 
-    /// Reloads `key` with `loader`, even if a fresh entry is cached, and stores the result. The load begins after this call.
+    /// Reloads `key` with `loader`, even if a fresh entry is cached, and stores the result. The load begins after
+    /// this call.
     ///
     /// # Errors
     /// As [`get_or_load`](Self::get_or_load). After a failure the cached entry remains.

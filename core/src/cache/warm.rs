@@ -18,8 +18,8 @@ const MOST_KEYS: usize = 65_536;
 
 type OnProgress = Box<dyn FnMut(&WarmProgress) + Send>;
 
-/// A builder of a warming run, made by [`Cache::warm`] and started by [`run`](Self::run). Keys that are cached already
-/// are not loaded.
+/// A builder of a warming run, made by [`Cache::warm`] and started by [`run`](Self::run). Keys that are cached
+/// already are not loaded.
 ///
 /// # Examples
 /// ```

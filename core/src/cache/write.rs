@@ -36,20 +36,18 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.insert(key, value.into())).await
     }
 
-    /// Forgets `key`: call it after the write to the source was committed. A read that starts after this returned `Ok`
-    /// Invalidates `key`. Call it after the write to the source was committed.
+    /// Forgets `key`: call it after the write to the source was committed. A read that starts after this returned
+    /// `Ok` Invalidates `key`. Call it after the write to the source was committed.
     ///
     /// A read that starts after this returned `Ok` does not see a value that was loaded before.
     ///
     /// # Errors
     /// If the backend did not acknowledge. The key then bypasses the cache in this process, and the invalidation is
-    /// retried
-    /// until the backend acknowledges. Other processes may serve the old value until then.
+    /// retried until the backend acknowledges. Other processes may serve the old value until then.
     ///
     /// # Cancellation safety
     /// If the future is dropped on its way, it goes on in the background like one that failed. A future that was
-    /// never polled
-    /// has no effect.
+    /// never polled has no effect.
     /// # Examples
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> larder::Result<()> {
@@ -92,8 +90,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate). Entries with the tag then bypass the cache in this process until the
-    /// backend
-    /// acknowledges.
+    /// backend acknowledges.
     ///
     /// # Cancellation safety
     /// As [`invalidate`](Self::invalidate).
@@ -139,9 +136,8 @@ impl<K: Key, V: Value> Cache<K, V> {
         Box::pin(self.engine.invalidate_tags(tags)).await
     }
 
-    /// Invalidates `tag` and removes the entries that the [`TagIndex`](crate::tag::TagIndex) lists, which frees
-    /// their memory at
-    /// once.
+    /// Invalidates `tag` and removes the entries that the [`TagIndex`](crate::tag::TagIndex) lists, which frees their
+    /// memory at once.
     ///
     /// Returns the number of removed keys. Other entries with the tag are invalidated as by
     /// [`invalidate_tag`](Self::invalidate_tag).
@@ -160,13 +156,12 @@ impl<K: Key, V: Value> Cache<K, V> {
 
     /// Places a write guard on `keys`, for writers that may die between their commit and the invalidation.
     ///
-    /// Call it before the commit, and [`finish`](WriteGuard::finish) after the commit or the rollback. Until the
-    /// end of the
-    /// guard the keys are not cached: reads load from the source. If this process dies, the guard ends after `life`.
+    /// Call it before the commit, and [`finish`](WriteGuard::finish) after the commit or the rollback. Until the end
+    /// of the guard the keys are not cached: reads load from the source. If this process dies, the guard ends after
+    /// `life`.
     ///
     /// So no read that starts after the commit returns an older value, even if the writer dies, provided that the
-    /// commit
-    /// comes within `life`. Several writers may guard one key at once.
+    /// commit comes within `life`. Several writers may guard one key at once.
     ///
     /// # Errors
     /// If the backend did not acknowledge. Roll back, or commit without the guard's guarantee and

@@ -9,8 +9,8 @@ use crate::engine::{Key, Value};
 
 /// A handle to a write guard, made by [`Cache::write_guard`].
 ///
-/// If it is dropped without [`finish`](Self::finish), the guard stays in force until its `life` has passed, because the
-/// write may have been committed.
+/// If it is dropped without [`finish`](Self::finish), the guard stays in force until its `life` has passed, because
+/// the write may have been committed.
 ///
 /// # Examples
 /// See [`Cache::write_guard`].

@@ -133,8 +133,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the current time. It never goes backwards, and never reaches [`Timestamp::NEVER`].
     fn now(&self) -> Timestamp;
 
-    /// Returns a cheap reading for the hit path: never ahead of [`Clock::now`], and at most [`CLOCK_LAG`] behind it while the machine
-    /// runs.
+    /// Returns a cheap reading for the hit path: never ahead of [`Clock::now`], and at most [`CLOCK_LAG`] behind it
+    /// while the machine runs.
     fn recent(&self) -> Timestamp;
 }
 
@@ -146,8 +146,8 @@ pub const CLOCK_LAG: Duration = Duration::from_millis(20);
 ///
 /// `recent` reads the coarse clock where the system has one (Linux), because a precise reading costs as much as a
 /// fifth of a local hit. Both readings are monotonic ones, which stand still while a Linux machine is suspended. The
-/// suspended time is added to them, and looked up at most once in 10 ms. After a resume, ages are right again once the
-/// machine has run for [`CLOCK_LAG`].
+/// suspended time is added to them, and looked up at most once in 10 ms. After a resume, ages are right again once
+/// the machine has run for [`CLOCK_LAG`].
 ///
 /// # Examples
 /// ```

@@ -49,8 +49,8 @@ impl Suspended {
 /// The machine's monotonic clocks plus its suspended time.
 ///
 /// The orderings are relaxed, which costs a hit two loads and no more. The total only grows, and all threads see one
-/// order of its values, so no time that a thread reads is before one that it knows of. A thread that sees `due` raised
-/// before it sees the new total is late by the time that a store takes to arrive.
+/// order of its values, so no time that a thread reads is before one that it knows of. A thread that sees `due`
+/// raised before it sees the new total is late by the time that a store takes to arrive.
 #[derive(Debug, Clone)]
 pub(super) struct Corrected<M> {
     machine: M,
@@ -76,12 +76,13 @@ impl<M: Machine> Corrected<M> {
 
     #[inline]
     fn corrected(&self, monotonic: u64, suspended: u64) -> Timestamp {
-        // no reading is before the origin: a coarse one lags by milliseconds, none is below zero, the total only grows
+        // no reading is before the origin: a coarse one lags by milliseconds, none is below zero, the total only
+        // grows
         Timestamp(monotonic.wrapping_add(suspended).wrapping_sub(self.origin))
     }
 
-    /// The rest of `since_origin` with another look at the boot-time clock. It takes the rest of the work with it, so that
-    /// a hit keeps no more in registers.
+    /// The rest of `since_origin` with another look at the boot-time clock. It takes the rest of the work with it, so
+    /// that a hit keeps no more in registers.
     #[cold]
     #[inline(never)]
     fn refreshed(&self, monotonic: u64) -> Timestamp {
@@ -90,7 +91,8 @@ impl<M: Machine> Corrected<M> {
         for _ in 0..TRIES {
             let Some(boottime) = self.machine.boottime() else { break };
             let before = std::mem::replace(&mut last, self.machine.monotonic());
-            // The monotonic clock is read last: prevents a difference that is too large, which would be kept for ever.
+            // The monotonic clock is read last: prevents a difference that is too large, which would be kept for
+            // ever.
             suspended.total.fetch_max(boottime.saturating_sub(last), Ordering::Relaxed);
             if last.saturating_sub(before) < CLOSE {
                 break;

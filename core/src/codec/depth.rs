@@ -1,7 +1,7 @@
 //! A limit on how deeply stored bytes may nest a value.
 //!
-//! A recursive type is decoded recursively, so a few kilobytes of foreign bytes would overflow the stack, which aborts the
-//! process. `serde_json` has such a limit of its own.
+//! A recursive type is decoded recursively, so a few kilobytes of foreign bytes would overflow the stack, which
+//! aborts the process. `serde_json` has such a limit of its own.
 
 use std::fmt;
 #[cfg(feature = "bincode")]

@@ -39,8 +39,8 @@ use crate::Result;
 
 /// Converts values to bytes and back.
 ///
-/// larder's own codecs decode values that nest at most 250 levels of sequences, maps, structs, newtype structs, enums and
-/// options (JSON: 128 arrays and objects). Deeper bytes are undecodable, which is a counted miss at each read.
+/// larder's own codecs decode values that nest at most 250 levels of sequences, maps, structs, newtype structs, enums
+/// and options (JSON: 128 arrays and objects). Deeper bytes are undecodable, which is a counted miss at each read.
 ///
 /// # Examples
 /// ```

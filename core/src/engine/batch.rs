@@ -125,9 +125,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         Ok(answers.taken.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect())
     }
 
-    /// Asks the backend for all keys in one round trip. Answers those with an entry and refreshes those that are
-    /// due in the
-    /// background. Returns the absent ones.
+    /// Asks the backend for all keys in one round trip. Answers those with an entry and refreshes those that are due
+    /// in the background. Returns the absent ones.
     async fn read_far_many<'a, T: Send>(
         self: &Arc<Self>,
         wanted: Vec<Wanted<'a, K, V>>,
@@ -204,8 +203,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     }
 
     /// Returns the maximum of loads that a batch has under way: all if they are one load, else at most the limit on
-    /// loads.
-    /// Beyond the limit, a batch would be refused because of its own width.
+    /// loads. Beyond the limit, a batch would be refused because of its own width.
     fn loads_at_once(&self, source: &dyn DynSource<K, V>, keys: usize) -> usize {
         if source.is_batched() {
             return keys.max(1);

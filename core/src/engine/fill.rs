@@ -42,7 +42,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<'_, V>) -> Outcome<V> {
         let Fetch { loaded, known, cost, started, replaces } = fetch;
         let refreshes = known.is_some();
-        // tags and TTLs are user code too. Prevents: its panic ends the flight as abandoned, with the fence left behind
+        // tags and TTLs are user code too. Prevents: its panic ends the flight as abandoned, with the fence left
+        // behind
         let made = catch_unwind(AssertUnwindSafe(|| self.make(key, loaded, known)));
         let Made { entry, keep } = match made.unwrap_or_else(|panic| Err(panicked(panic))) {
             Ok(made) => made,

@@ -92,7 +92,8 @@ impl<V> Flight<V> {
         }
     }
 
-    /// Marks the flight as needed by another load. It then waits for no permit, because that load may hold the last one.
+    /// Marks the flight as needed by another load. It then waits for no permit, because that load may hold the last
+    /// one.
     fn need(&self) {
         self.needed.store(true, Ordering::SeqCst);
         if let Some(chain) = self.chain.get() {
@@ -139,7 +140,8 @@ impl<K: Key, V> Flights<K, V> {
         }
     }
 
-    /// Joins the flight of `key` as a follower, or starts one as its leader. Followers of a new flight wait for `patience`.
+    /// Joins the flight of `key` as a follower, or starts one as its leader. Followers of a new flight wait for
+    /// `patience`.
     pub(super) fn join(self: &Arc<Self>, key: &K, patience: Option<Duration>) -> Role<K, V> {
         let mut shard = self.loads.of(key);
         if let Some(flight) = shard.get(key).cloned() {
@@ -221,7 +223,8 @@ impl<K: Key, V> Flights<K, V> {
     /// Waits until no load is under way.
     pub(super) async fn landed(&self) {
         loop {
-            // registered before the count is read. Prevents: the last flight ends in between, and its notification is lost
+            // registered before the count is read. Prevents: the last flight ends in between, and its notification is
+            // lost
             let landed = self.landed.notified();
             if self.len() == 0 {
                 return;

@@ -209,8 +209,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Err(error) => return Outcome::failed(error),
         };
         // taken before the request: an entry that the backend answers was current at this moment, and perhaps not
-        // later.
-        // Prevents: a caller that starts after an invalidation shares an entry that was read before it
+        // later. Prevents: a caller that starts after an invalidation shares an entry that was read before it
         let asked = self.sequence.next();
         let fence = match self.announce(key, approach, known).await {
             Announced::Hit(entry) if mutation::on("a hit is current when its answer comes") => {
@@ -223,8 +222,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         // be of
         let started = self.sequence.next();
         // the fence and the lock are renewed while the source works. Prevents: a slow load outlives its lease, so
-        // that its
-        // fill is refused, or another process loads too
+        // that its fill is refused, or another process loads too
         let alive = || join(self.keep_announced(key, fence), self.keep_elected(held));
         let (loaded, cost) = self.load(|| self.loading(key, load, known), alive).await;
         match loaded {
@@ -298,8 +296,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         let shared = LoadIntent::shared(self.strategy.settings.lease);
         let announce = if approach == Approach::Refresh { shared.despite_hit() } else { shared };
         // taken before the backend is asked. Prevents: a tag's invalidation is acknowledged between the answer and
-        // its
-        // check, so that an answer from before it is used
+        // its check, so that an answer from before it is used
         let doubts = self.pending.doubts();
         let is_news = |entry: &Entry<V>| self.is_news(key, entry, known) && !doubts.end(entry);
         let now = self.clock.now();

@@ -156,7 +156,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         self.hit_slowly(key, seen)
     }
 
-    /// The rest of the hit path: for early refresh, pending invalidations, and entries that the first look did not accept.
+    /// The rest of the hit path: for early refresh, pending invalidations, and entries that the first look did not
+    /// accept.
     #[inline(never)]
     fn hit_slowly(&self, key: &K, seen: &mut Seen) -> Option<Hit<V>> {
         let looked = self.strategy.settings.early.is_none() && !self.pending.any();
@@ -189,7 +190,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         Some(entry)
     }
 
-    /// Returns `true` if an entry is fresh at a cheap reading of the clock. That may lag, so near the end the precise one decides.
+    /// Returns `true` if an entry is fresh at a cheap reading of the clock. That may lag, so near the end the precise
+    /// one decides.
     #[inline]
     fn is_fresh(&self, entry: &Entry<V>, recent: Timestamp) -> bool {
         entry.is_fresh(recent.after_lag()) || entry.is_fresh(self.clock.now())

@@ -98,8 +98,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
         let mut reading = self.reading();
         // taken before anything is sent: a result proved current at or after this moment is fresh enough for this
-        // caller.
-        // Prevents: this caller shares a value that was loaded before an invalidation which the caller had seen
+        // caller. Prevents: this caller shares a value that was loaded before an invalidation which the caller had
+        // seen
         let start = self.sequence.now();
         let (known, approach, cause) = match self.find(key, seen, reading.began).await {
             Ok(Some(found)) => match self.serve(key, found, Some(&mut reading)) {

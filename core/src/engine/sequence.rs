@@ -20,8 +20,7 @@ impl Sequence {
     }
 
     /// Returns the number of a caller that arrives: above that of every event before it, and not above any later
-    /// one's.
-    /// Writes nothing, so that readers do not contend for the counter.
+    /// one's. Writes nothing, so that readers do not contend for the counter.
     pub(super) fn now(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }

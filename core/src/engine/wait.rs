@@ -144,7 +144,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             Some(limit) => match Box::pin(tokio::time::timeout(limit, outcome)).await {
                 Ok(outcome) => outcome,
                 Err(_elapsed) => {
-                    // detached, so that the next `board` starts a load. Prevents: the caller joins the flight that it gave up
+                    // detached, so that the next `board` starts a load. Prevents: the caller joins the flight that it
+                    // gave up
                     self.flights.detach_this(key, flight);
                     return match patience {
                         Some(_) => Arrival::Hangs,
@@ -181,7 +182,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         )
     }
 
-    /// Applies the `as_of` rule: a shared outcome is only for callers that started no later than it was proved current.
+    /// Applies the `as_of` rule: a shared outcome is only for callers that started no later than it was proved
+    /// current.
     ///
     /// Prevents: a caller that starts after an invalidation gets a value that was loaded before it.
     pub(super) fn acceptable(

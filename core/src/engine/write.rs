@@ -25,9 +25,8 @@ const RETRIED_AT_ONCE: usize = 1_000;
 /// Another task then begins. Longer than a pause and a try.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// An invalidation on its way. If it is dropped before it is acknowledged (an error, a cancelled caller), it
-/// becomes pending.
-/// Its keys then bypass the cache, and a task retries it.
+/// An invalidation on its way. If it is dropped before it is acknowledged (an error, a cancelled caller), it becomes
+/// pending. Its keys then bypass the cache, and a task retries it.
 struct Unacknowledged<'a, K: Key, V: Value> {
     engine: &'a Arc<Engine<K, V>>,
     scope: Scope<K>,

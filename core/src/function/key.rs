@@ -37,12 +37,10 @@ pub fn call_key(name: &str, parts: &[&dyn CacheKey]) -> CallKey {
 /// Returns the key of a function that is named by its path.
 ///
 /// The path is that of `here`, an item in a function called `within`, with the name of the cached function in its
-/// place.
-/// `owner` is the type that the function belongs to.
+/// place. `owner` is the type that the function belongs to.
 ///
-/// The path of an item contains modules, functions around it and traits, but neither the arguments of a generic
-/// type nor
-/// the type that implements a trait. So the type is the first part, unless the path is that of the type.
+/// The path of an item contains modules, functions around it and traits, but neither the arguments of a generic type
+/// nor the type that implements a trait. So the type is the first part, unless the path is that of the type.
 pub fn path_key<H>(
     here: &H,
     within: &str,

@@ -1,7 +1,7 @@
 //! The strategies, one page each: the steps of a get, the promise, and its limits.
 //!
-//! Strategies are parts of one pipeline, not wrappers around each other. They can be combined in any order; the order makes
-//! no difference.
+//! Strategies are parts of one pipeline, not wrappers around each other. They can be combined in any order; the order
+//! makes no difference.
 //!
 //! | page | in one line | turned on by |
 //! |---|---|---|

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use crate::Error;
 use crate::key::{CacheKey, KeyWriter};
 
-/// The key of a function call: a name, and the arguments that distinguish one call from another. `#[cached]` functions
-/// use it, so that several functions can share one cache.
+/// The key of a function call: a name, and the arguments that distinguish one call from another. `#[cached]`
+/// functions use it, so that several functions can share one cache.
 ///
 /// Its text looks like a call, `product(7,=en)`, in the form of [`CacheKey`](trait@CacheKey). The encoding is
 /// injective: different names or arguments have different texts.
@@ -88,8 +88,8 @@ impl fmt::Display for CallKey {
 /// Reads the text of a key, such as one that a log or a page shows.
 ///
 /// # Errors
-/// [`Config`](crate::ErrorKind::Config) if the text is not that of a call: `name(..)` in printable ASCII, without spaces and
-/// braces.
+/// [`Config`](crate::ErrorKind::Config) if the text is not that of a call: `name(..)` in printable ASCII, without
+/// spaces and braces.
 ///
 /// # Examples
 /// ```

@@ -116,7 +116,8 @@ macro_rules! address_keys {
 }
 address_keys!(IpAddr Ipv4Addr Ipv6Addr);
 
-/// The components of the path: paths that are equal in Rust (`a//b` and `a/b`) have one key. The bytes are the platform's.
+/// The components of the path: paths that are equal in Rust (`a//b` and `a/b`) have one key. The bytes are the
+/// platform's.
 impl CacheKey for Path {
     fn encode(&self, key: &mut KeyWriter) {
         key.punctuation('[');

@@ -32,9 +32,9 @@ const HEAD: usize = 96;
 /// | `Duration` | its nanoseconds |
 /// | `IpAddr`, `Path("/tmp/a b")` | `=127.0.0.1`, `[!/,=tmp,=a%20b]` |
 ///
-/// Bytes other than ASCII letters, digits and `-_./@~` are written as `%` and two capital hex digits. A key longer than
-/// 200 bytes keeps its first 96, then `#` and a 128-bit digest; the whole key is then echoed in the stored header and
-/// checked, so that a collision is a miss.
+/// Bytes other than ASCII letters, digits and `-_./@~` are written as `%` and two capital hex digits. A key longer
+/// than 200 bytes keeps its first 96, then `#` and a 128-bit digest; the whole key is then echoed in the stored
+/// header and checked, so that a collision is a miss.
 ///
 /// # Examples
 /// A key type of one's own says which parts make it up (with the feature `macros`, `#[derive(CacheKey)]` does):

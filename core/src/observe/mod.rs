@@ -193,8 +193,8 @@ pub enum Event<'a> {
 impl Event<'_> {
     /// Returns the event of `count` entries that were evicted from a bounded store, for backends to report.
     ///
-    /// If the evicted entries are available, use [`BackendContext::evicted`](crate::backend::BackendContext::evicted) instead, which does not
-    /// count expired ones.
+    /// If the evicted entries are available, use [`BackendContext::evicted`](crate::backend::BackendContext::evicted)
+    /// instead, which does not count expired ones.
     ///
     /// # Examples
     /// ```

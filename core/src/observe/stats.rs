@@ -62,8 +62,8 @@ pub struct Stats {
     pub near_flushes: u64,
     /// Values from the far tier that were not placed in the near tier, because they changed during the read.
     pub near_refused: u64,
-    /// Unverified time: the time in which no heartbeat confirmed that all change notifications had arrived. Reads then
-    /// go to the far tier.
+    /// Unverified time: the time in which no heartbeat confirmed that all change notifications had arrived. Reads
+    /// then go to the far tier.
     pub unverified: Duration,
     /// The state of the circuit breaker, if there is one.
     pub breaker: BreakerState,
@@ -148,8 +148,8 @@ impl Stats {
         self.per_minute(self.invalidations)
     }
 
-    /// Returns the counters since an `earlier` reading of the same cache, for example for percentiles and rates of the
-    /// last minute. `breaker` is the current state.
+    /// Returns the counters since an `earlier` reading of the same cache, for example for percentiles and rates of
+    /// the last minute. `breaker` is the current state.
     ///
     /// # Examples
     /// ```

@@ -12,8 +12,8 @@ macro_rules! tell {
     };
 }
 
-/// An observer that emits a cache's events to `tracing`, with the target `larder::event`. The fields `cache` (the name
-/// passed to [`new`](Self::new)) and `event` (one word) are stable:
+/// An observer that emits a cache's events to `tracing`, with the target `larder::event`. The fields `cache` (the
+/// name passed to [`new`](Self::new)) and `event` (one word) are stable:
 ///
 /// | `event` | level | further fields |
 /// |---|---|---|
@@ -41,8 +41,8 @@ macro_rules! tell {
 /// Events are emitted in the span of the caller. This includes those of a load, which runs on its own task.
 ///
 /// An observer costs a near hit one call that returns at once. Without an observer there is no cost. For numbers over
-/// time use `larder-metrics`, which reads [`Stats`](crate::Stats) and adds no cost to hits. To use another observer as
-/// well, pass both as a pair.
+/// time use `larder-metrics`, which reads [`Stats`](crate::Stats) and adds no cost to hits. To use another observer
+/// as well, pass both as a pair.
 ///
 /// # Examples
 /// `RUST_LOG=larder::event=debug` shows misses, loads and trouble:

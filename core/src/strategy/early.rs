@@ -23,11 +23,12 @@ pub(super) enum Early {
 
 impl EarlyRefresh {
     /// Refreshes at random, with a probability that grows towards the end of freshness and with the cost of the load
-    /// ("XFetch": Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, PVLDB 8(8), 2015).
+    /// ("XFetch": Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, PVLDB 8(8),
+    /// 2015).
     ///
-    /// A hit refreshes if `now − cost · beta · ln(random) ≥ end of freshness`. The cost is the time that the entry's load
-    /// took; at most a tenth of its TTL counts. `beta` 1.0 is the paper's; a higher one refreshes earlier. It must be
-    /// positive.
+    /// A hit refreshes if `now − cost · beta · ln(random) ≥ end of freshness`. The cost is the time that the entry's
+    /// load took; at most a tenth of its TTL counts. `beta` 1.0 is the paper's; a higher one refreshes earlier. It
+    /// must be positive.
     ///
     /// Without a lock, on average `e^(1/beta)` processes refresh one expiry. With
     /// [`locked`](crate::Strategy::locked) one does.

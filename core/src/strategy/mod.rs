@@ -90,8 +90,7 @@ impl<V> Strategy<V> {
     /// Shortens each TTL at random by up to this share (0.1: between 90 and 100 %).
     ///
     /// Prevents: entries that were filled together expire together. Never lengthens a TTL. Default: 0. Must be at
-    /// least 0
-    /// and below 1.
+    /// least 0 and below 1.
     ///
     /// # Examples
     /// ```
@@ -138,9 +137,8 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Sets the time for which the fence of a load is valid in the backend unless renewed. It is renewed every
-    /// third of this
-    /// time while the load runs.
+    /// Sets the time for which the fence of a load is valid in the backend unless renewed. It is renewed every third
+    /// of this time while the load runs.
     ///
     /// Default: 10 s. If it ends, the fill is refused, and no more than that happens.
     ///
@@ -180,12 +178,10 @@ impl<V> Strategy<V> {
     }
 
     /// Derives tags from each loaded value. [`invalidate_tag`](crate::Cache::invalidate_tag) then invalidates all
-    /// entries
-    /// that carry a tag, at a cost that does not depend on their number.
+    /// entries that carry a tag, at a cost that does not depend on their number.
     ///
     /// A loader can add tags of its own ([`Loaded::tags`](crate::Loaded::tags)), and the builder can add those of a
-    /// key
-    /// ([`tag_keys`](crate::CacheBuilder::tag_keys)).
+    /// key ([`tag_keys`](crate::CacheBuilder::tag_keys)).
     ///
     /// A write that moves a value from one tag to another invalidates both tags.
     ///
@@ -209,12 +205,12 @@ impl<V> Strategy<V> {
 
     /// Sets the maximum number of loads that run at the same time. By default there is no limit.
     ///
-    /// Further loads wait in a queue of [`max_queued_loads`](Self::max_queued_loads). If the queue is full, a load fails at
-    /// once with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or the reader is served stale if
+    /// Further loads wait in a queue of [`max_queued_loads`](Self::max_queued_loads). If the queue is full, a load
+    /// fails at once with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or the reader is served stale if
     /// [`stale_if_error`](Self::stale_if_error) allows it. Zero is refused by `build()`.
     ///
-    /// Use it if the source slows down under load. Without a limit, readers that time out and retry can keep the source
-    /// busy while no load finishes. With a limit some loads finish, and their values relieve the source.
+    /// Use it if the source slows down under load. Without a limit, readers that time out and retry can keep the
+    /// source busy while no load finishes. With a limit some loads finish, and their values relieve the source.
     ///
     /// # Examples
     /// ```
@@ -229,8 +225,8 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Sets the maximum number of loads that wait for one of [`max_concurrent_loads`](Self::max_concurrent_loads), without
-    /// which it is refused by `build()`. Default: ten times that number.
+    /// Sets the maximum number of loads that wait for one of [`max_concurrent_loads`](Self::max_concurrent_loads),
+    /// without which it is refused by `build()`. Default: ten times that number.
     ///
     /// # Examples
     /// See [`max_concurrent_loads`](Self::max_concurrent_loads).
@@ -240,8 +236,8 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Combines concurrent misses of single keys into one [`load_many`](crate::source::BatchSource::load_many). The first
-    /// miss waits for `window` for others, or until there are [`max_batch`](Self::max_batch). Needs a
+    /// Combines concurrent misses of single keys into one [`load_many`](crate::source::BatchSource::load_many). The
+    /// first miss waits for `window` for others, or until there are [`max_batch`](Self::max_batch). Needs a
     /// [`batch_source`](crate::CacheBuilder::batch_source). By default each miss loads at once.
     ///
     /// # Examples
@@ -257,8 +253,8 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Sets the maximum number of keys that a [`batch_window`](Self::batch_window) combines, without which it is refused by
-    /// `build()`. Default: 100. Less than 2 is refused.
+    /// Sets the maximum number of keys that a [`batch_window`](Self::batch_window) combines, without which it is
+    /// refused by `build()`. Default: 100. Less than 2 is refused.
     ///
     /// # Examples
     /// See [`batch_window`](Self::batch_window).
@@ -269,8 +265,7 @@ impl<V> Strategy<V> {
     }
 
     /// Returns the time for which to keep a loaded value; `None` not to keep it. `own` is the TTL that the loader
-    /// gave, if
-    /// any. `random` is in 0..1.
+    /// gave, if any. `random` is in 0..1.
     pub(crate) fn ttl_of(&self, own: Option<Duration>, value: Option<&V>, random: f64) -> Option<Duration> {
         let settings = &self.settings;
         let own = own.or_else(|| self.ttl_by.as_ref().zip(value).and_then(|(decide, value)| decide(value)));

@@ -7,14 +7,12 @@ use super::{EarlyRefresh, Strategy};
 impl<V> Strategy<V> {
     /// Serves an entry for this long after its TTL, at once, while it is reloaded in the background (RFC 5861).
     ///
-    /// The TTL is then the *soft* TTL, and this window ends with the *hard* one. By default nothing stale is
-    /// served. Zero is
-    /// refused.
+    /// The TTL is then the *soft* TTL, and this window ends with the *hard* one. By default nothing stale is served.
+    /// Zero is refused.
     ///
     /// One refresh of a key runs at a time in a process, and with [`locked`](Self::locked) in all processes. If the
-    /// source
-    /// fails, the next refresh waits for the [back-off](Self::min_backoff). Negative entries are never served stale.
-    /// Invalidated entries are never served, stale or not.
+    /// source fails, the next refresh waits for the [back-off](Self::min_backoff). Negative entries are never served
+    /// stale. Invalidated entries are never served, stale or not.
     ///
     /// # Examples
     /// ```
@@ -32,12 +30,10 @@ impl<V> Strategy<V> {
     /// Serves an entry for this long after its TTL if its load fails (RFC 5861, "fail-safe").
     ///
     /// A load fails by an error, a panic, a timeout or [`Overloaded`](crate::ErrorKind::Overloaded). By default a
-    /// failed load
-    /// is an error. Zero is refused.
+    /// failed load is an error. Zero is refused.
     ///
     /// After a failure the source is not called for the key during the [back-off](Self::min_backoff): readers are
-    /// served at
-    /// once. Invalidated entries are never served.
+    /// served at once. Invalidated entries are never served.
     ///
     /// # Examples
     /// ```
@@ -52,8 +48,8 @@ impl<V> Strategy<V> {
         self
     }
 
-    /// Sets the pause after the first failed load of a key that can be served stale. It doubles with each further failure,
-    /// up to [`max_backoff`](Self::max_backoff). Default: 1 s.
+    /// Sets the pause after the first failed load of a key that can be served stale. It doubles with each further
+    /// failure, up to [`max_backoff`](Self::max_backoff). Default: 1 s.
     ///
     /// # Examples
     /// ```
@@ -99,8 +95,7 @@ impl<V> Strategy<V> {
     }
 
     /// Sets the maximum time that a reader waits for a load if it can be served a stale value. It is then served
-    /// stale, and
-    /// the load goes on and fills.
+    /// stale, and the load goes on and fills.
     ///
     /// Needs [`stale_if_error`](Self::stale_if_error). By default it waits for the end of the load.
     ///
@@ -122,8 +117,7 @@ impl<V> Strategy<V> {
     /// [`Timeout`](crate::ErrorKind::Timeout).
     ///
     /// The load goes on, within [`load_timeout`](Self::load_timeout), and fills. By default a reader waits for the
-    /// end of the
-    /// load.
+    /// end of the load.
     ///
     /// # Examples
     /// ```

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::tag::Tag;
 
-/// An approximate index of the entries that carry a tag. Use it to inspect tags, and to free the memory of entries that
-/// a tag has invalidated.
+/// An approximate index of the entries that carry a tag. Use it to inspect tags, and to free the memory of entries
+/// that a tag has invalidated.
 ///
 /// Correctness does not depend on it: the tag ledger decides whether a tag has invalidated an entry
 /// ([`guide::tagged`](crate::guide::tagged)).
 ///
-/// It lists entries that *this process* has stored since it started. It is bounded: the oldest tags are removed first.
-/// Entries that have expired, were evicted or were invalidated remain listed.
+/// It lists entries that *this process* has stored since it started. It is bounded: the oldest tags are removed
+/// first. Entries that have expired, were evicted or were invalidated remain listed.
 ///
 /// Pass it to [`CacheBuilder::tag_index`](crate::CacheBuilder::tag_index).
-/// [`Cache::reclaim_tag`](crate::Cache::reclaim_tag) invalidates a tag and removes its listed entries. Cheap to clone;
-/// clones share one index.
+/// [`Cache::reclaim_tag`](crate::Cache::reclaim_tag) invalidates a tag and removes its listed entries. Cheap to
+/// clone; clones share one index.
 ///
 /// # Examples
 /// ```

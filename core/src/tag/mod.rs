@@ -13,7 +13,8 @@ use crate::key::{CacheKey, KeyWriter};
 
 /// A name for a group of entries that are invalidated together, such as all products of a category.
 ///
-/// Kind and key are encoded injectively, like a [`CacheKey`](trait@CacheKey): `Tag::new("a", "b")` is not `Tag::new("a:b", "")`.
+/// Kind and key are encoded injectively, like a [`CacheKey`](trait@CacheKey): `Tag::new("a", "b")` is not
+/// `Tag::new("a:b", "")`.
 ///
 /// # Examples
 /// ```

@@ -22,8 +22,8 @@ impl Revision {
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a new number. Call it after the state of the check has changed, while holding the lock that excludes other
-    /// changes.
+    /// Takes a new number. Call it after the state of the check has changed, while holding the lock that excludes
+    /// other changes.
     pub(crate) fn advance(&self) {
         if !mutation::on("what stood once is not judged again") {
             self.0.store(Self::fresh(), Ordering::SeqCst);

@@ -62,8 +62,8 @@ pub trait LocalStore<K, V>: Debug + Send + Sync + 'static {
 
 /// The decision if a look at an entry counts as a use of its key, for stores that evict by recency or frequency.
 ///
-/// A read looks several times, and counts once. If a miss counted several times, every new key would look more popular than
-/// those that it competes with, and admission policies such as TinyLFU would degrade to LRU.
+/// A read looks several times, and counts once. If a miss counted several times, every new key would look more
+/// popular than those that it competes with, and admission policies such as TinyLFU would degrade to LRU.
 ///
 /// # Examples
 /// See [`LocalStore`].
@@ -76,8 +76,7 @@ pub enum Recency {
 }
 
 /// The entries that a change took out of a store. They are dropped after its locks are released, because the
-/// destructor
-/// of a value may use the cache. Evicted ones are reported then.
+/// destructor of a value may use the cache. Evicted ones are reported then.
 ///
 /// # Examples
 /// See [`LocalStore`].

@@ -7,9 +7,8 @@
 //! | [`QuickStore`] | the opened store |
 //!
 //! Bounded by the number of entries, or by weight. Eviction is quick_cache's S3-FIFO (scan-resistant). Expiry is
-//! checked
-//! at each read. An expired entry leaves when it is overwritten or when room is needed. Evictions are counted in the
-//! cache's `Stats`.
+//! checked at each read. An expired entry leaves when it is overwritten or when room is needed. Evictions are counted
+//! in the cache's `Stats`.
 //!
 //! # Examples
 //! ```

@@ -15,9 +15,8 @@ pub(super) struct Generations {
     slots: Box<[AtomicU32; SLOTS]>,
     /// The number of changes to all slots. A slot's generation is the sum of the two counts.
     ///
-    /// Both only grow, so that the sum stays the same only while neither changes. A mark that is read during a
-    /// change is no
-    /// younger than the entry that is read after it.
+    /// Both only grow, so that the sum stays the same only while neither changes. A mark that is read during a change
+    /// is no younger than the entry that is read after it.
     all: AtomicU32,
     /// The seed of the slots. Tests can seed its generator, so that the same keys share a slot in each run.
     seed: u64,

@@ -22,17 +22,12 @@ use crate::{Error, Result};
 ///
 /// - A read notes its key's *generation* before it asks the far tier. Each change of the key raises the generation. A
 ///   near entry is served only while its generation is current. A value that was read before an invalidation and
-/// placed
-///   after it is therefore never served.
+///   placed after it is therefore never served.
 /// - After an invalidation by this process, near reads see it at once. After one by *another* process they are at
-///   most
-///   [`max_staleness`](Self::max_staleness) (1 s by default) old, also if notifications are late or lost. A store
-/// with
-///   change notifications ([`CacheBackend::watch`](crate::CacheBackend::watch)) also sends heartbeats, which
-/// confirm that
-///   no notification was missed. Near entries are served only while the last heartbeat is younger than
-/// `max_staleness`.
-///   Without heartbeats a near entry lives for at most `max_staleness`.
+///   most [`max_staleness`](Self::max_staleness) (1 s by default) old, also if notifications are late or lost. A
+///   store with change notifications ([`CacheBackend::watch`](crate::CacheBackend::watch)) also sends heartbeats,
+///   which confirm that no notification was missed. Near entries are served only while the last heartbeat is younger
+///   than `max_staleness`. Without heartbeats a near entry lives for at most `max_staleness`.
 /// - A near entry never outlives the far one, nor [`near_ttl`](Self::near_ttl).
 /// - A removal goes to the far tier first, then to the near tier. If the far tier does not acknowledge it, it is an
 ///   error.
@@ -104,9 +99,8 @@ impl<N, F, R> Tiered<N, F, R> {
     ///
     /// Default: 1 s. Zero is refused by `build()`.
     ///
-    /// Changes are normally noticed in less than a millisecond: this limit is for late or lost notifications. The
-    /// far store
-    /// is asked for a heartbeat three times in each `max_staleness`.
+    /// Changes are normally noticed in less than a millisecond: this limit is for late or lost notifications. The far
+    /// store is asked for a heartbeat three times in each `max_staleness`.
     ///
     /// # Examples
     /// ```

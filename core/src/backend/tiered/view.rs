@@ -18,9 +18,8 @@ pub(super) struct View {
     pub(super) generations: Generations,
     pub(super) ended: Ended,
     bound: Duration,
-    /// The last heartbeat: all changes acknowledged before this moment are known here. In nanoseconds of the clock;
-    /// 0 before
-    /// the first heartbeat.
+    /// The last heartbeat: all changes acknowledged before this moment are known here. In nanoseconds of the clock; 0
+    /// before the first heartbeat.
     proven: AtomicU64,
     /// The first reading of the clock, which may lag, at which the last heartbeat is too old. Derived from it for
     /// the hit path.
