@@ -226,8 +226,7 @@ impl<K: Key, V: Value> Cache<K, V> {
     /// [`CachedEntry`] without a value.
     ///
     /// # Errors
-    /// The backend's error. The source is not called, so that an unreachable backend cannot be told from "not
-    /// cached".
+    /// The backend's error. The source is not called, so that "not cached" would be a guess.
     ///
     /// # Cancellation safety
     /// Safe.

@@ -47,7 +47,7 @@ impl View {
     pub(super) fn allows<V>(&self, entry: &Entry<V>, now: Timestamp) -> bool {
         let (mark, extra) = (entry.mark(), entry.extra());
         // in this order, because `Ended` raises the generations before it clears its tags.
-        // Prevents: the tag check passes since an invalidation was cleared, after the generation check had passed too
+        // Prevents: the generation check passes, the tags are cleared, and then the tag check passes too
         (mark.is_unverified() || self.is_proven(now))
             && self.ended.allows(extra)
             && self.generations.is_current(mark)
