@@ -37,8 +37,7 @@ struct Redis {
     /// Set if this history may break the servers, which breaks them for the others too.
     breaks: bool,
     /// Set if the processes know the server by its life. If not, tags have no guarantee after a failover that lost
-    /// writes,
-    /// and the history has no such failover.
+    /// writes, and the history has no such failover.
     strict: bool,
     state: Mutex<State>,
     faults: Arc<Mutex<Faults>>,

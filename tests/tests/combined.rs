@@ -159,8 +159,7 @@ impl World {
     }
 
     /// Checks that an answer keeps the guarantees: not older than the last acknowledged invalidation, and not older
-    /// than
-    /// the strategy allows.
+    /// than the strategy allows.
     fn check(&self, key: u64, value: Option<u64>) {
         let versions = &self.versions[&key];
         let value =

@@ -15,8 +15,7 @@ use larder::{Cache, Quick, Strategy, source_fn};
 use tokio::time::Instant;
 
 /// 200 readers, ten keys, a minute, ten rounds a second. All reads are served, and each key is loaded when its
-/// back-off
-/// allows it: after 0, 1, 3, 7, 15, 31 s, and then every 30 s.
+/// back-off allows it: after 0, 1, 3, 7, 15, 31 s, and then every 30 s.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_down_for_a_minute_is_left_alone_and_every_reader_is_served() {
     const KEYS: u64 = 10;
@@ -71,8 +70,7 @@ async fn database(running: Arc<AtomicUsize>, key: u64) -> Result<Option<u64>, st
 }
 
 /// Returns the time until nine reads of ten are hits again, for a cache of 2,000 keys that is flushed under 500
-/// readers.
-/// `None` if that takes more than two minutes.
+/// readers. `None` if that takes more than two minutes.
 async fn recovery(limit: Option<(usize, usize)>) -> Option<Duration> {
     const KEYS: u64 = 2_000;
     let running = Arc::new(AtomicUsize::new(0));

@@ -95,8 +95,7 @@ async fn sale(
 /// Returns the status of a committed write.
 ///
 /// If a shared store did not acknowledge the invalidation, the write is accepted. This process then does not serve
-/// the
-/// old value; others may until the retries succeed.
+/// the old value; others may until the retries succeed.
 fn acknowledged(invalidated: [larder::Result<()>; 2]) -> StatusCode {
     match invalidated.into_iter().collect::<larder::Result<()>>() {
         Ok(()) => StatusCode::OK,
