@@ -3,6 +3,8 @@
 //! If words change here or in the compiler, run `TRYBUILD=overwrite cargo test -p larder-macros --test ui` and read the
 //! difference.
 
+use std::path::Path;
+
 #[test]
 fn errors_point_at_the_word_that_is_wrong() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
