@@ -1,4 +1,4 @@
-//! What the server does beyond the contract of a backend: pushes, restarts, memory, faults, the record, repetition.
+//! The server beyond the contract of a backend: pushes, restarts, memory, faults, the record, repetition.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;

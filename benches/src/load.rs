@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// What is cached: 200 bytes.
+/// The cached value: 200 bytes.
 pub type Value = String;
 
 pub const VALUE_BYTES: usize = 200;
@@ -19,7 +19,7 @@ pub fn value(key: impl Display) -> Value {
 pub trait Key: Hash + Eq + Clone + Display + oxcache::CacheKey + Send + Sync + 'static {
     const NAME: &'static str;
     fn numbered(number: u64) -> Self;
-    /// What a cache of strings is asked for.
+    /// Returns the key that a cache of strings is asked for.
     fn text(&self) -> Cow<'_, str>;
 }
 

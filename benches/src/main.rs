@@ -19,12 +19,12 @@ use scenarios::{ALL, Effort, Scenario};
 /// allocations, and writes them as Markdown (`RESULTS.md`) and as a picture (`chart.svg`).
 #[derive(Parser)]
 struct Options {
-    /// What to measure; everything when nothing is named. `list` tells what there is.
+    /// The scenarios to measure; all of them if none is named. `list` prints them.
     scenarios: Vec<String>,
     /// Fewer rounds and smaller sizes: all of it in some minutes. Ratios are rougher then.
     #[arg(long)]
     quick: bool,
-    /// Where the files go. Without it, nothing is written.
+    /// The folder for the files. Without it, nothing is written.
     #[arg(long)]
     out: Option<PathBuf>,
 }

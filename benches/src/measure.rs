@@ -1,11 +1,12 @@
-//! How things are measured: contenders take turns in one process, and what is told are medians and ratios taken round by round.
+//! The method of measurement: contenders take turns in one process. Reported are medians, and ratios taken round by
+//! round.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-/// Somebody who takes part: measures itself once and says what it came to.
+/// A participant in a comparison: `run` measures it once and returns the figure.
 pub struct Contender<'a> {
     pub name: String,
     pub run: Box<dyn FnMut() -> f64 + 'a>,
@@ -17,7 +18,7 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// What one contender came to in each round.
+/// The figures of one contender, one for each round.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     pub name: String,

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone)]
 pub struct Table {
     pub title: String,
-    /// What was done, in a sentence or two.
+    /// A description of the measurement, in a sentence or two.
     pub about: String,
     pub columns: Vec<String>,
     pub rows: Vec<Vec<String>>,
     pub bars: Option<Bars>,
 }
 
-/// What of a table is drawn.
+/// The part of a table that is drawn.
 #[derive(Debug, Clone)]
 pub struct Bars {
     pub unit: &'static str,

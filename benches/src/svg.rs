@@ -66,7 +66,8 @@ fn panel(svg: &mut String, top: usize, title: &str, bars: &Bars) {
     }
 }
 
-/// What the longest bar stands for: the largest figure, but for those that would leave nothing to see of the others.
+/// Returns the figure of the longest bar: the largest one, except those that would leave nothing to see of the
+/// others.
 fn scale(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let Some(middle) = figures.get(figures.len() / 2).copied() else { return 0.0 };

@@ -1,4 +1,4 @@
-//! What is stored compressed, and what bytes from outside can do.
+//! Tests of which values are stored compressed, and of what bytes from outside can do.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What whoever reads or writes the store can and cannot do.
+//! Tests of what an attacker who reads or writes the store can and cannot do.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
@@ -260,7 +260,7 @@ async fn keys_are_changed_without_a_miss() {
     is_refused(&world, &world.cache("a", 0, KeyRing::new(2, key(3))), 2, "another key of this number").await;
 }
 
-/// What encryption does not prevent, as its documentation says.
+/// Shows a limit of encryption that its documentation states.
 #[tokio::test]
 async fn a_replay_of_the_same_key_is_not_told_from_the_original() {
     let world = World::new();

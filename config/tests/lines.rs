@@ -1,4 +1,4 @@
-//! What lines and tables mean, and what is said of those that mean nothing.
+//! The meaning of lines and tables, and the errors for those without a meaning.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::error::Error as _;

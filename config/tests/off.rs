@@ -1,4 +1,4 @@
-//! What is said of a word whose feature is off; with all features on, that each is known.
+//! The error for a word whose feature is off; with all features on, each word is known.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use larder_config::StoreConfig;

@@ -1,4 +1,5 @@
-//! What no bytes from outside may do: one function for each place that reads them, which panics when a promise is broken.
+//! Checks of what no bytes from outside may do: one function for each place that reads them, which panics if a
+//! promise is broken.
 //!
 //! `cargo fuzz run envelope` (`payload`, `key`, `sealed`) feeds them what libFuzzer thinks of; `codecs/tests/mutated.rs` feeds
 //! them changed valid entries on the stable toolchain, for as long as `LARDER_FUZZ_SECONDS` says.
@@ -21,10 +22,10 @@ pub fn name() -> StoreKey {
     StoreKey::new(&("fuzz", 7u64))
 }
 
-/// How large a value may be before compression.
+/// The maximum size of a value before compression.
 const LIMIT: usize = 1 << 20;
 
-/// A type with whatever a codec can get wrong: lengths, options, variants, text.
+/// A type with all that a codec can get wrong: lengths, options, variants, text.
 pub type Value = (u64, String, Option<Vec<i32>>, Vec<(bool, char)>, std::result::Result<f64, u8>);
 
 /// Bytes as they are.
@@ -43,7 +44,8 @@ impl Codec<Bytes> for Raw {
     }
 }
 
-/// The same bytes with the checksum that they should have: what whoever can write to the store writes.
+/// Returns the same bytes with the checksum that they should have, as an attacker with write access to the store
+/// writes them.
 pub fn mended(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if bytes.len() >= 80 {
@@ -121,7 +123,7 @@ pub fn key(bytes: &[u8]) {
     }
 }
 
-/// Encrypted bytes that nobody encrypted are a miss.
+/// Checks that bytes in the place of an encrypted payload are a miss if they were never encrypted.
 pub fn sealed(bytes: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {

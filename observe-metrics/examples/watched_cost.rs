@@ -1,4 +1,4 @@
-//! What watching costs a hit: `cargo run --release -p larder-metrics --example watched_cost`
+//! Measures the cost of watching for a hit: `cargo run --release -p larder-metrics --example watched_cost`
 //!
 //! The cache and the same cache watched take turns in one run; the ratio is taken round by round.
 

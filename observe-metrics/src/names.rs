@@ -122,7 +122,7 @@ pub(crate) const INVALIDATIONS_UNACKNOWLEDGED: Metric = counter(
     "Invalidations that the store did not acknowledge at once",
 );
 pub(crate) const BACKEND_ERRORS: Metric =
-    counter("larder_backend_errors_total", CACHE, "Failures of the store that a read or fill got over");
+    counter("larder_backend_errors_total", CACHE, "Failures of the store that a read or fill tolerated");
 pub(crate) const UNDECODABLE: Metric =
     counter("larder_undecodable_total", CACHE, "Stored bytes that were no value of this cache");
 pub(crate) const PUSHES: Metric = counter("larder_pushes_total", CACHE, "Changes that the far store told of");

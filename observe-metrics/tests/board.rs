@@ -1,4 +1,4 @@
-//! What the board serves, and whom it lets invalidate.
+//! Tests of what the board serves, and of which callers may invalidate.
 #![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! What is exported is what the cache counted, however often it is asked.
+//! The export equals the counts of the cache, however often it is asked.
 #![cfg(feature = "prometheus")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -18,7 +18,7 @@ fn kind(metric: &Metric) -> &'static str {
     }
 }
 
-/// What is exported of a cache that was used: each name with its kind and its labels.
+/// Returns the metrics exported for a cache that was used: each name with its kind and its labels.
 async fn exported() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let squares = include!("../../core/doc/squares.rs").unwrap();
     squares.get(&2).await.unwrap();

@@ -70,7 +70,7 @@ fn dom(address: SocketAddr, path: &str) -> Option<String> {
     Some(dom)
 }
 
-/// What an attribute of the body says.
+/// Returns the value of a `data-` attribute of the body.
 fn noted(dom: &str, name: &str) -> String {
     let (_, after) = dom.split_once(&format!("data-{name}=\"")).unwrap_or_else(|| panic!("no {name}: {dom}"));
     after.split('"').next().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! What a watched cache tells of its keys: each reason is brought about, and found.
+//! The reasons that a watched cache reports for its keys: each is brought about, and found.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
@@ -162,8 +162,8 @@ async fn what_is_remembered_is_bounded() {
     assert_eq!(cache.hot_keys(100).len(), 7);
 }
 
-/// Readers that wait for each other's loads, and writers between them: nothing is evicted and nobody else writes, so no entry may
-/// be told to have gone for an unknown reason.
+/// Readers that wait for each other's loads, and writers between them: nothing is evicted and there are no other
+/// writers, so no entry may be reported as gone for an unknown reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_reason_is_made_up_under_load() {
     for (by_key, by_tag) in [(false, false), (true, false), (false, true)] {

@@ -1,7 +1,7 @@
-//! What a hit through `Cache::get` costs beside a bare one: `cargo run --release -p larder-testkit --example hit_cost`
+//! Compares a hit through `Cache::get` with a bare one: `cargo run --release -p larder-testkit --example hit_cost`
 //!
 //! 100,000 keys, Zipf 0.99, 200-byte values in `Arc`, one thread; the contenders take turns, and the ratio is taken round
-//! by round, so that a machine whose speed drifts does not matter. All of it several times with caches built anew, since
+//! by round, so that a machine whose speed drifts does not matter. All of it several times with rebuilt caches, since
 //! where entries happen to lie in memory moves a figure by a tenth. Allocations are counted, not estimated.
 
 use std::hint::black_box;
@@ -24,7 +24,7 @@ const READS: usize = 400_000;
 const BUILDS: usize = 5;
 const ROUNDS: usize = 6;
 
-/// Which contender each is compared with.
+/// The index of the contender that each is compared with.
 const BARE: [usize; 6] = [0, 0, 0, 3, 3, 3];
 
 type Value = [u8; 200];
@@ -189,7 +189,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// What one contender came to.
+/// The results of one contender.
 #[derive(Default)]
 struct Figures {
     name: String,
@@ -197,7 +197,7 @@ struct Figures {
     allocations: f64,
 }
 
-/// Builds all caches anew and lets them take turns.
+/// Rebuilds all caches and lets them take turns.
 fn measure(keys: &[u64], figures: &mut Vec<Figures>) {
     let bare_quick = quick_cache::sync::Cache::<u64, Arc<Value>>::new(2 * KEYS as usize);
     let bare_moka = moka::sync::Cache::<u64, Arc<Value>>::new(2 * KEYS);

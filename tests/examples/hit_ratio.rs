@@ -16,7 +16,7 @@ use larder_moka::Moka;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 const RUNS: usize = 5;
-/// How many points a cache may be below its store.
+/// The maximum number of points that a cache may be below its store.
 const MARGIN: f64 = 0.5;
 
 struct Trace {

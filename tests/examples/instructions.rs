@@ -1,9 +1,10 @@
-//! How many instructions the hot paths take, against a budget: `cargo run --release -p larder-testkit --example instructions`
+//! Compares the instructions of the hot paths with a budget:
+//! `cargo run --release -p larder-testkit --example instructions`
 //!
 //! Times are noise on a shared machine; instructions are the same at every run. Each path runs under `valgrind
 //! --tool=callgrind`, which counts what happens within [`measured`] and nothing else. What each may take is in
-//! `benches/budget.toml`; a count that is more than 5 % above it is a failure, one that is more than 5 % below is told, so that
-//! the budget can follow. `--write` writes the budget anew: the change is then seen in a review.
+//! `benches/budget.toml`; a count that is more than 5 % above it is a failure, one that is more than 5 % below is
+//! reported, so that the budget can follow. `--write` rewrites the budget: the change is then seen in a review.
 //!
 //! `-- PATH` runs one path without valgrind, to be looked at with other tools.
 
@@ -28,7 +29,7 @@ const KEYS: u64 = 10_000;
 const READS: usize = 100_000;
 const MISSES: u64 = 2_000;
 const BATCH: usize = 100;
-/// How far a count may be from its budget: another run differs by less than 1 %, another compiler by some.
+/// The tolerated distance of a count from its budget: another run differs by less than 1 %, another compiler by some.
 const TOLERANCE: f64 = 0.05;
 
 /// A path, and what runs it within [`measured`]: says how many operations that were.
@@ -46,7 +47,7 @@ const PATHS: &[Measured] = &[
     Measured { name: "miss_load_fill", run: misses },
 ];
 
-/// What callgrind counts: the name is what it is told.
+/// Runs the work that callgrind counts: callgrind is given the name of this function.
 #[inline(never)]
 fn measured(work: impl FnOnce()) {
     work();

@@ -1,4 +1,5 @@
-//! What the invalidation of a tag costs, by how many entries carry it: `cargo run --release -p larder-testkit --example tag_cost`
+//! Measures the cost of invalidating a tag, by the number of entries that carry it:
+//! `cargo run --release -p larder-testkit --example tag_cost`
 
 use std::time::{Duration, Instant};
 

@@ -26,7 +26,7 @@ struct Kept {
     repeating: Vec<FaultId>,
 }
 
-/// The server's clock, which is nobody else's.
+/// The clock of the server alone.
 #[derive(Debug)]
 struct ServerClock(tokio::time::Instant);
 

@@ -13,7 +13,7 @@ use larder_memory::{Memory, MemoryBackend, MemoryServer, OperationKind, Outcome}
 
 pub const MILLI: Duration = Duration::from_millis(1);
 pub const MINUTE: Duration = Duration::from_secs(60);
-/// What processes that do not care call now.
+/// The current time of processes that do not care about it.
 pub const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
 
 pub fn key(number: u64) -> StoreKey {
@@ -43,7 +43,7 @@ pub async fn fence(backend: &MemoryBackend, number: u64) -> Fence {
     }
 }
 
-/// What was asked since the last call, and what became of it.
+/// Returns the operations since the last call, each with its outcome, and clears the record.
 pub fn outcomes(server: &MemoryServer) -> Vec<(OperationKind, Outcome)> {
     let record = server.record();
     server.clear_record();

@@ -48,7 +48,7 @@ pub fn all<K: Key>() -> Vec<Peer<K>> {
     ]
 }
 
-/// How many of `$keys` give something; `$read` may await.
+/// Counts those of `$keys` for which `$read` returns `Some`; `$read` may await.
 macro_rules! count {
     ($keys:expr, |$key:ident| $read:expr) => {{
         let mut found = 0;

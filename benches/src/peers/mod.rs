@@ -1,4 +1,4 @@
-//! What a user would pick instead: each peer by its own API, as its documentation shows it.
+//! The alternatives to larder: each peer by its own API, as its documentation shows it.
 
 pub mod far;
 pub mod local;

@@ -21,7 +21,7 @@ const NEAR: u64 = 20_000;
 
 type Loading = Pin<Box<dyn Future<Output = Value> + Send>>;
 
-/// Where values come from; counts how often it is asked.
+/// The source of the values; counts its loads.
 #[derive(Clone)]
 pub struct Source {
     load: Arc<dyn Fn(u64) -> Loading + Send + Sync>,

@@ -105,7 +105,7 @@ fn table(effort: Effort, runtime: &Runtime, peers: &[Peer], tasks: u64) -> Table
     table
 }
 
-/// What one read allocates, on a thread that does everything itself.
+/// Counts the allocations of one read, on a thread that does everything itself.
 fn allocated(url: &str) -> Vec<(&'static str, f64)> {
     const READS: usize = 2_000;
     fn one<F: Far>(name: &'static str, runtime: &Runtime, mut peer: F) -> (&'static str, f64) {

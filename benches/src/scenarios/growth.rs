@@ -1,4 +1,4 @@
-//! What becomes of the costs as there is more: keys, caches, tags.
+//! The growth of the costs with the number of keys, caches and tags.
 
 use std::convert::Infallible;
 use std::hint::black_box;

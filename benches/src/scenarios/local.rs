@@ -27,7 +27,7 @@ pub fn run(effort: Effort) -> Vec<Table> {
     tables
 }
 
-/// How one contender came off.
+/// The results of one contender.
 struct Row {
     figures: Figures,
     ratio: f64,

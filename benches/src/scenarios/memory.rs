@@ -1,4 +1,4 @@
-//! What an entry takes beside its value.
+//! The memory that an entry takes in addition to its value.
 
 use larder_testkit::servers::RedisServer;
 
@@ -48,7 +48,7 @@ fn in_process(effort: Effort) -> Table {
     table.drawn("bytes an entry beside its value: less is better", bars)
 }
 
-/// What Redis says it uses, before and after.
+/// Returns the memory that Redis reports as used; read before and after the entries are stored.
 fn used(server: &RedisServer) -> f64 {
     let memory = server.command(&["INFO", "memory"]);
     let line = memory.lines().find_map(|line| line.strip_prefix("used_memory:"));

@@ -1,4 +1,4 @@
-//! What is measured: one file a scenario.
+//! The scenarios that are measured: one file each.
 
 mod far;
 mod growth;
@@ -13,7 +13,7 @@ mod tiered;
 
 use crate::report::Table;
 
-/// How much time is spent.
+/// The time to spend.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     pub quick: bool,
@@ -53,7 +53,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "growth", about: "more keys, more caches, more tags", run: growth::run },
 ];
 
-/// What a process does that a scenario started: its name and what it was told.
+/// Runs a process that a scenario started. `arguments`: the name of the scenario and the arguments it gave.
 pub fn process(arguments: &[String]) {
     match arguments {
         [name, contender, url, _number] if name == "stampede" => stampede::process(contender, url),

@@ -1,4 +1,4 @@
-//! What becomes of a service when its cache is emptied under load.
+//! The recovery of a service whose cache is emptied under load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use super::Effort;
 
 const KEYS: u64 = 5_000;
 const TASKS: u64 = 128;
-/// What the source can take: so many loads at once, each so long.
+/// The capacity of the source: so many loads at once, each of the duration `LOAD`.
 const AT_ONCE: usize = 8;
 const LOAD: Duration = Duration::from_millis(2);
 const STEP: Duration = Duration::from_millis(100);

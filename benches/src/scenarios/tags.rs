@@ -1,4 +1,4 @@
-//! What the invalidation of a tag costs, by how many entries carry it.
+//! The cost of invalidating a tag, by the number of entries that carry it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use super::Effort;
 
 const TTL: Duration = Duration::from_secs(3_600);
 
-/// What each contender takes for an invalidation of `entries` entries, in microseconds; `None` when it is not asked that much.
+/// Measures how long a contender takes to invalidate so many entries, in microseconds; `None` if it is not asked for
+/// that many.
 type Take = fn(u64, usize) -> Option<f64>;
 
 const CONTENDERS: [(&str, Take); 6] = [

@@ -104,7 +104,7 @@ fn measure(contender: &str, seconds: u64) -> Option<Outcome> {
     Some(Outcome { reads: reads / seconds, loads: loads / seconds, stale, oldest, left })
 }
 
-/// What happened to a watched key: one line of a process's file.
+/// An event of a watched key: one line of a process's file.
 #[derive(Clone, Copy)]
 enum Event {
     /// This version was written and everything older invalidated, acknowledged then.

@@ -11,7 +11,7 @@ use larder::{Cache, CacheKey, Strategy, Tag, source_fn};
 use larder_config::{Store, StoreConfig};
 use serde::{Deserialize, Serialize};
 
-/// How long another process's change may take to be noticed, on a busy machine.
+/// The maximum time until another process's change is noticed, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A key of a user's own.
@@ -77,7 +77,8 @@ pub(crate) async fn process(line: &str, namespace: &str) -> Process {
     Process { store, cache, loads }
 }
 
-/// What every line does: load once, serve, invalidate by key and by tag, read many. Says where the second read came from.
+/// Checks the behaviour of every line: load once, serve, invalidate by key and by tag, read many. Returns the origin
+/// of the second read.
 pub(crate) async fn works(line: &str) -> Origin {
     let process = process(line, &namespace()).await;
     let cache = &process.cache;
@@ -104,8 +105,8 @@ pub(crate) async fn works(line: &str) -> Origin {
     second.origin
 }
 
-/// What a line does whose store is shared: what one process loads the other reads, and what one invalidates is gone for
-/// the other, at once or within the bound.
+/// Checks a line whose store is shared: the other process reads the entry that one process loads, and no longer finds
+/// it after one invalidates it, at once or within the bound.
 pub(crate) async fn is_shared(line: &str) {
     let namespace = namespace();
     let (one, two) = (process(line, &namespace).await, process(line, &namespace).await);
