@@ -22,7 +22,7 @@ pub fn run(effort: Effort) -> Vec<Table> {
 
 fn table<K: Key>(effort: Effort) -> Table {
     let title = format!("A miss in this process: {}", K::NAME);
-    let about = "Nanoseconds to look in vain, load a 200-byte value from a source that answers at once, and keep it in a full cache of \
+    let about = "Nanoseconds to look without success, load a 200-byte value from a source that answers at once, and keep it in a full cache of \
                  20 000; one thread. larder announces the load, runs it on a task of its own and fences the fill. hitbox and cached do not share \
                  loads here; hitbox is called by its backend.";
     let mut table = Table::new(title, about, &["through", "ns", "x moka (future)", "allocations"]);
