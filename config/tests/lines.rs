@@ -48,7 +48,7 @@ fn a_line_is_read_and_written() {
             "redis+unix:///run/r?db=1&user=u&pass=***&codec=json",
         ),
         (
-            "tiered:(quick://?max=9, redis-cluster://a:1,b:2?codec=postcard) ? bound=200ms&near_ttl=30s",
+            "tiered:(quick://?max=9, redis-cluster://a:1,b:2?codec=postcard) ? max_staleness=200ms&near_ttl=30s",
             "tiered:(quick://?max=9,redis-cluster://a:1,b:2?codec=postcard)?max_staleness=200ms&near_ttl=30s",
         ),
         (
@@ -121,7 +121,7 @@ fn what_cannot_work_says_how_it_would() {
         ("tiered://quick", "two tiers are written in brackets"),
         ("tiered:(quick://)", "two tiers are written in brackets"),
         ("tiered:(quick://,redis://h", "two tiers are written in brackets"),
-        ("tiered:(quick://,redis://h)bound=1s", "two tiers are written in brackets"),
+        ("tiered:(quick://,redis://h)max_staleness=1s", "two tiers are written in brackets"),
         (
             "tiered:(quick://,moka://,redis://h)",
             "more than two tiers in one pair of brackets: put tiers into tiers",
@@ -129,8 +129,8 @@ fn what_cannot_work_says_how_it_would() {
         ("tiered:(redis://h,quick://)", "the near tier, written first, is in this process"),
         ("tiered:(quick://,moka://)", "both tiers are in this process"),
         (
-            "tiered:(quick://,redis://h)?bond=1s",
-            "tiered: there is no option `bond` here: did you mean `max_staleness`?",
+            "tiered:(quick://,redis://h)?max_stalenes=1s",
+            "tiered: there is no option `max_stalenes` here: did you mean `max_staleness`?",
         ),
         (
             "tiered:(quick://,redis://h)?codec=json",
@@ -225,11 +225,11 @@ fn a_table_says_what_a_line_says() {
             "redis://h?codec=postcard&strict=true&timeout=250ms&max_bytes=1MiB&prefix=a/b&client=redis-rs",
         ),
         (
-            "[cache]\nnear = 'quick://?max=9'\nfar = { url = 'redis-cluster://a:1,b:2', codec = 'postcard' }\nbound = '500ms'",
+            "[cache]\nnear = 'quick://?max=9'\nfar = { url = 'redis-cluster://a:1,b:2', codec = 'postcard' }\nmax_staleness = '500ms'",
             "tiered:(quick://?max=9,redis-cluster://a:1,b:2?codec=postcard)?max_staleness=500ms",
         ),
         (
-            "[cache]\nurl = 'tiered:(quick://,redis://h)'\nbound = '2s'",
+            "[cache]\nurl = 'tiered:(quick://,redis://h)'\nmax_staleness = '2s'",
             "tiered:(quick://,redis://h)?max_staleness=2s",
         ),
         ("[cache]\nurl = 'redis+unix:///r'\npass = 'a&b%c'\ndb = 2", "redis+unix:///r?pass=a%26b%25c&db=2"),
@@ -256,8 +256,8 @@ fn what_a_table_lacks_is_told() {
             "the near tier, written first, is in this process",
         ),
         (
-            "[cache]\nnear = 'quick://'\nfar = 'redis://h'\nbund = '1s'",
-            "there is no option `bund` here: did you mean `max_staleness`?",
+            "[cache]\nnear = 'quick://'\nfar = 'redis://h'\nmax_stalness = '1s'",
+            "there is no option `max_stalness` here: did you mean `max_staleness`?",
         ),
         ("cache = 'redis://:hunter2?@h'", "in a user name or password, `?` is written %3F"),
     ] {

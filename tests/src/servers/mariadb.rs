@@ -36,17 +36,7 @@ impl MariadbServer {
         let (binary, install) = (Binary::find("mariadbd")?, Binary::find("mariadb-install-db")?);
         let client = Binary::find("mariadb")?;
         let folder = Folder::new("mariadb");
-        let mut create = install.command();
-        create.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        create.args([
-            "--skip-name-resolve".to_owned(),
-            format!("--datadir={}", folder.path().join("data").display()),
-        ]);
-        let created = create.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-        let created = created.expect("mariadb-install-db runs");
-        let (told, complained) =
-            (String::from_utf8_lossy(&created.stdout), String::from_utf8_lossy(&created.stderr));
-        assert!(created.status.success(), "mariadb-install-db failed: {told}{complained}");
+        create(&install, &folder);
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let port = free_port();
         let process = Mutex::new(run(&binary, port, &folder, &options));
@@ -118,6 +108,29 @@ impl MariadbServer {
     pub fn thaw(&self) {
         self.process(Process::thaw);
     }
+}
+
+/// Creates the system tables in `data`. The installer runs a server of its own, which may fail if others start at the same
+/// time, so that a failure is tried again.
+fn create(install: &Binary, folder: &Folder) {
+    let data = folder.path().join("data");
+    let mut complaint = String::new();
+    for _ in 0..3 {
+        _ = std::fs::remove_dir_all(&data);
+        let mut create = install.command();
+        create.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        create.args(["--skip-name-resolve", "--innodb-use-native-aio=0"]);
+        create.arg(format!("--datadir={}", data.display()));
+        let created = create.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+        let created = created.expect("mariadb-install-db runs");
+        if created.status.success() {
+            return;
+        }
+        complaint =
+            [created.stdout, created.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        println!("mariadb-install-db failed: {complaint}");
+    }
+    panic!("mariadb-install-db failed three times: {complaint}");
 }
 
 fn run(binary: &Binary, port: u16, folder: &Folder, options: &[String]) -> Process {
