@@ -296,12 +296,8 @@ async fn a_large_ledger_is_forgotten_in_pieces() {
         assert_eq!(scans(), once, "the other process finds that it is done");
         let unknown = one.view(&tags[..1]).await.expect("it answers");
         assert!(
-            !unknown.allows(larder::tag::Stamp::new(identity_of(&one).await, 0)),
+            !unknown.allows(larder::tag::Stamp::new(one.stamp().await.expect("it answers").ledger(), 0)),
             "forgotten tags end all before"
         );
     }
-}
-
-async fn identity_of(ledger: &impl TagLedger) -> u64 {
-    ledger.stamp().await.expect("it answers").ledger()
 }

@@ -130,7 +130,7 @@ impl<K: Key, V: Value, S: BatchSource<K, Value = V>> DynSource<K, V> for Batched
 }
 
 /// The batch loader of a call. It returns pairs, and no pair for an absent key.
-pub(crate) struct GivenMany<F, I>(pub(crate) F, PhantomData<fn() -> I>);
+pub(crate) struct GivenMany<F, I>(F, PhantomData<fn() -> I>);
 
 impl<F, I> GivenMany<F, I> {
     pub(crate) fn new(loader: F) -> Self {

@@ -50,7 +50,7 @@ pub struct Retry<S, W = AlwaysRetry> {
 /// # Examples
 /// ```
 /// use larder::source::{AlwaysRetry, RetryPolicy};
-/// assert!(AlwaysRetry.should_retry(&"whatever"));
+/// assert!(AlwaysRetry.should_retry(&"any error"));
 /// assert!((|error: &&str| error.starts_with("busy")).should_retry(&"busy now"));
 /// ```
 pub trait RetryPolicy<E>: Send + Sync + 'static {
