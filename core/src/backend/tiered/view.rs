@@ -107,6 +107,8 @@ impl Watcher for View {
     }
 
     fn lost(&self) {
+        // also while nothing answers, and so nobody asks for the time
+        self.count_unverified(self.scope.clock().now());
         // the tags too: a server that went back to old data counts their invalidations again
         self.ended.clear(&self.generations);
         self.scope.record(&Event::NearFlushed);
