@@ -34,8 +34,10 @@ mod derive;
 /// - Other errors (a timeout, a panic, an overload) are returned as `E::from(larder::Error)`.
 /// - With `error = f`, all errors are `f(larder::Error)`, and `source_as` returns the function's own. For errors
 ///   that are not `Clone` (`error = anyhow::Error::from`), or not `From<larder::Error>`.
-/// - A function that returns no `Result` does not fail because of its cache: if the cache has no answer, the
-///   function is called directly. Its panic is a panic of its callers.
+/// - A function that returns no `Result` does not fail because of its cache. If its load was refused (an overload) or
+///   timed out, its callers wait for one more load, which they share and which has no time limit. If the cache cannot
+///   load at all (it was shut down, or there is no runtime), the function is called directly. Its panic is a panic of
+///   its callers.
 ///
 /// # Companions
 /// | function | purpose |

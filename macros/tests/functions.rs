@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use common::{Counter, ShopError, Unique, calls, calls_at};
+use common::{Counter, ShopError, Unique, calls, calls_at, calls_by, minutes};
 use larder::clock::ManualClock;
 use larder::key::CallKey;
-use larder::{Cache, cached};
+use larder::{Cache, Strategy, cached};
 use tokio::sync::{Notify, Semaphore};
 
 static NAMES: LazyLock<Cache<CallKey, String>> = LazyLock::new(calls);
@@ -295,6 +295,58 @@ async fn a_function_that_cannot_fail_does_not_fail_because_of_its_cache() {
     assert_eq!(name(7, "bread".to_owned()).await, "bread 7 for the 1. time", "a hit");
     assert_eq!(name(8, "bread".to_owned()).await, "bread 8 for the 2. time", "past the cache");
     assert_eq!(name_refresh(8, "bread".to_owned()).await, "bread 8 for the 3. time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_cannot_fail_waits_for_its_turn_under_a_limit_on_loads() {
+    static CACHE: LazyLock<Cache<CallKey, u64>> = LazyLock::new(|| {
+        let strategy = Strategy::aside(minutes(1)).load_timeout(Duration::from_millis(100));
+        calls_by(strategy.max_concurrent_loads(4).max_queued_loads(4))
+    });
+    static RUNNING: AtomicU64 = AtomicU64::new(0);
+    static MOST: AtomicU64 = AtomicU64::new(0);
+
+    #[cached(cache = CACHE)]
+    async fn square(n: u64) -> u64 {
+        MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+        n * n
+    }
+
+    let calls: Vec<_> = (0..500).map(|n| tokio::spawn(square(n))).collect();
+    for (n, call) in (0_u64..).zip(calls) {
+        assert_eq!(call.await.unwrap(), n * n);
+    }
+    assert_eq!(MOST.load(Ordering::SeqCst), 4);
+    // 500 loads of 10 ms each, by four at once: those that wait longest have waited for more than their budget
+    assert_eq!(CACHE.stats().loads, 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_of_a_function_that_cannot_fail_share_the_load_after_a_timeout() {
+    static CACHE: LazyLock<Cache<CallKey, String>> =
+        LazyLock::new(|| calls_by(Strategy::aside(minutes(1)).load_timeout(Duration::from_secs(1))));
+    static RAN: Counter = Counter::new();
+
+    #[cached(cache = CACHE)]
+    async fn name(id: u64) -> String {
+        let run = RAN.count();
+        // the first run hangs, and the second one takes longer than the limit allows
+        tokio::time::sleep(Duration::from_secs(if run == 1 { 3_600 } else { 5 })).await;
+        format!("{id} {run}")
+    }
+
+    let calls: Vec<_> = (0..500).map(|_| tokio::spawn(name(7))).collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), "7 2");
+    }
+    assert_eq!(RAN.get(), 2);
+    let refreshes: Vec<_> = (0..50).map(|_| tokio::spawn(name_refresh(7))).collect();
+    for call in refreshes {
+        assert_eq!(call.await.unwrap(), "7 4", "one run that timed out, and one that is shared");
+    }
+    assert_eq!(RAN.get(), 4);
 }
 
 #[tokio::test]

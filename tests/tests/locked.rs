@@ -234,6 +234,34 @@ async fn an_invalidation_while_others_wait_is_seen_by_them() {
     assert_eq!(second.await.unwrap().unwrap().0, Some(11));
 }
 
+/// The load before it can store nothing any more, and so holds up no reader. Only one of the loads is useful.
+#[tokio::test(start_paused = true)]
+async fn a_reader_after_an_invalidation_does_not_wait_for_the_load_before_it() {
+    for by_holder in [true, false] {
+        let world = World::new();
+        let [one, two] = ["one", "two"]
+            .map(|name| world.process_with(name, |locking| locking.max_wait(Duration::from_secs(30))));
+        let hold = world.table.hold();
+        let first = get(&one, 1);
+        hold.arrived().await;
+        world.table.unhold();
+        world.table.set(1, 11);
+        let reader = if by_holder { &one } else { &two };
+        reader.invalidate(&1).await.unwrap();
+        let invalidated = Instant::now();
+        assert_eq!(get(reader, 1).await.unwrap().unwrap(), (Some(11), Origin::Loaded));
+        assert!(invalidated.elapsed() <= Duration::from_millis(150), "{:?}", invalidated.elapsed());
+        hold.release();
+        first.await.unwrap().unwrap();
+        for cache in [&one, &two] {
+            let read = get(cache, 1).await.unwrap().unwrap();
+            assert_eq!(read, (Some(11), Origin::Far), "the first load stored nothing");
+            assert_eq!(cache.stats().locks_lost, 0);
+        }
+        assert_eq!(world.table.loads(), 2);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_lock_is_visible() {
     let world = World::new();

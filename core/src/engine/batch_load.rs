@@ -10,7 +10,7 @@ use crate::Result;
 use crate::backend::{Entry, Fence};
 use crate::observe::Event;
 use crate::source::Loaded;
-use futures_util::future::{Either, join, join_all};
+use futures_util::future::{Either, join_all};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,12 +118,10 @@ impl<K: Key, V: Value> Engine<K, V> {
         let started = self.sequence.next();
         let keys: Vec<K> = ready.iter().map(|ready| ready.landing.key().clone()).collect();
         let alive = || {
-            join_all(ready.iter().map(|ready| {
-                let announced = self.keep_announced(ready.landing.key(), ready.fence);
-                join(announced, self.keep_elected(ready.held.as_ref()))
-            }))
+            let keep = ready.iter().map(|one| self.keep(one.landing.key(), one.fence, one.held.as_ref()));
+            join_all(keep)
         };
-        let (loaded, cost) = self.load(|| source.load_each_dyn(&keys), alive).await;
+        let (loaded, cost) = self.load(self.budget(), || source.load_each_dyn(&keys), alive).await;
         let values = loaded.unwrap_or_else(|error| ready.iter().map(|_| Err(error.clone())).collect());
         self.land_many(ready, values, cost, started).await;
     }

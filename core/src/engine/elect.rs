@@ -1,20 +1,29 @@
 //! The distributed lock: the choice of the process that loads a key.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout};
 
 use super::load::Approach;
 use super::{Engine, Key, Value};
-use crate::backend::{CacheBackend, Entry};
+use crate::backend::{CacheBackend, Entry, Fence};
 use crate::lock::{Acquired, LockTimeout, LockToken, Locking};
 use crate::observe::Event;
 use crate::{Error, ErrorKind, Result};
+
+/// The period at which a load that holds a lock checks that its fence is still valid.
+/// The next load of a key that was invalidated begins no later than this.
+const FENCE_CHECK: Duration = Duration::from_millis(100);
 
 /// A lock that this process holds.
 pub(super) struct Held {
     name: String,
     token: LockToken,
+    /// Set once it was released, or found lost.
+    ended: AtomicBool,
 }
 
 /// The result of asking for the lock of a key.
@@ -38,7 +47,9 @@ impl<K: Key, V: Value> Engine<K, V> {
         let Some(locking) = &self.strategy.settings.locking else { return Some(Elected::Chosen(None)) };
         let Some(name) = self.backend.shared_name(key) else { return Some(Elected::Chosen(None)) };
         match self.try_acquire(locking, &name).await {
-            Ok(Acquired::Held(token)) => Some(Elected::Chosen(Some(Held { name, token }))),
+            Ok(Acquired::Held(token)) => {
+                Some(Elected::Chosen(Some(Held { name, token, ended: AtomicBool::new(false) })))
+            }
             Ok(Acquired::Busy(_)) => None,
             // without locks every process loads by itself; the fence keeps the data right
             Err(error) => {
@@ -100,30 +111,68 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Renews a lock every third of its lease, until it is lost.
-    pub(super) async fn keep_elected(&self, held: Option<&Held>) {
-        let Some((held, locking)) = held.zip(self.strategy.settings.locking.as_ref()) else { return };
+    /// Renews the fence and the lock of a load while its source works.
+    ///
+    /// Prevents: a slow load outlives its lease, so that its fill is refused, or another process loads too.
+    pub(super) async fn keep(&self, key: &K, fence: Option<Fence>, held: Option<&Held>) {
+        let period = (self.strategy.settings.lease / 3).max(Duration::from_millis(1));
+        match (fence, held) {
+            (None, None) => {}
+            (Some(fence), None) => self.keep_announced(key, fence, period).await,
+            (None, Some(held)) => self.keep_elected(held, period).await,
+            (Some(fence), Some(held)) => {
+                let announced = pin!(self.keep_announced(key, fence, period.min(FENCE_CHECK)));
+                match select(announced, pin!(self.keep_elected(held, period))).await {
+                    // Prevents: a reader after an invalidation waits for the lock of a load that can store nothing
+                    // any more
+                    Either::Left(((), _)) => self.release(held).await,
+                    Either::Right(((), announced)) => announced.await,
+                }
+            }
+        }
+    }
+
+    /// Renews a lock every `period`, until it is lost.
+    async fn keep_elected(&self, held: &Held, period: Duration) {
+        let Some(locking) = &self.strategy.settings.locking else { return };
         let lease = self.strategy.settings.lease;
         loop {
-            tokio::time::sleep((lease / 3).max(Duration::from_millis(1))).await;
+            tokio::time::sleep(period).await;
             match locking.provider.renew(&held.name, held.token, lease).await {
                 Ok(true) => {}
                 // another process may load too now; this load goes on, since its value is as good
                 Ok(false) => {
-                    tracing::debug!(name = held.name, "the lock was lost while its holder loaded");
-                    return self.recorder.record(&Event::LockLost);
+                    return self.lost(held);
                 }
                 Err(error) => self.degraded("renew the lock", &error),
             }
         }
     }
 
-    /// Releases a lock, which wakes its waiters.
+    /// Releases the lock of a load that has ended.
     pub(super) async fn resign(&self, held: Option<Held>) {
-        let Some((held, locking)) = held.zip(self.strategy.settings.locking.as_ref()) else { return };
-        if let Err(error) = locking.provider.release(&held.name, held.token).await {
+        if let Some(held) = held {
+            self.release(&held).await;
+        }
+    }
+
+    fn lost(&self, held: &Held) {
+        held.ended.store(true, Ordering::Relaxed);
+        tracing::debug!(name = held.name, "the lock was lost while its holder loaded");
+        self.recorder.record(&Event::LockLost);
+    }
+
+    /// Releases a lock, which wakes its waiters. Does nothing if it was released or lost before.
+    async fn release(&self, held: &Held) {
+        let Some(locking) = &self.strategy.settings.locking else { return };
+        if held.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match locking.provider.release(&held.name, held.token).await {
+            Ok(true) => {}
+            Ok(false) => self.lost(held),
             // the lock ends with its lease
-            self.degraded("release the lock", &error);
+            Err(error) => self.degraded("release the lock", &error),
         }
     }
 }

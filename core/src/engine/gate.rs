@@ -45,7 +45,7 @@ impl Gate {
     /// A load that runs inside another one needs none. Prevents: parents that hold all permits wait for children that
     /// need one. The excess is bounded by what each load loads at once.
     pub(super) async fn enter(&self, budget: Duration) -> Result<Option<SemaphorePermit<'_>>> {
-        let Some(limit) = self.limit.filter(|_| !Chain::is_nested()) else { return Ok(None) };
+        let Some(limit) = self.limit_here() else { return Ok(None) };
         if let Ok(permit) = self.free.try_acquire() {
             return Ok(Some(permit));
         }
@@ -54,13 +54,26 @@ impl Gate {
         if before >= limit.waiting {
             return Err(overloaded(&format!("{} loads are under way and {before} wait", limit.loads)));
         }
-        let (turn, nested) = (pin!(self.free.acquire()), pin!(Chain::nested()));
-        match tokio::time::timeout(budget, select(turn, nested)).await {
+        let turn = tokio::time::timeout(budget, self.free_or_nested()).await;
+        turn.map_err(|_elapsed| overloaded(&format!("no load has ended for {budget:?}")))
+    }
+
+    /// Acts as [`enter`](Self::enter), but waits for as long as it takes, and is never refused.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.limit_here()?;
+        self.free_or_nested().await
+    }
+
+    fn limit_here(&self) -> Option<Limit> {
+        self.limit.filter(|_| !Chain::is_nested())
+    }
+
+    async fn free_or_nested(&self) -> Option<SemaphorePermit<'_>> {
+        match select(pin!(self.free.acquire()), pin!(Chain::nested())).await {
             // the semaphore is never closed
-            Ok(Either::Left((permit, _))) => Ok(permit.ok()),
+            Either::Left((permit, _)) => permit.ok(),
             // another load waits for this one, and may hold the last permit
-            Ok(Either::Right(_)) => Ok(None),
-            Err(_elapsed) => Err(overloaded(&format!("no load has ended for {budget:?}"))),
+            Either::Right(_) => None,
         }
     }
 }

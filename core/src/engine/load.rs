@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -36,13 +35,23 @@ pub(crate) enum Load<K, V> {
     Registered,
     /// The loader that the caller passed.
     Given(Loader<V>),
+    /// The loader of a caller that cannot be told of an overload or a timeout. It waits for its turn, and has no time
+    /// limit.
+    #[cfg_attr(not(feature = "macros"), allow(dead_code, reason = "only cached functions have such callers"))]
+    Patient(Loader<V>),
     /// The source of a batch: the registered one, or the caller's.
     From(Arc<dyn DynSource<K, V>>),
 }
 
+impl<K, V> Load<K, V> {
+    fn is_patient(&self) -> bool {
+        matches!(self, Self::Patient(_))
+    }
+}
+
 /// The treatment of an entry that the backend holds when a load begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Approach {
+pub(crate) enum Approach {
     /// An entry that has come to the backend meanwhile is used, and nothing is loaded.
     Missing,
     /// The entry is replaced.
@@ -203,7 +212,12 @@ impl<K: Key, V: Value> Engine<K, V> {
         known: Option<&Entry<V>>,
         held: Option<&Held>,
     ) -> Outcome<V> {
-        let entered = if self.gate.is_open() { Ok(None) } else { Box::pin(self.enter()).await };
+        let budget = if load.is_patient() { Duration::MAX } else { self.budget() };
+        let entered = match self.gate.is_open() {
+            true => Ok(None),
+            false if load.is_patient() => Ok(Box::pin(self.gate.turn()).await),
+            false => Box::pin(self.enter()).await,
+        };
         let _permit = match entered {
             Ok(permit) => permit,
             Err(error) => return Outcome::failed(error),
@@ -221,10 +235,8 @@ impl<K: Key, V: Value> Engine<K, V> {
         // taken after the fence is granted and before the source is called: the earliest moment that the value can
         // be of
         let started = self.sequence.next();
-        // the fence and the lock are renewed while the source works. Prevents: a slow load outlives its lease, so
-        // that its fill is refused, or another process loads too
-        let alive = || join(self.keep_announced(key, fence), self.keep_elected(held));
-        let (loaded, cost) = self.load(|| self.loading(key, load, known), alive).await;
+        let alive = || self.keep(key, fence, held);
+        let (loaded, cost) = self.load(budget, || self.loading(key, load, known), alive).await;
         match loaded {
             Ok(loaded) => {
                 let replaces =
@@ -247,7 +259,7 @@ impl<K: Key, V: Value> Engine<K, V> {
         known: Option<&Entry<V>>,
     ) -> Loading<'a, Loaded<V>> {
         match (load, self.registered()) {
-            (Load::Given(loader), _) => loader(),
+            (Load::Given(loader) | Load::Patient(loader), _) => loader(),
             (Load::From(source), _) => {
                 let known = known.cloned();
                 Box::pin(async move { source.load_dyn(key, known).await })
@@ -318,17 +330,19 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Calls the loader within its budget and returns how long it took. A panic becomes an error. `alive` runs
+    /// Returns the time limit of a load.
+    pub(super) fn budget(&self) -> Duration {
+        if mutation::on("a load has no budget") { Duration::MAX } else { self.strategy.settings.load_timeout }
+    }
+
+    /// Calls the loader within `budget` and returns how long it took. A panic becomes an error. `alive` runs
     /// beside it.
     pub(super) async fn load<'a, T, A: Future + Send>(
         &self,
+        budget: Duration,
         loader: impl FnOnce() -> Loading<'a, T>,
         alive: impl FnOnce() -> A,
     ) -> (Result<T>, Duration) {
-        let mut budget = self.strategy.settings.load_timeout;
-        if mutation::on("a load has no budget") {
-            budget = Duration::MAX;
-        }
         let (began, called) = (self.clock.now(), Instant::now());
         let mut work = pin!(caught(loader));
         // a load that answers at once needs no timer, and no renewals of its leases
@@ -353,12 +367,11 @@ impl<K: Key, V: Value> Engine<K, V> {
         (loaded, elapsed)
     }
 
-    /// Renews a fence every third of its lease, until it is lost.
-    pub(super) async fn keep_announced(&self, key: &K, fence: Option<Fence>) {
-        let Some(fence) = fence else { return };
+    /// Renews a fence every `period`, until it is lost.
+    pub(super) async fn keep_announced(&self, key: &K, fence: Fence, period: Duration) {
         let lease = self.strategy.settings.lease;
         loop {
-            sleep((lease / 3).max(Duration::from_millis(1))).await;
+            sleep(period).await;
             match self.backend.renew(key, fence, lease, self.clock.now()).await {
                 Ok(true) => {}
                 Ok(false) => return,

@@ -11,6 +11,8 @@ mod gather;
 mod holdoff;
 mod horizon;
 mod load;
+#[cfg(feature = "macros")]
+mod patient;
 mod pending;
 mod read;
 #[cfg(all(test, shuttle))]
@@ -38,6 +40,11 @@ pub(crate) use self::read::Answer;
 use self::sequence::Sequence;
 pub(crate) use self::source::{Batched, Conditional, DynSource, GivenMany, Single};
 pub(crate) use self::wait::For;
+#[cfg(feature = "macros")]
+pub(crate) use self::{
+    load::{Approach, Loader},
+    patient::is_of_load,
+};
 pub(crate) use crate::backend::Seen;
 use crate::backend::entry::{Entry, Hit};
 use crate::backend::{CacheBackend, Erased, Recency};

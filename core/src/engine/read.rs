@@ -12,6 +12,7 @@ use crate::clock::{CacheClock, Timestamp};
 use crate::observe::{Event, MissCause, Recorder, Tier};
 use crate::strategy::Verdict;
 use crate::{Error, Result, mutation};
+
 /// The maximum of restarts of one read after the flights it joined were abandoned.
 const MOST_TAKEOVERS: u32 = 3;
 

@@ -14,7 +14,7 @@ pub use self::own::{Own, own};
 pub use self::returns::{CallError, Failure, NoResult, Returns, mapped, own_error};
 use crate::backend::entry::Hit;
 use crate::cache::{Key, Value};
-use crate::engine::{Load, LoadFuture, Seen};
+use crate::engine::{Approach, Load, LoadFuture, Loader, Seen, is_of_load};
 use crate::source::Loaded;
 use crate::tag::Tag;
 use crate::{Cache, Error, Result};
@@ -59,7 +59,8 @@ impl Terms {
 
 /// Returns the answer of a cached function; `Continue` if it must be called past the cache.
 ///
-/// `prepare` returns the settings and a call that owns its arguments. It runs only if a value is to be loaded.
+/// `prepare` returns the settings and a call that owns its arguments. It runs only if a value is to be loaded, and again
+/// for a function that cannot fail and whose load was refused or timed out.
 #[allow(clippy::future_not_send, reason = "it is `Send` when the arguments are")]
 pub async fn call<K, V, R, P, F, Fut>(
     cache: &Cache<K, V>,
@@ -71,7 +72,7 @@ where
     K: Key,
     V: Value,
     R: Returns<V>,
-    P: FnOnce() -> (Terms, F) + Send,
+    P: Fn() -> (Terms, F) + Send + Sync,
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
@@ -79,7 +80,10 @@ where
     if let Some(Hit(value)) = cache.engine().hit(key, &mut seen) {
         return answered(Ok(value), failed);
     }
-    let answer = Box::pin(cache.engine().read(key, seen, || given(prepare()))).await;
+    let mut answer = Box::pin(cache.engine().read(key, seen, || Load::Given(loader(prepare())))).await;
+    if is_untold::<V, R, _>(&answer) {
+        answer = Box::pin(cache.engine().read_patiently(key, Approach::Missing, || loader(prepare()))).await;
+    }
     answered(answer.map(|answer| answer.entry.into_value()), failed)
 }
 
@@ -94,11 +98,14 @@ where
     K: Key,
     V: Value,
     R: Returns<V>,
-    P: FnOnce() -> (Terms, F) + Send,
+    P: Fn() -> (Terms, F) + Send + Sync,
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    let answer = Box::pin(cache.engine().refresh(key, given(prepare()))).await;
+    let mut answer = Box::pin(cache.engine().refresh(key, Load::Given(loader(prepare())))).await;
+    if is_untold::<V, R, _>(&answer) {
+        answer = Box::pin(cache.engine().read_patiently(key, Approach::Refresh, || loader(prepare()))).await;
+    }
     answered(answer.map(|answer| answer.entry.into_value()), failed)
 }
 
@@ -124,20 +131,27 @@ pub async fn invalidate<K: Key, V: Value>(cache: &Cache<K, V>, key: &K) -> Resul
     cache.invalidate(key).await
 }
 
-fn given<K, V, R, F, Fut>((terms, call): (Terms, F)) -> Load<K, V>
+/// Returns `true` if a load was refused or timed out, and the function has no way to say so.
+///
+/// Prevents: its callers bypass the cache, and so the limit on loads and the sharing of loads.
+fn is_untold<V, R: Returns<V>, A>(answer: &Result<A>) -> bool {
+    R::IS_INFALLIBLE && answer.as_ref().is_err_and(is_of_load)
+}
+
+fn loader<V, R, F, Fut>((terms, call): (Terms, F)) -> Loader<V>
 where
     V: Value,
     R: Returns<V>,
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    Load::Given(Box::new(move || -> LoadFuture<V> {
+    Box::new(move || -> LoadFuture<V> {
         let call = call();
         Box::pin(async move {
             let loaded = call.await.into_loaded().map_err(Error::from_source)?;
             Ok(terms.apply(loaded))
         })
-    }))
+    })
 }
 
 fn answered<V, R: Returns<V>>(

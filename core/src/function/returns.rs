@@ -19,6 +19,9 @@ pub trait Returns<V>: Sized + Send {
     /// The type of its failure.
     type Failure: Into<BoxError>;
 
+    /// Set if the function cannot express a failure.
+    const IS_INFALLIBLE: bool;
+
     /// Returns the value to store.
     ///
     /// # Errors
@@ -47,6 +50,7 @@ macro_rules! shape {
     ([$($bound:tt)*] $shape:ty, $into:expr, $from:expr) => {
         impl<V: Value $($bound)*> Returns<V> for $shape {
             type Failure = NoResult;
+            const IS_INFALLIBLE: bool = true;
 
             fn into_loaded(self) -> Result<Loaded<V>, NoResult> {
                 Ok($into(self))
@@ -61,6 +65,7 @@ macro_rules! shape {
 
         impl<V: Value $($bound)*, E: Into<BoxError> + Send> Returns<V> for Result<$shape, E> {
             type Failure = E;
+            const IS_INFALLIBLE: bool = false;
 
             fn into_loaded(self) -> Result<Loaded<V>, E> {
                 self.map($into)

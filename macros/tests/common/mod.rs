@@ -12,7 +12,12 @@ use larder::{Cache, Quick, Strategy};
 
 /// A cache of calls over a store in memory, for a minute.
 pub(crate) fn calls<V: Value>() -> Cache<CallKey, V> {
-    Cache::builder().backend(Quick::new(1_000)).strategy(Strategy::aside(minutes(1))).build().unwrap()
+    calls_by(Strategy::aside(minutes(1)))
+}
+
+/// The same by another strategy.
+pub(crate) fn calls_by<V: Value>(strategy: Strategy<V>) -> Cache<CallKey, V> {
+    Cache::builder().backend(Quick::new(1_000)).strategy(strategy).build().unwrap()
 }
 
 /// The same by a clock that stands still.
