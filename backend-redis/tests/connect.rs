@@ -117,9 +117,9 @@ async fn the_latency_of_a_dead_server_is_one_timeout() {
             assert_eq!(cache.get_entry(&key).await.unwrap().origin, Origin::Loaded);
             took.push(began.elapsed());
         }
-        assert!(took[0] >= timeout && took[0] < timeout * 2, "{library:?}: the first took {:?}", took[0]);
+        assert!(took[0] >= timeout && took[0] < timeout * 5, "{library:?}: the first took {:?}", took[0]);
         let slowest = took[1..].iter().max().unwrap();
-        assert!(*slowest < Duration::from_millis(100), "{library:?}: with an open breaker {slowest:?}");
+        assert!(*slowest < timeout, "{library:?}: with an open breaker {slowest:?}");
         proxy.swallow(false);
         let began = Instant::now();
         while cache.get_entry(&0).await.unwrap().origin != Origin::Far {

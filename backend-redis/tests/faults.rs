@@ -256,7 +256,7 @@ async fn a_primary_that_falls_silent_is_left() {
         let began = std::time::Instant::now();
         let mut seen = vec![];
         while seen.last() != Some(&60) {
-            assert!(began.elapsed() < Duration::from_secs(15), "{library:?}: hits of 60: {seen:?}");
+            assert!(began.elapsed() < Duration::from_secs(60), "{library:?}: hits of 60: {seen:?}");
             seen.push(hits().await);
             pause(100).await;
         }
@@ -273,7 +273,7 @@ fn silent() -> (std::net::TcpListener, String) {
 }
 
 /// Service begins within this time although one server that was named is silent.
-const BEGINS: Duration = Duration::from_secs(3);
+const BEGINS: Duration = Duration::from_secs(6);
 
 async fn is_served(library: Library, url: &str) {
     let began = std::time::Instant::now();

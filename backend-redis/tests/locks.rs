@@ -77,7 +77,7 @@ async fn waiters_are_woken_by_the_release() {
             took.push(waiting.await.unwrap().saturating_duration_since(released));
         }
         took.sort();
-        assert!(took[7] < Duration::from_millis(20), "{library:?}: half of them in {:?}", took[7]);
+        assert!(took[7] < Duration::from_millis(80), "{library:?}: half of them in {:?}", took[7]);
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_dead_holders_lease_ends() {
     let began = Instant::now();
     other.released(&name, Duration::from_secs(10)).await.unwrap();
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(200) && took < Duration::from_millis(1_000), "{took:?}");
+    assert!(took > Duration::from_millis(200) && took < Duration::from_secs(5), "{took:?}");
     assert!(matches!(other.try_acquire(&name, lease).await.unwrap(), Acquired::Held(_)));
     assert!(!one.renew(&name, token, lease).await.unwrap(), "the loss is visible");
 }
@@ -114,7 +114,7 @@ async fn waiting_leaves_nothing() {
         let began = Instant::now();
         while !server.command(&["PUBSUB", "CHANNELS"]).is_empty() || server.command(&["DBSIZE"]) != "0" {
             assert!(
-                began.elapsed() < Duration::from_secs(5),
+                began.elapsed() < Duration::from_secs(20),
                 "{:?}",
                 server.command(&["PUBSUB", "CHANNELS"])
             );

