@@ -11,7 +11,7 @@ use larder::backend::{
 use larder::clock::Timestamp;
 use larder::key::StoreKey;
 use larder::observe::Event;
-use larder::tag::{Stamp, TagLedger as _};
+use larder::tag::{Pruned, Stamp, TagLedger as _};
 use larder::{CacheBackend, Error, ErrorKind, Result, Tag};
 
 use crate::clocks::Clocks;
@@ -103,6 +103,9 @@ impl Opened {
         now: Timestamp,
         by: Option<u64>,
     ) {
+        if !entry.tags().is_empty() {
+            step.state.lives(&self.namespace, entry.remaining(now));
+        }
         let clocks = Clocks { local: now, server: step.at };
         let expires_ms = clocks.ending_in(entry.remaining(now));
         let soft_ms = clocks.ending_in(entry.freshness(now));
@@ -323,8 +326,8 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
         self.0.memory.ledger(&self.0.namespace).invalidate(tags).await
     }
 
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.0.memory.ledger(&self.0.namespace).prune(count).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.0.memory.ledger(&self.0.namespace).prune(count, longest).await
     }
 
     async fn guard(&self, key: &StoreKey, guard: WriteIntent, _now: Timestamp) -> Result<()> {

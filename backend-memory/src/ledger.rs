@@ -1,6 +1,8 @@
 //! The tag ledgers of the server.
 
-use larder::tag::{LedgerView, Stamp, TagLedger};
+use std::time::Duration;
+
+use larder::tag::{LedgerView, Pruned, Stamp, TagLedger};
 use larder::{Result, Tag};
 
 use crate::memory::{Memory, Request};
@@ -59,9 +61,9 @@ impl TagLedger for MemoryLedger {
         self.memory.ask(request, move |step| step.state.view(&namespace, &all)).await
     }
 
-    async fn prune(&self, count: u64) -> Result<usize> {
+    async fn prune(&self, count: u64, longest: Duration) -> Result<Pruned> {
         let namespace = self.namespace.clone();
         let request = self.request(OperationKind::LedgerPrune, &[]);
-        self.memory.ask(request, move |step| step.state.prune(&namespace, count)).await
+        self.memory.ask(request, move |step| step.state.prune(&namespace, count, longest)).await
     }
 }

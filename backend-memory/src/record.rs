@@ -3,7 +3,7 @@
 use larder::backend::FillOutcome;
 use larder::clock::Timestamp;
 use larder::lock::Acquired;
-use larder::tag::{LedgerView, Stamp};
+use larder::tag::{LedgerView, Pruned, Stamp};
 
 /// The kind of an operation. One [`GetMany`](Self::GetMany) is one operation: a round trip.
 ///
@@ -121,6 +121,13 @@ pub(crate) trait Answer {
 impl Answer for () {}
 impl Answer for usize {}
 impl Answer for Stamp {}
+
+impl Answer for Pruned {
+    fn outcome(&self) -> Outcome {
+        if matches!(self, Self::Removed(_)) { Outcome::Done } else { Outcome::Refused }
+    }
+}
+
 impl Answer for LedgerView {}
 
 impl Answer for bool {

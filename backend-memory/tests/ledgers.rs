@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use larder::Tag;
-use larder::tag::TagLedger;
+use larder::tag::{Pruned, TagLedger};
 use larder_memory::{Fault, MemoryLedger, MemoryServer, OperationKind, Push};
 
 fn world() -> (MemoryServer, MemoryLedger, MemoryLedger) {
@@ -51,12 +53,12 @@ async fn pruning_raises_the_floor_and_ends_only_what_is_older() {
     one.invalidate(&[tag("bread")]).await.unwrap();
     let between = one.invalidate(&[tag("cake")]).await.unwrap();
     one.invalidate(&[tag("pie")]).await.unwrap();
-    assert_eq!(two.prune(between.count()).await.unwrap(), 2);
+    assert_eq!(two.prune(between.count(), Duration::MAX).await.unwrap(), Pruned::Removed(2));
     let view = two.view(&[tag("bread"), tag("cake"), tag("pie"), tag("never named")]).await.unwrap();
     assert_eq!(view.counts(), [2, 2, 3, 2]);
     let unnamed = two.view(&[tag("never named")]).await.unwrap();
     assert!(unnamed.allows(between) && !unnamed.allows(early));
-    assert_eq!(two.prune(99).await.unwrap(), 1);
+    assert_eq!(two.prune(99, Duration::MAX).await.unwrap(), Pruned::Removed(1));
     let now = two.stamp().await.unwrap();
     assert!(two.view(&[tag("pie")]).await.unwrap().allows(now), "a floor is never above the count");
 }

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::result::Result as StdResult;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use larder::backend::Entry;
-use larder::tag::{LedgerView, Stamp, TagLedger};
+use larder::clock::Timestamp;
+use larder::tag::{LedgerView, Pruned, Stamp, TagLedger};
 use larder::{Result, Tag};
 
 use crate::client::{Arg, Command, Failure, FailureKind, Reply};
+use crate::clocks::life_ms;
 use crate::names::Space;
 use crate::nonce::identity;
 use crate::script::{INCARNATION, TAGS};
@@ -34,6 +37,31 @@ use crate::server::{Server, head};
 pub struct RedisLedger {
     server: Arc<Server>,
     space: Space,
+}
+
+/// The longest life that a ledger can record, in milliseconds: the largest whole number of the scripts.
+const LONGEST_MS: i64 = 1 << 53;
+
+/// The longest life of an entry with tags that this process has recorded in a ledger.
+#[derive(Debug, Default)]
+pub(crate) struct Lives(Mutex<(u64, i64)>);
+
+impl Lives {
+    /// Returns the life to record if `entry` lives longer than was recorded in its ledger: an eighth longer than it
+    /// does, since lives differ a little (jitter).
+    pub(crate) fn news<V>(&self, entry: &Entry<V>, ledger: u64, now: Timestamp) -> Option<i64> {
+        if entry.tags().is_empty() {
+            return None;
+        }
+        let life = life_ms(entry.remaining(now)).and_then(|life| i64::try_from(life).ok());
+        let life = life.unwrap_or(LONGEST_MS).min(LONGEST_MS);
+        let (known, recorded) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (known != ledger || recorded < life).then(|| (life + life / 8).min(LONGEST_MS))
+    }
+
+    pub(crate) fn note(&self, ledger: u64, life: i64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (ledger, life);
+    }
 }
 
 /// The known tags in one state of the ledger. Every read returns the state of the ledger, so that no time limit is
@@ -130,6 +158,11 @@ impl RedisLedger {
     }
 }
 
+/// The command that records the life of an entry. `fresh` is the identity of the ledger if one must be made.
+pub(crate) fn living<'a>(space: &'a Space, fresh: &'a str, life: i64) -> Command<'a> {
+    TAGS.call(&[&space.head, &space.tags], [Arg::from(fresh), Arg::from("lives"), Arg::from(life)])
+}
+
 fn subjects(tags: &[Tag]) -> Vec<Arg<'_>> {
     tags.iter().map(|tag| Arg::from(tag.as_str())).collect()
 }
@@ -140,13 +173,16 @@ fn stamped(reply: Reply) -> StdResult<Stamp, Failure> {
 }
 
 /// Reads the answer to a piece of a prune: the place of the next piece, and the number of tags that were removed.
-fn piece(reply: Reply) -> StdResult<(String, i64), Failure> {
+/// The third part is the life of an entry for which nothing was removed.
+fn piece(reply: Reply) -> StdResult<(String, i64, Option<Duration>), Failure> {
     let mut parts = reply.list()?.into_iter();
     let next = parts.next().unwrap_or(Reply::Nil).bytes()?.unwrap_or_default();
     let next = std::str::from_utf8(&next).ok().filter(|next| !next.is_empty()).map(str::to_owned);
     let next =
         next.ok_or_else(|| Failure::new(FailureKind::Server, "the ledger answered no place to go on at"))?;
-    Ok((next, parts.next().unwrap_or(Reply::Nil).number()?))
+    let pruned = parts.next().unwrap_or(Reply::Nil).number()?;
+    let life = parts.next().map(|life| life.number()).transpose()?;
+    Ok((next, pruned, life.and_then(|life| u64::try_from(life).ok()).map(Duration::from_millis)))
 }
 
 fn viewed(reply: Reply) -> StdResult<(Stamp, Vec<u64>), Failure> {
@@ -173,16 +209,20 @@ impl TagLedger for RedisLedger {
         Ok(self.look(tags, &[]).await?.1)
     }
 
-    async fn prune(&self, count: u64) -> Result<usize> {
+    async fn prune(&self, count: u64, longest: Duration) -> Result<Pruned> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let longest = life_ms(longest).and_then(|life| i64::try_from(life).ok()).unwrap_or(LONGEST_MS);
         let (mut place, mut pruned) = ("0".to_owned(), 0);
         loop {
-            let answer =
-                self.ask("prune tags", "prune", &[Arg::from(count), Arg::from(place.as_str())]).await?;
-            let (next, some) = piece(answer).map_err(|failure| failure.into_error("prune tags"))?;
+            let arguments = [Arg::from(count), Arg::from(place.as_str()), Arg::from(longest)];
+            let answer = self.ask("prune tags", "prune", &arguments).await?;
+            let (next, some, life) = piece(answer).map_err(|failure| failure.into_error("prune tags"))?;
+            if let Some(life) = life {
+                return Ok(Pruned::TooEarly(life));
+            }
             pruned += usize::try_from(some).unwrap_or(0);
             if next == "0" {
-                return Ok(pruned);
+                return Ok(Pruned::Removed(pruned));
             }
             place = next;
         }

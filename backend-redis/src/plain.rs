@@ -11,7 +11,7 @@ use larder::backend::{
 };
 use larder::clock::Timestamp;
 use larder::observe::Event;
-use larder::tag::Stamp;
+use larder::tag::{Pruned, Stamp};
 use larder::{CacheBackend, Codec, Error, Result, Tag};
 
 use crate::client::{Arg, Failure, FailureKind, Reply};
@@ -232,7 +232,7 @@ where
         Err(without_tags())
     }
 
-    async fn prune_tags(&self, _count: u64) -> Result<usize> {
+    async fn prune_tags(&self, _count: u64, _longest: Duration) -> Result<Pruned> {
         Err(without_tags())
     }
 

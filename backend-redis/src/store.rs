@@ -11,7 +11,7 @@ use larder::backend::{
 use larder::clock::Timestamp;
 use larder::key::StoreKey;
 use larder::observe::Event;
-use larder::tag::{Stamp, TagLedger as _};
+use larder::tag::{Pruned, Stamp, TagLedger as _};
 use larder::{CacheBackend, Error, ErrorKind, Result, Tag};
 
 use crate::batcher::Batcher;
@@ -19,7 +19,7 @@ use crate::client::{Arg, Command, Failure};
 use crate::clocks::Reading;
 use crate::fences::{self, Announcement, announced, hex, life};
 use crate::hub;
-use crate::ledger::{RedisLedger, Views};
+use crate::ledger::{Lives, RedisLedger, Views, living};
 use crate::names::{Names, Space};
 use crate::nonce::identity;
 use crate::read::{Raw, read};
@@ -39,6 +39,7 @@ pub struct RedisStore {
     /// value.
     last_ledger: AtomicU64,
     views: Views,
+    lives: Lives,
     /// The watcher that is registered through this store.
     watcher: OnceLock<Weak<dyn Watcher>>,
 }
@@ -47,8 +48,18 @@ impl RedisStore {
     pub(crate) fn new(server: Arc<Server>, space: Space, strict: bool, scope: BackendContext) -> Self {
         let batcher = Arc::new(Batcher::new(Arc::clone(&server), space.clone(), strict));
         let ledger = RedisLedger::new(Arc::clone(&server), space.clone());
-        let (last_ledger, views) = (AtomicU64::new(0), Views::default());
-        Self { server, space, strict, scope, batcher, ledger, last_ledger, views, watcher: OnceLock::new() }
+        Self {
+            server,
+            space,
+            strict,
+            scope,
+            batcher,
+            ledger,
+            last_ledger: AtomicU64::new(0),
+            views: Views::default(),
+            lives: Lives::default(),
+            watcher: OnceLock::new(),
+        }
     }
 
     fn see_ledger(&self, stamp: Stamp) {
@@ -315,12 +326,17 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         let arguments = [Arg::from(nonce.as_str()), Arg::from(&bytes[..]), Arg::from(life.as_str())];
         let mut commands = vec![FILL.call(&[&value, &name], arguments)];
         self.asking_head(&value, &mut commands);
+        let (life, fresh) = (self.lives.news(&entry, fence.stamp().ledger(), now), identity());
+        commands.extend(life.map(|life| living(&self.space, &fresh, life)));
         let mut answers = match self.watcher.get() {
             Some(_) => self.server.run_untold(&commands).await,
             None => self.server.run(&commands).await,
         };
         let stored = answers.next().and_then(|reply| reply.number()).map_err(failed)? == 1;
         let head = self.head(&value, &mut answers).map_err(failed)?;
+        if let Some(life) = life.filter(|_| answers.next().is_ok()) {
+            self.lives.note(fence.stamp().ledger(), life);
+        }
         if let Some(watcher) = self.watcher.get().filter(|_| stored) {
             self.server.hub.changed_by(watcher, self.space.namespace(), &value);
         }
@@ -376,8 +392,8 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         self.server.stamp("invalidate tags", &self.space, true, &self.space.head).await
     }
 
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.ledger.prune(count).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.ledger.prune(count, longest).await
     }
 
     async fn guard(&self, key: &StoreKey, guard: WriteIntent, _now: Timestamp) -> Result<()> {

@@ -11,7 +11,7 @@ use larder::clock::Timestamp;
 use larder::codec::CodecId;
 use larder::key::StoreKey;
 use larder::observe::Event;
-use larder::tag::Stamp;
+use larder::tag::{Pruned, Stamp};
 use larder::{CacheBackend, Error, ErrorKind, Result, Tag};
 
 use crate::keys::KeyRing;
@@ -272,8 +272,8 @@ impl<B: CacheBackend<StoreKey, Payload>> CacheBackend<StoreKey, Payload> for Enc
         self.store.invalidate_tags(tags).await
     }
 
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.store.prune_tags(count).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.store.prune_tags(count, longest).await
     }
 
     async fn guard(&self, key: &StoreKey, guard: WriteIntent, now: Timestamp) -> Result<()> {

@@ -13,7 +13,7 @@ use larder::backend::{
 };
 use larder::cache::Origin;
 use larder::clock::Timestamp;
-use larder::tag::Stamp;
+use larder::tag::{Pruned, Stamp};
 use larder::{Cache, CacheBackend, Quick, Result, Strategy, Tag, Tiered};
 use larder_moka::Moka;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -121,8 +121,8 @@ impl CacheBackend<u64, Value> for Elsewhere {
     async fn invalidate_tags(&self, _: &[Tag]) -> Result<Stamp> {
         Ok(Stamp::new(1, 1))
     }
-    async fn prune_tags(&self, _: u64) -> Result<usize> {
-        Ok(0)
+    async fn prune_tags(&self, _: u64, _: Duration) -> Result<Pruned> {
+        Ok(Pruned::Removed(0))
     }
     async fn guard(&self, _: &u64, _: WriteIntent, _: Timestamp) -> Result<()> {
         Ok(())

@@ -106,7 +106,7 @@ impl Store for Server {
             Trouble::EvictLedger => server.evict_ledger("simulated"),
             Trouble::PruneTags => {
                 let ledger = server.connect("administrator").ledger("simulated");
-                tokio::spawn(async move { _ = ledger.prune(u64::MAX).await });
+                tokio::spawn(async move { _ = ledger.prune(u64::MAX, Duration::MAX).await });
             }
             Trouble::LosePushes(true) => {
                 let begin = || server.faults().when(|_| true, Fault::DropPushes);

@@ -1,7 +1,9 @@
 //! Properties of a tag ledger.
 
+use std::time::Duration;
+
 use larder::Tag;
-use larder::tag::TagLedger;
+use larder::tag::{Pruned, TagLedger};
 
 fn tags() -> [Tag; 3] {
     [Tag::new("kind", "bread"), Tag::new("kind", "cake"), Tag::new("shop", 7)]
@@ -48,7 +50,10 @@ pub async fn pruning_raises_the_floor<L: TagLedger>(ledger: &L) {
     let oldest = ledger.stamp().await.expect("the ledger answers");
     let pruned_to = ledger.invalidate(std::slice::from_ref(&bread)).await.expect("the ledger answers");
     ledger.invalidate(std::slice::from_ref(&cake)).await.expect("the ledger answers");
-    assert_eq!(ledger.prune(pruned_to.count()).await.expect("the ledger answers"), 1);
+    assert_eq!(
+        ledger.prune(pruned_to.count(), Duration::MAX).await.expect("the ledger answers"),
+        Pruned::Removed(1)
+    );
     let view = async |tag: &Tag| ledger.view(std::slice::from_ref(tag)).await;
     assert!(!view(&shop).await.expect("the ledger answers").allows(oldest), "below the floor");
     assert!(view(&bread).await.expect("the ledger answers").allows(pruned_to), "at the floor");

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use larder::CacheBackend;
 use larder::backend::{BeginOutcome, FillOutcome, LoadIntent, WriteIntent};
+use larder::tag::Pruned;
+use larder::{CacheBackend, Tag};
 
 use crate::SharedFixture;
 use crate::backend::Bench;
@@ -85,6 +86,20 @@ pub async fn a_tag_invalidation_reaches_the_other_process<F: SharedFixture>(fixt
     assert_eq!(one.fill_entry("b", announced, one.tagged("old", &["red"])).await, FillOutcome::Refused);
     assert_eq!(one.fill_entry("c", other, one.tagged("good", &["blue"])).await, FillOutcome::Stored);
     assert!(two.get("b").await.is_none() && two.get("c").await.is_some());
+}
+
+/// A process removes no tag that an entry of the other may carry, although its own entries are all younger.
+pub async fn tags_are_kept_for_the_entries_of_the_other_process<F: SharedFixture>(fixture: F) {
+    two!(one, two, fixture);
+    let fence = one.fence("a").await;
+    assert_eq!(one.fill_entry("a", fence, one.tagged("bread", &["red"])).await, FillOutcome::Stored);
+    let tags = [Tag::new("suite", "blue")];
+    let count = two.backend.invalidate_tags(&tags).await.expect("invalidate_tags answers").count();
+    let prune = async |life| two.backend.prune_tags(count, life).await.expect("prune_tags answers");
+    let Pruned::TooEarly(life) = prune(MINUTE / 2).await else { panic!("an entry may live for a minute") };
+    assert!(life >= MINUTE && life < 2 * MINUTE, "{life:?}");
+    assert_eq!(two.value("a").await.as_deref(), Some("bread"));
+    assert_eq!(prune(life).await, Pruned::Removed(1));
 }
 
 /// While one process writes, the other stores nothing. Several processes may write at once.

@@ -62,6 +62,7 @@ macro_rules! shared_suite {
             an_exclusive_announcement_holds_across_processes
             an_entry_ends_for_both
             a_tag_invalidation_reaches_the_other_process
+            tags_are_kept_for_the_entries_of_the_other_process
             a_guard_holds_across_processes
         }
     };

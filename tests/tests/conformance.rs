@@ -124,7 +124,7 @@ mod broken {
 
     use larder::backend::{BeginOutcome, Entry, Fence, FillOutcome, LoadIntent, Recency, WriteIntent};
     use larder::clock::Timestamp;
-    use larder::tag::Stamp;
+    use larder::tag::{Pruned, Stamp};
     use larder::{Result, Tag};
     use larder_testkit::backend as properties;
 
@@ -232,8 +232,8 @@ mod broken {
             let tags = if self.1 == Fault::IgnoresTags { &[] } else { tags };
             CacheBackend::<String, String>::invalidate_tags(&self.0, tags).await
         }
-        async fn prune_tags(&self, count: u64) -> Result<usize> {
-            CacheBackend::<String, String>::prune_tags(&self.0, count).await
+        async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+            CacheBackend::<String, String>::prune_tags(&self.0, count, longest).await
         }
         async fn guard(&self, key: &String, guard: WriteIntent, now: Timestamp) -> Result<()> {
             match self.1 {

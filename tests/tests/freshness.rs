@@ -14,7 +14,7 @@ use larder::cache::Origin;
 use larder::clock::{ManualClock, Timestamp};
 use larder::codec::Json;
 use larder::{Cache, CacheBackend, Quick, Strategy, Tag, Tiered};
-use larder_memory::{Fault, Gate, MemoryServer, Operation, OperationKind};
+use larder_memory::{Fault, Gate, MemoryServer, Operation, OperationKind, Outcome};
 use tokio::task::JoinHandle;
 
 fn get(cache: &Cache<u64, u64>) -> JoinHandle<Option<Arc<u64>>> {
@@ -313,6 +313,38 @@ async fn a_near_entry_outlives_the_invalidation_of_other_tags_and_the_loss_of_th
     }
     assert_eq!(origin(1).await, Origin::Near, "the tier learns of the new ledger");
     assert_eq!(origin(2).await, Origin::Loaded, "and forgets what is of the old one");
+}
+
+/// A process that gives short lives removes old tags, and knows nothing of the long lives that another one gives.
+#[tokio::test]
+async fn old_tags_are_kept_for_the_longest_life_of_all_processes() {
+    let (table, clock) = (Table::with([(1, 10)]), ManualClock::new());
+    let server = MemoryServer::with_clock(clock.clone());
+    let process = |name, life| {
+        let strategy = Strategy::aside(life).tagged(|value: &u64| [Tag::new("tens", value / 10)]);
+        let backend = server.connect(name).encoded(Json);
+        over(&table, &clock).backend(backend).strategy(strategy).build().unwrap()
+    };
+    let (day, minute) = (process("one", 24 * 60 * MINUTE), process("two", MINUTE));
+    day.get(&1).await.unwrap();
+    for other in 100..200 {
+        clock.advance(MINUTE / 4);
+        minute.invalidate_tag(&Tag::new("tens", other)).await.unwrap();
+        settle().await;
+        assert_eq!(day.get_entry(&1).await.unwrap().origin, Origin::Far, "after {other}");
+    }
+    for _ in 0..3 {
+        clock.advance(24 * 60 * MINUTE);
+        minute.invalidate_tag(&Tag::new("tens", 9)).await.unwrap();
+        settle().await;
+    }
+    let prunes = server.record().into_iter().filter(|one| one.kind == OperationKind::LedgerPrune);
+    let outcomes: Vec<_> = prunes.map(|one| one.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [Outcome::Refused, Outcome::Done, Outcome::Done],
+        "the first prune told it of the long life"
+    );
 }
 
 #[tokio::test(start_paused = true)]

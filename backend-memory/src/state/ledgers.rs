@@ -1,10 +1,11 @@
 //! Tag ledgers: the last invalidation of each tag.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use larder::Tag;
 use larder::backend::Entry;
-use larder::tag::{LedgerView, Stamp};
+use larder::tag::{LedgerView, Pruned, Stamp};
 
 use super::State;
 use crate::mutation;
@@ -15,6 +16,8 @@ pub(super) struct Ledger {
     id: u64,
     count: u64,
     floor: u64,
+    /// The longest life of an entry with tags.
+    longest: Duration,
     tags: BTreeMap<Tag, u64>,
 }
 
@@ -76,8 +79,17 @@ impl State {
         entry.tags().is_empty() || self.view(namespace, entry.tags()).allows(entry.stamp())
     }
 
-    pub(crate) fn prune(&mut self, namespace: &str, count: u64) -> usize {
+    /// Records the life of an entry with tags.
+    pub(crate) fn lives(&mut self, namespace: &str, life: Duration) {
         let ledger = self.ledger(namespace);
+        ledger.longest = ledger.longest.max(life);
+    }
+
+    pub(crate) fn prune(&mut self, namespace: &str, count: u64, longest: Duration) -> Pruned {
+        let ledger = self.ledger(namespace);
+        if ledger.longest > longest && !mutation::on("tags are removed by the lives of one process") {
+            return Pruned::TooEarly(ledger.longest);
+        }
         // a floor above the count would invalidate future entries
         let count = count.min(ledger.count);
         let before = ledger.tags.len();
@@ -85,6 +97,6 @@ impl State {
         ledger.tags.retain(|_, invalidated| *invalidated > count);
         let pruned = before - ledger.tags.len();
         self.push(&Push::LedgerChanged { namespace: namespace.to_owned() });
-        pruned
+        Pruned::Removed(pruned)
     }
 }

@@ -55,9 +55,21 @@ if what == 'since' then
   end
   return answer
 end
--- prune: the floor first, then a piece of the tags a call. Answers the place to go on at, 0 at the end, and how many went.
+if what == 'lives' then
+  -- the longest life of an entry with tags, in milliseconds
+  if tonumber(redis.call('HGET', tags, 'life') or 0) < tonumber(ARGV[3]) then
+    redis.call('HSET', tags, 'id', id, 'life', ARGV[3])
+  end
+  return 1
+end
+-- prune: the floor first, then a piece of the tags a call. Answers the place to go on at, 0 at the end, and how many went;
+-- nothing goes if entries live longer than the caller knows of, and the third answer is their life.
 -- Prevents: a server that answers nobody else while it looks through a million tags.
 local upto, place = math.min(tonumber(ARGV[3]), count), ARGV[4]
+local life = redis.call('HGET', tags, 'life') or '0'
+if tonumber(life) > tonumber(ARGV[5]) then
+  return {'0', 0, tonumber(life)}
+end
 if place == '0' then
   if upto <= tonumber(floor) then
     -- another process has done it

@@ -14,7 +14,7 @@ use std::time::Duration;
 use larder::backend::{BackendContext, BreakerBackend, EncodedBackend, IntoBackend};
 use larder::codec::Json;
 use larder::lock::{Acquired, LockToken};
-use larder::tag::{LedgerView, Stamp, TagLedger};
+use larder::tag::{LedgerView, Pruned, Stamp, TagLedger};
 use larder::{LockProvider, Result, Tag};
 use larder_redis::{RedisBackend, RedisConfig, RedisLedger, RedisLocks, RedisStore};
 use larder_testkit::servers::{RedisCluster, RedisServer, Shared};
@@ -182,7 +182,7 @@ impl<S: Debug + Send + Sync + 'static> TagLedger for Kept<RedisLedger, S> {
     async fn view(&self, tags: &[Tag]) -> Result<LedgerView> {
         self.inner.view(tags).await
     }
-    async fn prune(&self, count: u64) -> Result<usize> {
-        self.inner.prune(count).await
+    async fn prune(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.inner.prune(count, longest).await
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::observe::{BreakerState, Event};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 use crate::{Error, ErrorKind, Result};
 
 /// A circuit breaker: stops calling a store that keeps failing, and tries it again after a pause.
@@ -282,8 +282,8 @@ where
     async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
         self.removed(self.inner.invalidate_tags(tags).await)
     }
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.removed(self.inner.prune_tags(count).await)
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.removed(self.inner.prune_tags(count, longest).await)
     }
     async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.removed(self.inner.guard(key, guard, now).await)

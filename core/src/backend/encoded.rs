@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::codec::{Codec, CodecId};
 use crate::key::{CacheKey, StoreKey};
 use crate::observe::Event;
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 use crate::{Error, ErrorKind, Result};
 
 /// The default of [`Encoded::max_bytes`]: 16 MiB.
@@ -308,8 +308,8 @@ where
         self.store.invalidate_tags(tags).await
     }
 
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.store.prune_tags(count).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.store.prune_tags(count, longest).await
     }
 
     async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {

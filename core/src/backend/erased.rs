@@ -17,7 +17,7 @@ use super::{
 use crate::Result;
 use crate::backend::entry::{Entry, Hit};
 use crate::clock::Timestamp;
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 
 /// A backend with an erased type, to choose one at run time or to keep types short. Cheap to clone.
 ///
@@ -125,7 +125,7 @@ trait DynBackend<K, V>: fmt::Debug + Send + Sync + 'static {
     async fn remove_many_dyn(&self, keys: &[K]) -> Result<()>;
     async fn clear_dyn(&self) -> Result<()>;
     async fn invalidate_tags_dyn(&self, tags: &[Tag]) -> Result<Stamp>;
-    async fn prune_tags_dyn(&self, count: u64) -> Result<usize>;
+    async fn prune_tags_dyn(&self, count: u64, longest: Duration) -> Result<Pruned>;
     async fn guard_dyn(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()>;
     async fn unguard_dyn(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()>;
 }
@@ -201,8 +201,8 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, B: CacheBackend<K, V>> DynBack
     async fn invalidate_tags_dyn(&self, tags: &[Tag]) -> Result<Stamp> {
         self.invalidate_tags(tags).await
     }
-    async fn prune_tags_dyn(&self, count: u64) -> Result<usize> {
-        self.prune_tags(count).await
+    async fn prune_tags_dyn(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.prune_tags(count, longest).await
     }
     async fn guard_dyn(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.guard(key, guard, now).await
@@ -278,8 +278,8 @@ impl<K: Sync + 'static, V: Send + Sync + 'static> CacheBackend<K, V> for Erased<
     async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
         self.0.invalidate_tags_dyn(tags).await
     }
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.0.prune_tags_dyn(count).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.0.prune_tags_dyn(count, longest).await
     }
     async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.0.guard_dyn(key, guard, now).await

@@ -38,7 +38,7 @@ pub use watch::Watcher;
 
 use crate::Result;
 use crate::clock::Timestamp;
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 
 /// A place that keeps entries: a process's memory, Redis, two tiers of them.
 ///
@@ -184,11 +184,11 @@ pub trait CacheBackend<K, V>: Debug + Send + Sync + 'static {
     /// it).
     fn invalidate_tags(&self, tags: &[Tag]) -> impl Future<Output = Result<Stamp>> + Send;
 
-    /// Removes the tags that were invalidated at or before `count` from the ledger. Returns the number of removed
-    /// tags.
+    /// Removes the tags that were invalidated at or before `count` from the ledger.
     ///
-    /// Entries with tags that are stamped below `count` are then invalid.
-    fn prune_tags(&self, count: u64) -> impl Future<Output = Result<usize>> + Send;
+    /// Entries with tags that are stamped below `count` are then invalid. `longest` is the longest life of an entry
+    /// that the caller knows of: if an entry of another process may live longer, nothing is removed.
+    fn prune_tags(&self, count: u64, longest: Duration) -> impl Future<Output = Result<Pruned>> + Send;
 
     /// Places a write guard on `key`: removes its entry, and stores none while `guard` is in place.
     /// Several guards may be in place at once.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::backend::Entry;
 use crate::clock::Timestamp;
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 use crate::{Error, Result};
 
 /// A time limit for each call to a store. A call that takes longer is abandoned and reported as a timeout.
@@ -140,8 +140,8 @@ where
     async fn invalidate_tags(&self, tags: &[Tag]) -> Result<Stamp> {
         self.bounded("invalidate_tags", self.inner.invalidate_tags(tags)).await
     }
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.bounded("prune_tags", self.inner.prune_tags(count)).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.bounded("prune_tags", self.inner.prune_tags(count, longest)).await
     }
     async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
         self.bounded("guard", self.inner.guard(key, guard, now)).await

@@ -43,8 +43,9 @@ impl Horizon {
     }
 
     /// Records an invalidation that brought the ledger to this state.
-    /// If it is time, returns the count up to which tags can be removed. Counts of another ledger are not comparable.
-    pub(super) fn invalidated(&self, stamp: Stamp, now: Timestamp) -> Option<u64> {
+    /// If it is time, returns the count up to which tags can be removed, with the longest life that this process knows
+    /// of. Counts of another ledger are not comparable.
+    pub(super) fn invalidated(&self, stamp: Stamp, now: Timestamp) -> Option<(u64, Duration)> {
         let longest = self.longest.load(Ordering::Relaxed);
         if longest == u64::MAX {
             return None;
@@ -65,13 +66,15 @@ impl Horizon {
             past = Some(*count);
             seen.pop_front();
         }
-        past
+        past.map(|count| (count, Duration::from_nanos(longest)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
     fn tags_are_forgotten_when_no_entry_can_carry_them() {
@@ -80,7 +83,7 @@ mod tests {
         assert_eq!(horizon.invalidated(Stamp::new(1, 1), at(0)), None);
         assert_eq!(horizon.invalidated(Stamp::new(1, 2), at(1)), None, "near enough to the first");
         assert_eq!(horizon.invalidated(Stamp::new(1, 3), at(60)), None);
-        assert_eq!(horizon.invalidated(Stamp::new(1, 4), at(61)), Some(1));
+        assert_eq!(horizon.invalidated(Stamp::new(1, 4), at(61)), Some((1, MINUTE)));
         assert_eq!(horizon.invalidated(Stamp::new(1, 5), at(62)), None);
         horizon.lives(Duration::from_secs(600));
         assert_eq!(
@@ -88,7 +91,7 @@ mod tests {
             None,
             "an entry may still be older than that"
         );
-        assert_eq!(horizon.invalidated(Stamp::new(1, 7), at(661)), Some(3));
+        assert_eq!(horizon.invalidated(Stamp::new(1, 7), at(661)), Some((3, 10 * MINUTE)));
         horizon.lives(Duration::MAX);
         assert_eq!(horizon.invalidated(Stamp::new(1, 8), at(100_000)), None);
     }
@@ -103,7 +106,7 @@ mod tests {
             None,
             "what it had counted is not the other's"
         );
-        assert_eq!(horizon.invalidated(Stamp::new(2, 2), at(122)), Some(1));
+        assert_eq!(horizon.invalidated(Stamp::new(2, 2), at(122)), Some((1, MINUTE)));
     }
 
     #[test]

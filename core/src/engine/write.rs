@@ -13,7 +13,7 @@ use super::{Engine, Key, Value};
 use crate::backend::{BeginOutcome, CacheBackend, Entry, FillOutcome, LoadIntent, WriteIntent};
 use crate::observe::Event;
 use crate::source::Loaded;
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 use crate::{Error, Result, mutation};
 
 /// The pause before a pending invalidation is retried; doubled each time.
@@ -135,11 +135,14 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Removes tags that no live entry can carry, now and then in the background.
     fn forget_old_tags(self: &Arc<Self>, stamp: Stamp) {
-        let Some(count) = self.horizon.invalidated(stamp, self.clock.now()) else { return };
+        let Some((count, longest)) = self.horizon.invalidated(stamp, self.clock.now()) else { return };
         let engine = Arc::clone(self);
         let pruned = Self::spawn(async move {
-            if let Err(error) = engine.backend.prune_tags(count).await {
-                engine.degraded("prune_tags", &error);
+            match engine.backend.prune_tags(count, longest).await {
+                Ok(Pruned::Removed(_)) => {}
+                // Prevents: entries of another process end early, because this one knows no life as long as theirs
+                Ok(Pruned::TooEarly(life)) => engine.horizon.lives(life),
+                Err(error) => engine.degraded("prune_tags", &error),
             }
         });
         if let Err(error) = pruned {

@@ -6,6 +6,7 @@ pub(crate) mod revision;
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 pub use self::index::TagIndex;
 use crate::Result;
@@ -192,6 +193,23 @@ impl LedgerView {
     }
 }
 
+/// The answer to the removal of old tags from a ledger.
+///
+/// # Examples
+/// ```
+/// use larder::tag::Pruned;
+/// use std::time::Duration;
+/// assert_ne!(Pruned::Removed(0), Pruned::TooEarly(Duration::from_secs(60)));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pruned {
+    /// This many tags were removed.
+    Removed(usize),
+    /// Nothing was removed: entries of this ledger live as long as this, some of them in other processes' caches.
+    /// A tag can be removed once its invalidation is older.
+    TooEarly(Duration),
+}
+
 /// The tag ledger of a namespace in a shared store: its set of tag invalidations.
 ///
 /// An invalidation increments a counter and records it for the tag, so its cost does not depend on the number of
@@ -219,10 +237,10 @@ pub trait TagLedger: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot be reached. The read is then a miss.
     fn view(&self, tags: &[Tag]) -> impl Future<Output = Result<LedgerView>> + Send;
 
-    /// Removes the tags whose last invalidation is at or before `count`, and raises the floor to `count`. Returns the
-    /// number of removed tags.
+    /// Removes the tags whose last invalidation is at or before `count`, and raises the floor to `count`. Removes
+    /// nothing if an entry may live longer than `longest`.
     ///
     /// # Errors
     /// If the store cannot be reached.
-    fn prune(&self, count: u64) -> impl Future<Output = Result<usize>> + Send;
+    fn prune(&self, count: u64, longest: Duration) -> impl Future<Output = Result<Pruned>> + Send;
 }

@@ -12,7 +12,7 @@ use larder::backend::{
     WriteIntent,
 };
 use larder::clock::Timestamp;
-use larder::tag::Stamp;
+use larder::tag::{Pruned, Stamp};
 use larder::{CacheBackend, Error, Result, Tag};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -334,8 +334,8 @@ impl<B: CacheBackend<u64, Versioned>> CacheBackend<u64, Versioned> for Remote<B>
         self.ask("invalidate_tags", move |store| async move { store.invalidate_tags(&tags).await }).await
     }
 
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        self.ask("prune_tags", move |store| async move { store.prune_tags(count).await }).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        self.ask("prune_tags", move |store| async move { store.prune_tags(count, longest).await }).await
     }
 
     async fn guard(&self, key: &u64, guard: WriteIntent, now: Timestamp) -> Result<()> {

@@ -13,7 +13,7 @@ use super::{
 use crate::backend::Entry;
 use crate::clock::Timestamp;
 use crate::tag::ledger::Ledger;
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 use crate::{Result, mutation};
 
 /// A bounded map in this process that keeps typed entries and has no fences: moka, quick_cache, your own.
@@ -321,8 +321,9 @@ where
         Ok(self.ledger.invalidate(tags))
     }
 
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        Ok(self.ledger.prune(count))
+    async fn prune_tags(&self, count: u64, _longest: Duration) -> Result<Pruned> {
+        // the entries of this process alone, whose lives the caller knows
+        Ok(Pruned::Removed(self.ledger.prune(count)))
     }
 
     async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::backend::{
     BeginOutcome, CacheBackend, Fence, FillOutcome, LoadIntent, Recency, Watcher, WriteIntent,
 };
 use crate::clock::Timestamp;
-use crate::tag::{Stamp, Tag};
+use crate::tag::{Pruned, Stamp, Tag};
 use crate::{Result, mutation};
 use std::fmt;
 use std::hash::Hash;
@@ -302,11 +302,16 @@ where
         Ok(stamp)
     }
 
-    async fn prune_tags(&self, count: u64) -> Result<usize> {
-        // the near ledger has its own count: this prunes the tags that were invalidated before the previous pruning
-        let current = self.near.invalidate_tags(&[]).await?.count();
-        self.near.prune_tags(self.near_tags.swap(current, Ordering::SeqCst)).await?;
-        self.far.prune_tags(count).await
+    async fn prune_tags(&self, count: u64, longest: Duration) -> Result<Pruned> {
+        let pruned = self.far.prune_tags(count, longest).await?;
+        if let Pruned::Removed(_) = pruned {
+            // the near ledger has its own count: this prunes the tags that were invalidated before the previous
+            // pruning
+            let current = self.near.invalidate_tags(&[]).await?.count();
+            let past = self.near_tags.swap(current, Ordering::SeqCst);
+            self.near.prune_tags(past, longest).await?;
+        }
+        Ok(pruned)
     }
 
     async fn guard(&self, key: &K, guard: WriteIntent, now: Timestamp) -> Result<()> {
