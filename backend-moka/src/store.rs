@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use larder::backend::{BackendContext, Displaced, Entry, EntryCount, LocalStore, Recency, Weigher};
+use larder::Result;
+use larder::backend::{
+    BackendContext, Displaced, Entry, EntryCount, LocalStore, Recency, Weigher, weight_of,
+};
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
@@ -37,8 +40,12 @@ pub struct MokaStore<K, V> {
     /// Hashed as in the other stores, by a random seed for each store: moka's default takes several times as long.
     entries: Cache<K, Entry<V>, RandomState>,
     gone: Arc<Mutex<Gone<V>>>,
+    /// The weight of an entry; `None` if each weighs 1.
+    weigh: Option<Arc<Weigh<K, V>>>,
     scope: BackendContext,
 }
+
+type Weigh<K, V> = dyn Fn(&K, &Entry<V>) -> Result<u32> + Send + Sync;
 
 thread_local! {
     /// `true` while this thread changes a store under its lock.
@@ -83,15 +90,16 @@ where
         let mut builder = Cache::builder().max_capacity(capacity).eviction_listener(listener);
         // With a weigher, moka sizes its frequency sketch when it is half full, at a quarter of the size for
         // entries that weigh 1. That costs five points of hit ratio in the example `hit_ratio`.
-        if TypeId::of::<W>() != TypeId::of::<EntryCount>() {
-            builder = builder.weigher(move |key, entry: &Entry<V>| {
-                entry.value().map_or(1, |value| weigher.weigh(key, value)).max(1)
-            });
+        let weigh = (TypeId::of::<W>() != TypeId::of::<EntryCount>())
+            .then(|| -> Arc<Weigh<K, V>> { Arc::new(move |key, entry| weight_of(&weigher, key, entry)) });
+        if let Some(weigh) = weigh.clone() {
+            // (an entry whose weigher panics is not inserted)
+            builder = builder.weigher(move |key, entry: &Entry<V>| weigh(key, entry).unwrap_or(1));
         }
         if frees_expired {
             builder = builder.expire_after(Remaining(scope.clone()));
         }
-        Self { entries: builder.build_with_hasher(RandomState::default()), gone, scope: scope.clone() }
+        Self { entries: builder.build_with_hasher(RandomState::default()), gone, weigh, scope: scope.clone() }
     }
 
     /// Changes the store under the caller's lock.
@@ -141,6 +149,9 @@ where
     }
 
     fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) -> Displaced<'_, V> {
+        if let Some(Err(error)) = self.weigh.as_ref().map(|weigh| weigh(&key, &entry)) {
+            return self.remove(&key).refused(error, &self.scope);
+        }
         self.change(|entries| {
             entries.insert(key, entry);
             None

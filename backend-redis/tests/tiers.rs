@@ -189,7 +189,7 @@ async fn in_a_cluster_every_node_tells() {
     }
 }
 
-/// A cache over a table that stands still, proven to be told of changes.
+/// A cache over a table that stands still, whose near tier is verified by heartbeats.
 async fn told(redis: &RedisBackend, namespace: &str) -> Cache<u64, u64> {
     let cache = Cache::builder()
         .namespace(namespace)
@@ -212,7 +212,7 @@ async fn told(redis: &RedisBackend, namespace: &str) -> Cache<u64, u64> {
     cache
 }
 
-/// Reads a key until it is answered otherwise than near. A key that nobody tells of stays near, by heartbeats.
+/// Reads a key until it is answered otherwise than near. A key that no process tells of stays near, by heartbeats.
 async fn leaves(cache: &Cache<u64, u64>, key: u64) -> Origin {
     let began = Instant::now();
     loop {

@@ -37,6 +37,35 @@ impl World {
     }
 }
 
+/// The entry of a value that cannot be weighed is not stored, and the value before it is not served any more.
+#[tokio::test]
+async fn a_weigher_that_panics_keeps_its_own_values_out() {
+    fn weigh(_key: &u64, value: &u64) -> u32 {
+        assert_ne!(*value, 13, "no scales for 13");
+        10
+    }
+    let (table, clock) = (Table::with([(1, 10), (2, 20)]), ManualClock::new());
+    let builder = || over(&table, &clock).strategy(Strategy::aside(MINUTE));
+    for cache in [
+        builder().backend(Quick::new(1_000).weigher(weigh)).build().unwrap(),
+        builder().backend(larder_moka::Moka::new(1_000).weigher(weigh)).build().unwrap(),
+    ] {
+        table.set(1, 10);
+        assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10));
+        table.set(1, 13);
+        for _ in 0..3 {
+            assert_eq!(cache.refresh(&1).await.unwrap().as_deref(), Some(&13));
+            assert!(cache.get_if_present(&1).await.unwrap().is_none());
+        }
+        assert_eq!(cache.stats().backend_errors, 3);
+        table.set(1, 11);
+        for key in [1, 2] {
+            cache.get(&key).await.unwrap();
+            assert_eq!(cache.get_entry(&key).await.unwrap().origin, Origin::Near, "{key}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whatever_the_backend_does_at_any_point_a_read_is_answered_by_the_source() {
     let second = Duration::from_secs(1);

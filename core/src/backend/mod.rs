@@ -28,7 +28,7 @@ pub use erased::Erased;
 pub(crate) use erased::Seen;
 pub use fence::{BeginOutcome, Fence, FillOutcome, LoadIntent, WriteIntent};
 pub use frame::{Frame, FrameError};
-pub use local::{Displaced, EntryCount, Local, LocalStore, Recency, Weigher};
+pub use local::{Displaced, EntryCount, Local, LocalStore, Recency, Weigher, weight_of};
 pub use prefix::Prefix;
 #[cfg(feature = "quick")]
 pub use quick::{Quick, QuickStore};

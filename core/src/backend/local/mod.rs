@@ -1,20 +1,23 @@
 //! Fences for a store in this process.
 
 mod fences;
+mod weigher;
 
 use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::time::Duration;
 
 use self::fences::{Fences, Granted, Guards, holds};
+pub use self::weigher::{EntryCount, Weigher, weight_of};
 use super::{
     BackendContext, BeginOutcome, CacheBackend, Fence, FillOutcome, IntoBackend, LoadIntent, WriteIntent,
 };
 use crate::backend::Entry;
 use crate::clock::Timestamp;
+use crate::observe::Event;
 use crate::tag::ledger::Ledger;
 use crate::tag::{Pruned, Stamp, Tag};
-use crate::{Result, mutation};
+use crate::{Error, Result, mutation};
 
 /// A bounded map in this process that keeps typed entries and has no fences: moka, quick_cache, your own.
 /// [`Local`] makes a [`CacheBackend`] of it.
@@ -85,22 +88,29 @@ pub struct Displaced<'a, V> {
     replaced: Option<Entry<V>>,
     others: Vec<Entry<V>>,
     evicted: Vec<Entry<V>>,
+    refused: Option<Box<Error>>,
     scope: Option<&'a BackendContext>,
 }
 
 impl<'a, V> Displaced<'a, V> {
     /// Returns no entries.
     pub const fn none() -> Self {
-        Self { replaced: None, others: vec![], evicted: vec![], scope: None }
+        Self { replaced: None, others: vec![], evicted: vec![], refused: None, scope: None }
     }
 
     /// Returns entries that were evicted to make room, to be recorded with `scope`.
     pub const fn evicted(evicted: Vec<Entry<V>>, scope: &'a BackendContext) -> Self {
-        Self { replaced: None, others: vec![], evicted, scope: Some(scope) }
+        Self { replaced: None, others: vec![], evicted, refused: None, scope: Some(scope) }
     }
 }
 
-impl<V> Displaced<'_, V> {
+impl<'a, V> Displaced<'a, V> {
+    /// Adds the error of an insert that was refused, such as one of [`weight_of`], to be recorded with `scope`.
+    pub fn refused(mut self, error: Error, scope: &'a BackendContext) -> Self {
+        (self.refused, self.scope) = (Some(Box::new(error)), Some(scope));
+        self
+    }
+
     /// Adds an entry that was replaced.
     pub fn and(mut self, replaced: Option<Entry<V>>) -> Self {
         self.replaced = replaced;
@@ -125,6 +135,9 @@ impl<V> Drop for Displaced<'_, V> {
         drop((self.replaced.take(), std::mem::take(&mut self.others)));
         if let Some(scope) = self.scope {
             self.evicted.iter().for_each(|entry| scope.evicted(entry));
+            if let Some(error) = &self.refused {
+                scope.record(&Event::backend_failed("insert", error));
+            }
         }
     }
 }
@@ -347,38 +360,5 @@ where
 
     fn into_backend(self, _scope: &BackendContext) -> Result<Self> {
         Ok(self)
-    }
-}
-
-/// The share of a store's capacity that an entry takes: 1 each ([`EntryCount`]), or the result of a closure.
-///
-/// # Examples
-/// ```
-/// use larder::backend::{EntryCount, Weigher};
-/// assert_eq!(EntryCount.weigh(&1, &"one"), 1);
-/// let by_length = |_key: &u64, value: &String| value.len() as u32;
-/// assert_eq!(by_length.weigh(&1, &"bread".to_owned()), 5);
-/// ```
-pub trait Weigher<K, V>: Clone + Send + Sync + 'static {
-    /// Returns the weight of a value. Negative entries weigh 1.
-    fn weigh(&self, key: &K, value: &V) -> u32;
-}
-
-/// A weigher by which every entry weighs 1: the capacity is a number of entries.
-///
-/// # Examples
-/// See [`Weigher`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct EntryCount;
-
-impl<K, V> Weigher<K, V> for EntryCount {
-    fn weigh(&self, _key: &K, _value: &V) -> u32 {
-        1
-    }
-}
-
-impl<K, V, F: Fn(&K, &V) -> u32 + Clone + Send + Sync + 'static> Weigher<K, V> for F {
-    fn weigh(&self, key: &K, value: &V) -> u32 {
-        self(key, value)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-use crate::backend::{BackendContext, Displaced, Entry, EntryCount, LocalStore, Recency, Weigher};
+use crate::backend::{BackendContext, Displaced, Entry, EntryCount, LocalStore, Recency, Weigher, weight_of};
 use crate::{Error, Result};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
@@ -21,6 +21,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 /// ```
 pub struct QuickStore<K, V, W = EntryCount> {
     entries: Cache<K, Entry<V>, Weights<W>, DefaultHashBuilder, Evictions>,
+    weigher: W,
     scope: BackendContext,
 }
 
@@ -41,8 +42,8 @@ where
                 Error::config("quick_cache refuses this capacity").with_source(format!("{cause:?}"))
             })?;
         let entries =
-            Cache::with_options(options, Weights(weigher), DefaultHashBuilder::default(), Evictions);
-        Ok(Self { entries, scope: scope.clone() })
+            Cache::with_options(options, Weights(weigher.clone()), DefaultHashBuilder::default(), Evictions);
+        Ok(Self { entries, weigher, scope: scope.clone() })
     }
 
     /// Returns the number of entries, expired ones included.
@@ -79,6 +80,9 @@ where
     }
 
     fn insert(&self, key: K, entry: Entry<V>, _remaining: Duration) -> Displaced<'_, V> {
+        if let Err(error) = weight_of(&self.weigher, &key, &entry) {
+            return self.remove(&key).refused(error, &self.scope);
+        }
         let mut gone = Gone::default();
         self.entries.insert_with_lifecycle(key, entry, &mut gone);
         Displaced::evicted(gone.evicted, &self.scope).and(gone.replaced)
@@ -99,8 +103,8 @@ struct Weights<W>(W);
 
 impl<K, V, W: Weigher<K, V>> Weighter<K, Entry<V>> for Weights<W> {
     fn weight(&self, key: &K, entry: &Entry<V>) -> u64 {
-        // quick_cache never evicts an entry without weight
-        entry.value().map_or(1, |value| u64::from(self.0.weigh(key, value)).max(1))
+        // (an entry whose weigher panics is not inserted; this runs under quick_cache's locks)
+        weight_of(&self.0, key, entry).map_or(1, u64::from)
     }
 }
 
