@@ -87,7 +87,7 @@ runs! {
         tokio::time::sleep(span).await;
     } => |report| {
         let (near_serves, push_takes_a_moment) =
-            (report.near * 5 > report.reads * 2, report.stalest < BOUND / 2);
+            (report.near * 5 > report.reads, report.stalest < BOUND / 2);
         near_serves && push_takes_a_moment && report.pushes > 0 && report.unacknowledged == 0
     };
 
@@ -98,7 +98,7 @@ runs! {
             deafen(&server);
         }
     } => |report| {
-        let (near_serves_on, cuts_are_noticed) = (report.near * 5 > report.reads * 2, report.flushes > 4);
+        let (near_serves_on, cuts_are_noticed) = (report.near * 5 > report.reads, report.flushes > 4);
         near_serves_on && cuts_are_noticed
     };
 
@@ -158,7 +158,7 @@ async fn failed_over() {
         } {
             assert!(began.elapsed() < NEVER, "service resumes");
         }
-        let served = |after: &Report| after.near * 3 > after.reads && after.unacknowledged == 0;
+        let served = |after: &Report| after.near * 5 > after.reads && after.unacknowledged == 0;
         let mut after = processes.run(tokio::time::sleep(span())).await;
         for _ in 1..RUNS {
             println!("after it {library:?}: {after}");
@@ -180,7 +180,7 @@ async fn in_a_cluster_every_node_tells() {
         while {
             let report = processes.run(tokio::time::sleep(span())).await;
             println!("in a cluster {library:?}: {report}");
-            let is_told = report.near * 5 > report.reads * 2 && report.stalest < BOUND / 2;
+            let is_told = report.near * 5 > report.reads && report.stalest < BOUND / 2;
             !is_told
         } {
             runs += 1;
