@@ -77,7 +77,10 @@ impl Opened {
         let entry = self.decode(key, &stored, clocks).transpose()?;
         match entry {
             Ok(entry) if !step.state.allows(&self.namespace, &entry) => None,
-            entry => Some(entry),
+            entry => {
+                step.value = entry.as_ref().ok().map(payload);
+                Some(entry)
+            }
         }
     }
 
@@ -111,6 +114,7 @@ impl Opened {
         let soft_ms = clocks.ending_in(entry.freshness(now));
         let times = [clocks.begun_before(entry.age(now)), soft_ms, expires_ms];
         let frame = Frame::of(entry, self.scope.schema(), stamp, times);
+        step.value = Some(payload(entry));
         step.state.set(&self.name(key), frame.encode(key), expires_ms, step.now, by);
     }
 
@@ -174,6 +178,11 @@ impl Answer for BeginOutcome<Payload> {
             BeginOutcome::Guarded => Outcome::Refused,
         }
     }
+}
+
+/// Returns the bytes of an entry's value for the record; none if it is the absence of a row.
+fn payload(entry: &Entry<Payload>) -> Bytes {
+    entry.value().map(|payload| payload.bytes().clone()).unwrap_or_default()
 }
 
 fn flipped(bytes: &Bytes) -> Bytes {
@@ -246,11 +255,13 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
                 _ if mutation::on("a process has one nonce") => own.memory.number(),
                 fresh => fresh,
             };
-            match step.state.grant(&own.name(key), announce, nonce, step.now) {
-                Grant::Created(nonce) => BeginOutcome::Granted(Fence::created(nonce).stamped(stamp)),
-                Grant::Joined(nonce) => BeginOutcome::Granted(Fence::joined(nonce).stamped(stamp)),
-                Grant::Busy(lease) => BeginOutcome::Busy(lease),
-            }
+            let fence = match step.state.grant(&own.name(key), announce, nonce, step.now) {
+                Grant::Created(nonce) => Fence::created(nonce),
+                Grant::Joined(nonce) => Fence::joined(nonce),
+                Grant::Busy(lease) => return BeginOutcome::Busy(lease),
+            };
+            step.fence = Some(fence.nonce());
+            BeginOutcome::Granted(fence.stamped(stamp))
         };
         self.ask(OperationKind::Begin, key, begin).await
     }
@@ -264,6 +275,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
     ) -> Result<FillOutcome> {
         let fill = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
             let name = own.name(key);
+            step.fence = Some(fence.nonce());
             if !step.state.holds(&name, fence.nonce(), step.now) {
                 return FillOutcome::Refused;
             }
@@ -289,6 +301,7 @@ impl CacheBackend<StoreKey, Payload> for MemoryBackend {
 
     async fn release(&self, key: &StoreKey, fence: Fence, _now: Timestamp) -> Result<()> {
         let release = move |own: &Opened, step: &mut Step<'_>, key: &StoreKey| {
+            step.fence = Some(fence.nonce());
             step.state.release(&own.name(key), fence.nonce(), step.now)
         };
         self.ask(OperationKind::Release, key, release).await.map(|_| ())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use larder::backend::Encoded;
 use larder::clock::Timestamp;
 use larder::{Error, Result};
@@ -204,7 +205,8 @@ impl Memory {
 
     fn operation(&self, Request { kind, namespace, keys }: Request) -> Operation {
         let (process, at) = (self.process.to_string(), self.server.now());
-        Operation { sequence: 0, at, process, kind, namespace, keys, outcome: Outcome::Pending }
+        let (outcome, fence, value) = (Outcome::Pending, None, None);
+        Operation { sequence: 0, at, process, kind, namespace, keys, outcome, fence, value }
     }
 
     fn fail(&self, operation: Operation) {
@@ -239,9 +241,11 @@ impl Memory {
         let at = self.server.now();
         state.drop_pushes = matches!(fault, Some(Fault::DropPushes));
         let corrupt = matches!(fault, Some(Fault::Corrupt));
-        let answer = execute(&mut Step { state: &mut *state, now: millis(at), at, corrupt });
+        let mut step = Step { state: &mut *state, now: millis(at), at, corrupt, fence: None, value: None };
+        let answer = execute(&mut step);
+        let Step { fence, value, .. } = step;
         state.drop_pushes = false;
-        state.note(Operation { at, outcome: answer.outcome(), ..operation });
+        state.note(Operation { at, outcome: answer.outcome(), fence, value, ..operation });
         answer
     }
 }
@@ -253,6 +257,9 @@ pub(crate) struct Step<'a> {
     pub(crate) at: Timestamp,
     /// `true` if reads return damaged bytes.
     pub(crate) corrupt: bool,
+    /// The fence and the value, for the record.
+    pub(crate) fence: Option<u128>,
+    pub(crate) value: Option<Bytes>,
 }
 
 /// The reason why an operation failed, as a client of a real server would see it.

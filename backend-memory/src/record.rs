@@ -1,5 +1,9 @@
 //! The record of operations on the server, in order.
 
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use larder::backend::FillOutcome;
 use larder::clock::Timestamp;
 use larder::lock::Acquired;
@@ -182,4 +186,18 @@ pub struct Operation {
     pub keys: Vec<String>,
     /// Its outcome.
     pub outcome: Outcome,
+    /// The name of the fence that was granted, or that the request names.
+    pub fence: Option<u128>,
+    /// The value that was found or stored, for requests of one key. Empty bytes if it is the absence of a row.
+    pub value: Option<Bytes>,
+}
+
+/// A function that is called at each operation.
+#[derive(Clone)]
+pub(crate) struct Observer(pub(crate) Arc<dyn Fn(&Operation) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::fault::Faults;
 use crate::memory::Memory;
 use crate::push::Push;
-use crate::record::Operation;
+use crate::record::{Observer, Operation};
 use crate::state::{Data, State, millis, millis_up, name};
 
 /// A cache server in this process, with its own clock. Clones share one server.
@@ -178,6 +178,20 @@ impl MemoryServer {
     /// ```
     pub fn clear_record(&self) {
         self.state().record.clear();
+    }
+
+    /// Calls `observer` at each operation, in the order in which the server executes them.
+    ///
+    /// The server waits meanwhile, so `observer` must not call it.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder_memory::MemoryServer;
+    /// let server = MemoryServer::new();
+    /// server.observe(|operation| println!("{} {:?}", operation.process, operation.kind));
+    /// ```
+    pub fn observe(&self, observer: impl Fn(&Operation) + Send + Sync + 'static) {
+        self.state().observer = Some(Observer(Arc::new(observer)));
     }
 
     /// Cuts the server off from all processes: operations fail, including those in progress, and heartbeats and

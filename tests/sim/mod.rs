@@ -9,7 +9,8 @@ use larder::backend::Encoded;
 use larder::clock::Timestamp;
 use larder::codec::Json;
 use larder::tag::TagLedger as _;
-use larder_memory::{Fault, FaultId, Memory, MemoryServer, Operation, Snapshot};
+use larder_memory::{Fault, FaultId, Memory, MemoryServer, Operation, OperationKind, Outcome, Snapshot};
+use larder_testkit::check::{History, Step, What};
 use larder_testkit::sim::{Setup, Store, Trouble};
 
 /// A server, and what its administrator keeps.
@@ -79,6 +80,19 @@ impl Store for Server {
         Self { server, kept: Mutex::default(), random }
     }
 
+    fn observe(&self, history: &History) {
+        let history = history.clone();
+        self.server.observe(move |operation| {
+            let Some(step) = executed(operation) else { return };
+            if operation.kind == OperationKind::Clear {
+                return history.record(0, What::Executed { key: None, step });
+            }
+            for key in operation.keys.iter().filter_map(|key| key.parse().ok()) {
+                history.record(0, What::Executed { key: Some(key), step });
+            }
+        });
+    }
+
     fn connect(&self, process: &str) -> Self::Far {
         self.server.connect(process).encoded(Json)
     }
@@ -130,4 +144,29 @@ impl Store for Server {
             fences => vec![format!("{fences} fences")],
         }
     }
+}
+
+/// Returns the step of the protocol that an operation was, if it was one.
+fn executed(operation: &Operation) -> Option<Step> {
+    let version =
+        || operation.value.as_deref().and_then(|json| std::str::from_utf8(json).ok()).and_then(version_of);
+    let fence = operation.fence.unwrap_or_default();
+    Some(match (operation.kind, operation.outcome) {
+        (_, Outcome::Failed) => return None,
+        (OperationKind::Begin, Outcome::Granted) => Step::Granted { fence, joined: false },
+        (OperationKind::Begin, Outcome::Joined) => Step::Granted { fence, joined: true },
+        (OperationKind::Begin | OperationKind::Get, Outcome::Found(1)) => Step::Found { version: version() },
+        (OperationKind::Fill, Outcome::Done) => Step::Filled { fence, version: version() },
+        (OperationKind::Fill, Outcome::Refused) => Step::Ended { fence },
+        (OperationKind::Release, Outcome::Done) => Step::Ended { fence },
+        (OperationKind::Put, Outcome::Done) => Step::Put,
+        (OperationKind::Remove | OperationKind::RemoveMany | OperationKind::Clear, _) => Step::Removed,
+        (OperationKind::Guard | OperationKind::Unguard, _) => Step::Removed,
+        _ => return None,
+    })
+}
+
+/// Returns the version in a value, which is written as `[key,version]`.
+fn version_of(json: &str) -> Option<u64> {
+    json.trim_end_matches(']').rsplit(',').next()?.trim().parse().ok()
 }

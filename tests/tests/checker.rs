@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder_testkit::check::{
-    Answer, Ask, Event, Failure, Loads, Rule, Rules, Scope, Seen, What, check, timeline,
+    Answer, Ask, Event, Failure, Loads, Rule, Rules, Scope, Seen, Step, What, check, timeline,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -255,6 +255,35 @@ fn a_lock_has_one_holder() {
     given_back.what(2, locked(2)).keeps(&rules());
     let stolen = Story::default().what(1, locked(1)).what(2, What::Unlocked { lock: 1, token: 2 });
     stolen.what(2, locked(3)).breaks(Rule::TwoHolders, &rules());
+}
+
+#[test]
+fn what_the_store_executes_follows_the_protocol() {
+    let executed = |story: Story, step| story.what(0, What::Executed { key: Some(7), step });
+    let tell = |story: Story, steps: &[Step]| steps.iter().fold(story, |story, step| executed(story, *step));
+    let (created, joined) =
+        (|fence| Step::Granted { fence, joined: false }, Step::Granted { fence: 1, joined: true });
+    let filled = |version| Step::Filled { fence: 1, version: Some(version) };
+    let first = || Story::default().commit(7, 1);
+    tell(first(), &[created(1), joined, filled(1), Step::Found { version: Some(1) }]).keeps(&rules());
+    tell(first(), &[created(1), Step::Removed, created(2), joined]).breaks(Rule::Protocol, &rules());
+    tell(first(), &[created(1), Step::Removed, created(1)]).breaks(Rule::Protocol, &rules());
+    tell(first(), &[created(1), Step::Removed, filled(1)]).breaks(Rule::Protocol, &rules());
+    tell(first(), &[created(1), Step::Ended { fence: 1 }, filled(1)]).breaks(Rule::Protocol, &rules());
+    tell(first(), &[created(1), filled(1), Step::Removed, Step::Found { version: Some(1) }])
+        .breaks(Rule::Protocol, &rules());
+    tell(first(), &[Step::Put]).breaks(Rule::Protocol, &rules());
+    // what is loaded with a fence was committed when the fence was granted, or later
+    tell(first().commit(7, 2), &[created(1), filled(2)]).keeps(&rules());
+    tell(first().commit(7, 2), &[created(1), filled(1)]).breaks(Rule::Protocol, &rules());
+    tell(tell(first(), &[created(1)]).commit(7, 2), &[filled(1)]).keeps(&rules());
+    // an acknowledgement, while the store holds something older
+    let stored = || tell(first(), &[created(1), filled(1)]).commit(7, 2);
+    stored().invalidate(1, Scope::Key(7)).breaks(Rule::Protocol, &rules());
+    tell(stored(), &[Step::Removed]).invalidate(1, Scope::Key(7)).keeps(&rules());
+    // nothing is known after the store went back to older data
+    let back = stored().what(0, What::RolledBack { since: 0 });
+    tell(back, &[joined, Step::Found { version: Some(1) }]).keeps(&rules());
 }
 
 #[test]

@@ -23,7 +23,7 @@ use locks::Lock;
 
 use crate::mutation;
 use crate::push::{Push, Subscriber};
-use crate::record::Operation;
+use crate::record::{Observer, Operation};
 
 /// Milliseconds of the server's clock. The largest value means never.
 pub(crate) type Millis = u64;
@@ -72,6 +72,7 @@ pub(crate) struct State {
     subscribers: Vec<Subscriber>,
     pub(crate) record: Vec<Operation>,
     recorded: u64,
+    pub(crate) observer: Option<Observer>,
     /// `true` if the pushes of the running command are lost.
     pub(crate) drop_pushes: bool,
     seed: u64,
@@ -121,7 +122,11 @@ impl State {
     /// Appends an operation to the record.
     pub(crate) fn note(&mut self, operation: Operation) {
         self.recorded += 1;
-        self.record.push(Operation { sequence: self.recorded, ..operation });
+        let operation = Operation { sequence: self.recorded, ..operation };
+        if let Some(Observer(observe)) = &self.observer {
+            observe(&operation);
+        }
+        self.record.push(operation);
     }
 
     fn changed(&mut self, (namespace, key): &Name, by: Option<u64>) {

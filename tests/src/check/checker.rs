@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::floors::{Floor, Floors};
-use super::history::{Answer, Ask, Event, Failure, Scope, Seen, What};
+use super::history::{Answer, Ask, Event, Failure, Scope, Seen, Step, What};
+use super::protocol::Protocol;
 use super::rules::{Figures, Rule, Rules, Violation};
 use super::traffic::{Holders, Running};
 use super::versions::{Moment, Row};
@@ -25,6 +26,7 @@ pub fn check(history: &[Event], rules: &Rules) -> Result<Figures, Violation> {
         guards: HashMap::new(),
         running: Running::default(),
         holders: Holders::default(),
+        protocol: Protocol::default(),
         settled: false,
         figures: Figures::default(),
     };
@@ -63,6 +65,7 @@ struct Checker<'a> {
     guards: HashMap<u64, Standing>,
     running: Running,
     holders: Holders,
+    protocol: Protocol,
     settled: bool,
     figures: Figures,
 }
@@ -96,9 +99,14 @@ impl Checker<'_> {
                 }
             }
             What::Unlocked { lock, token } => self.holders.free(*lock, *token),
-            What::Emptied => self.lost(),
+            What::Executed { key, step } => return self.executed(number, *key, step),
+            What::Emptied => {
+                self.lost();
+                self.protocol.emptied();
+            }
             What::RolledBack { since } => {
                 self.lost();
+                self.protocol.rolled_back();
                 self.floors.forget_since(since + 1);
                 self.open.values_mut().for_each(|open| open.void = true);
             }
@@ -107,6 +115,36 @@ impl Checker<'_> {
                 return broken(Rule::Leak, number, None, format!("at the end there is {what}"));
             }
             What::Crashed | What::Note(_) => {}
+        }
+        Ok(())
+    }
+
+    fn executed(&mut self, number: usize, key: Option<u64>, step: &Step) -> Result<(), Violation> {
+        let Some(key) = key else {
+            self.protocol.emptied();
+            return Ok(());
+        };
+        let row = self.rows.entry(key).or_default();
+        let taken = self.protocol.take(number, key, step, row);
+        taken.or_else(|message| broken(Rule::Protocol, number, Some(key), format!("{message}, of key {key}")))
+    }
+
+    /// Checks what the store holds when an invalidation of a key was acknowledged.
+    fn acknowledged(&mut self, ask: &Ask, asked: usize, end: usize) -> Result<(), Violation> {
+        let keys: Vec<u64> = match ask {
+            Ask::Invalidate(scopes) => scopes
+                .iter()
+                .filter_map(|scope| if let Scope::Key(key) = scope { Some(*key) } else { None })
+                .collect(),
+            Ask::Insert { key, .. } | Ask::Guard { key, .. } => vec![*key],
+            _ => vec![],
+        };
+        for key in keys {
+            let row = self.rows.entry(key).or_default();
+            let taken = self.protocol.acknowledged(key, asked, row);
+            taken.or_else(|message| {
+                broken(Rule::Protocol, end, Some(key), format!("{message}, of key {key}"))
+            })?;
         }
         Ok(())
     }
@@ -198,7 +236,7 @@ impl Checker<'_> {
                 }
             }
         }
-        Ok(())
+        if acknowledged { self.acknowledged(&open.ask, open.start.0, end.0) } else { Ok(()) }
     }
 
     fn invalidated(&mut self, scope: Scope, open: &Open, answer: &Answer, end: Moment) {

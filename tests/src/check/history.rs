@@ -79,6 +79,13 @@ pub enum What {
         /// The token of the holder.
         token: u128,
     },
+    /// The shared store has executed a request. Optional: recorded in the order of the store itself, or not at all.
+    Executed {
+        /// The key, `None` for all keys.
+        key: Option<u64>,
+        /// The effect of the request.
+        step: Step,
+    },
     /// The shared store has lost everything: guards and locks too.
     Emptied,
     /// The shared store has forgotten all writes after an earlier moment: a failover, a restart with old data.
@@ -95,6 +102,43 @@ pub enum What {
     Left(String),
     /// A note for human readers.
     Note(String),
+}
+
+/// The effect of a request that the shared store has executed, and its answer.
+///
+/// # Examples
+/// See [`History`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// A fence was granted.
+    Granted {
+        /// Its name.
+        fence: u128,
+        /// `true` if it was valid before.
+        joined: bool,
+    },
+    /// A value was found.
+    Found {
+        /// Its version, `None` for the absence of a row.
+        version: Option<u64>,
+    },
+    /// A value was stored with a fence, which ended.
+    Filled {
+        /// The name of the fence.
+        fence: u128,
+        /// The version of the value, `None` for the absence of a row.
+        version: Option<u64>,
+    },
+    /// A fence ended: a fill was refused, or a load failed.
+    Ended {
+        /// Its name.
+        fence: u128,
+    },
+    /// Value and fence were removed.
+    Removed,
+    /// A value was stored without a fence.
+    Put,
 }
 
 /// A request to a cache.

@@ -17,6 +17,7 @@
 //! | [`Rule::TwoHolders`] | a lock has one holder while its lease lasts |
 //! | [`Rule::NeedlessError`] | a read does not fail because the store does |
 //! | [`Rule::Unanswered`] | every operation ends |
+//! | [`Rule::Protocol`] | each request that the store has executed is a step of the protocol, and nothing that it holds is older than what was acknowledged |
 //! | [`Rule::Leak`] | nothing is left over: flights, fences, tasks |
 //!
 //! # Examples
@@ -37,6 +38,7 @@
 mod checker;
 mod floors;
 mod history;
+mod protocol;
 mod rules;
 mod shrink;
 mod timeline;
@@ -44,7 +46,7 @@ mod traffic;
 mod versions;
 
 pub use checker::check;
-pub use history::{Answer, Ask, Event, Failure, History, Scope, Seen, What};
+pub use history::{Answer, Ask, Event, Failure, History, Scope, Seen, Step, What};
 pub use rules::{Figures, Loads, Rule, Rules, TagsOf, Violation};
 pub use shrink::shrink;
 pub use timeline::timeline;

@@ -99,6 +99,7 @@ pub enum Rule {
     TwoHolders,
     NeedlessError,
     Unanswered,
+    Protocol,
     Leak,
 }
 

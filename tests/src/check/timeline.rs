@@ -74,6 +74,8 @@ fn told(what: &What) -> String {
         What::LoadEnded { load } => format!("load {load} ends"),
         What::Locked { lock, token, lease } => format!("lock {lock:x} is held by {token:x} for {lease:?}"),
         What::Unlocked { lock, token } => format!("lock {lock:x} is given back by {token:x}"),
+        What::Executed { key: Some(key), step } => format!("the store: {key} {step:?}"),
+        What::Executed { key: None, step } => format!("the store: {step:?} for all keys"),
         What::Emptied => "** the store lost everything".to_owned(),
         What::RolledBack { since } => format!("** the store is as it was before event {since}"),
         What::Crashed => "** the process dies".to_owned(),

@@ -7,6 +7,7 @@ use larder::LockProvider;
 use larder::backend::IntoBackend;
 
 use super::setup::Setup;
+use crate::check::History;
 
 /// The cached value: the key that it was written under, and its version.
 ///
@@ -24,6 +25,11 @@ pub trait Store: Send + Sync + Sized + 'static {
 
     /// Opens an empty store for one history. Called within the history's tokio runtime, whose time is paused.
     fn open(setup: &Setup) -> Self;
+
+    /// Records in `history` what the store executes, as
+    /// [`What::Executed`](crate::check::What::Executed), if the store knows its own order. Default:
+    /// nothing.
+    fn observe(&self, _history: &History) {}
 
     /// Connects the process with this name.
     fn connect(&self, process: &str) -> Self::Far;

@@ -34,6 +34,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<S: Store> World<S> {
     pub(super) fn new(store: S, setup: &Setup, history: History) -> Arc<Self> {
+        store.observe(&history);
         let truth = Truth::new(setup.seed, history.clone(), setup.load, setup.unsound_source);
         let world = Self {
             setup: setup.clone(),
