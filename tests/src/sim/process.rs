@@ -47,7 +47,9 @@ impl<S: Store> World<S> {
             false => builder,
         };
         let locks = self.store.locks(&name).filter(|_| setup.locked).map(|locks| {
-            Locking::new(RemoteLocks { locks, link: Arc::clone(&link), history: self.history.clone() })
+            let locks = RemoteLocks { locks, link: Arc::clone(&link), history: self.history.clone() };
+            // longer than the loads of all processes, one after the other, so that no waiter loads beside the holder
+            Locking::new(locks).max_wait(Duration::from_secs(10))
         });
         let cache = builder.strategy(strategy(setup, locks)).build().expect("drawn to be sound");
         Arc::new(Process { number, cache, link, rows })
