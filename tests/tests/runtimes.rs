@@ -110,6 +110,23 @@ fn a_failed_invalidation_is_tried_again_after_the_end_of_its_runtime() {
     assert_eq!(runtime().block_on(other.get(&1)).unwrap().as_deref(), Some(&10));
 }
 
+/// Each reader gives up before the flight counts as abandoned: the next ones must not wait for it from the start.
+#[test]
+fn followers_that_give_up_do_not_keep_an_abandoned_flight() {
+    let (cache, _) = slow(Strategy::aside(MINUTE).load_timeout(SECOND / 2).hard_timeout(SECOND));
+    let first = runtime();
+    leave_a_load_in(&first, &cache);
+    let answered = runtime().block_on(async {
+        for _ in 0..6 {
+            if cache.get(&1).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(answered, "six readers have waited for 6 s, and a load takes at most 3.5 s");
+}
+
 #[derive(Debug)]
 struct Clumsy;
 

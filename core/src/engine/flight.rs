@@ -9,6 +9,7 @@ use tokio::sync::{Notify, SetOnce};
 use super::Key;
 use super::chain::Chain;
 use crate::backend::Entry;
+use crate::clock::Timestamp;
 use crate::shards::Shards;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{Error, ErrorKind, Result, mutation};
@@ -57,6 +58,13 @@ impl<V> Outcome<V> {
 
     /// The outcome of a load that ended early: its runtime shut down, its task panicked or was never spawned.
     fn abandoned() -> Self {
+        if std::thread::panicking() && !mutation::on("a panic of a key or value is an abandoned load") {
+            let why = "a key's `Clone`, `Hash` or `Eq` or a value's `Drop`, or a runtime without a timer";
+            let mend = "fix that code, or build the runtime with `enable_all()`";
+            let error =
+                Error::new(ErrorKind::Panicked, format!("the load's task panicked, by {why}: {mend}"));
+            return Self { abandoned: true, ..Self::failed(error) };
+        }
         let why = "its runtime is shutting down, or has no timer (build it with `enable_all()`)";
         let error = Error::new(ErrorKind::Closed, format!("the load was abandoned: {why}")).transient();
         Self { abandoned: true, ..Self::failed(error) }
@@ -70,6 +78,8 @@ pub(super) struct Flight<V> {
     pub(super) patience: Option<Duration>,
     /// The runtime that runs the load.
     pub(super) runtime: Option<runtime::Id>,
+    /// The moment from which a follower in another runtime has waited.
+    pub(super) awaited: OnceLock<Timestamp>,
     /// Wakes the waiters in the order in which they came.
     outcome: SetOnce<Outcome<V>>,
     /// Set once later callers no longer join this flight (its key was invalidated), or once it has ended.
@@ -156,12 +166,14 @@ impl<K: Key, V> Flights<K, V> {
         let flight = Arc::new(Flight {
             patience,
             runtime: Handle::try_current().ok().map(|handle| handle.id()),
+            awaited: OnceLock::new(),
             outcome: SetOnce::new(),
             detached: AtomicBool::new(false),
             chain: OnceLock::new(),
             needed: AtomicBool::new(false),
         });
         shard.insert(shared, Arc::clone(&flight));
+        let key = if mutation::on("a `Clone` that panics leaves a flight") { key.clone() } else { key };
         self.airborne.fetch_add(1, Ordering::SeqCst);
         Role::Lead(Landing { flights: Arc::clone(self), key, flight })
     }

@@ -164,22 +164,27 @@ impl<K: Key, V: Value> Engine<K, V> {
         }
     }
 
-    /// Returns the time after which a flight of another runtime counts as abandoned.
+    /// Returns the time after which a flight of another runtime counts as abandoned, to a follower that comes now.
     /// `None` for a flight of the caller's own runtime, which is driven while the caller is.
     pub(super) fn abandoned_after(&self, flight: &Flight<V>) -> Option<Duration> {
         let here = Handle::try_current().ok()?.id();
-        if flight.runtime == Some(here) {
+        if flight.runtime == Some(here) || mutation::on("an abandoned flight is not taken over") {
             return None;
         }
         let settings = &self.strategy.settings;
         let queue = settings.limit().map_or(Duration::ZERO, |_| settings.load_timeout);
         let lock = settings.locking.as_ref().map_or(Duration::ZERO, |locking| locking.wait);
         let window = settings.gather().map_or(Duration::ZERO, |gather| gather.window);
-        Some(
-            [queue, lock, window, STORE_CALLS]
-                .into_iter()
-                .fold(settings.load_timeout, Duration::saturating_add),
-        )
+        let limit = [queue, lock, window, STORE_CALLS]
+            .into_iter()
+            .fold(settings.load_timeout, Duration::saturating_add);
+        if mutation::on("each follower waits anew for an abandoned flight") {
+            return Some(limit);
+        }
+        // counted from the first follower. Prevents: followers that wait for less, one after the other, never take the
+        // flight over
+        let now = self.clock.now();
+        Some(limit.saturating_sub(flight.awaited.get_or_init(|| now).until(now)))
     }
 
     /// Applies the `as_of` rule: a shared outcome is only for callers that started no later than it was proved
