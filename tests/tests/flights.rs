@@ -328,6 +328,43 @@ async fn a_panic_in_tags_or_ttl_is_an_error_and_frees_the_key() {
     }
 }
 
+/// A value whose destructor panics, if it is the first.
+struct Fragile(u64);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(self.0 > 0 || std::thread::panicking(), "the destructor's own bug");
+    }
+}
+
+/// The load displaces an entry, whose destructor panics on the load's task.
+#[tokio::test]
+async fn a_panic_of_a_value_on_the_task_of_a_load_is_named() {
+    let source = source_fn(|_: u64| async { Ok::<_, std::io::Error>(Some(Fragile(1))) });
+    let cache: Cache<u64, Fragile> = Cache::builder()
+        .backend(Quick::new(10))
+        .source(source)
+        .strategy(Strategy::aside(MINUTE))
+        .build()
+        .unwrap();
+    cache.insert(&1, Fragile(0)).await.unwrap();
+    let error = cache.refresh(&1).await.map(|_| ()).unwrap_err();
+    assert_eq!((error.kind(), cache.in_flight()), (ErrorKind::Panicked, 0), "{error}");
+    assert_eq!(cache.refresh(&1).await.unwrap().map(|value| value.0), Some(1));
+}
+
+#[tokio::test]
+async fn an_insert_whose_tags_panic_removes_what_it_was_to_replace() {
+    let table = Table::with([(1, 10)]);
+    let tags: fn(&u64) -> [Tag; 1] = |value| if *value == 20 { panic!("no tag") } else { [Tag::new("t", 1)] };
+    let strategy = Strategy::aside(MINUTE).tagged(tags);
+    let cache = over(&table, &ManualClock::new()).backend(Quick::new(10)).strategy(strategy).build().unwrap();
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&10));
+    table.set(1, 11);
+    assert_eq!(cache.insert(&1, 20).await.unwrap_err().kind(), ErrorKind::Panicked);
+    assert_eq!(cache.get(&1).await.unwrap().as_deref(), Some(&11));
+}
+
 /// A batch of stale keys over a source that loads one at a time is no rush on it.
 #[tokio::test]
 async fn many_stale_keys_are_refreshed_a_few_at_a_time() {

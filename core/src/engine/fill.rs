@@ -42,10 +42,8 @@ impl<K: Key, V: Value> Engine<K, V> {
     pub(super) async fn fill(&self, key: &K, fence: Option<Fence>, fetch: Fetch<'_, V>) -> Outcome<V> {
         let Fetch { loaded, known, cost, started, replaces } = fetch;
         let refreshes = known.is_some();
-        // tags and TTLs are user code too. Prevents: its panic ends the flight as abandoned, with the fence left
-        // behind
-        let made = catch_unwind(AssertUnwindSafe(|| self.make(key, loaded, known)));
-        let Made { entry, keep } = match made.unwrap_or_else(|panic| Err(panicked(panic))) {
+        // Prevents: a panic ends the flight as abandoned, with the fence left behind
+        let Made { entry, keep } = match self.made(key, loaded, known) {
             Ok(made) => made,
             Err(error) => {
                 self.withdraw(key, fence).await;
@@ -83,8 +81,16 @@ impl<K: Key, V: Value> Engine<K, V> {
         Outcome::loaded(entry, started, as_of)
     }
 
-    /// Makes the entry of a loaded or written value.
-    pub(super) fn make(&self, key: &K, loaded: Loaded<V>, known: Option<&Entry<V>>) -> Result<Made<V>> {
+    /// Makes the entry of a loaded or written value. Tags and TTLs are user code: a panic becomes an error.
+    pub(super) fn made(&self, key: &K, loaded: Loaded<V>, known: Option<&Entry<V>>) -> Result<Made<V>> {
+        if mutation::on("a panic in a write is not caught") {
+            return self.make(key, loaded, known);
+        }
+        let made = catch_unwind(AssertUnwindSafe(|| self.make(key, loaded, known)));
+        made.unwrap_or_else(|panic| Err(panicked(panic)))
+    }
+
+    fn make(&self, key: &K, loaded: Loaded<V>, known: Option<&Entry<V>>) -> Result<Made<V>> {
         let Loaded { value, ttl, store, mut tags, validator, modified } = loaded;
         let (value, validator) = match (modified, known) {
             (true, _) => (value, validator),

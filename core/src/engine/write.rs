@@ -77,7 +77,14 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Replaces the cached entry by a value. If the value is not to be kept, the entry is only removed.
     pub(crate) async fn insert(self: &Arc<Self>, key: &K, loaded: Loaded<V>) -> Result<()> {
-        let Made { entry, keep } = self.make(key, loaded, None)?;
+        let Made { entry, keep } = match self.made(key, loaded, None) {
+            Ok(made) => made,
+            Err(error) => {
+                // Prevents: a value that cannot be stored leaves the one that it was to replace
+                self.invalidate(key).await?;
+                return Err(error);
+            }
+        };
         if !keep {
             return self.invalidate(key).await;
         }
@@ -90,6 +97,9 @@ impl<K: Key, V: Value> Engine<K, V> {
     ///
     /// Prevents: a request that is executed late, or twice, overwrites what was stored after a later invalidation.
     async fn replace(&self, key: &K, entry: Entry<V>) -> Result<()> {
+        if mutation::on("an insert is a put") {
+            return self.backend.put(key, entry, self.clock.now()).await;
+        }
         let announce = LoadIntent::shared(self.strategy.settings.lease).despite_hit();
         if let BeginOutcome::Granted(fence) = self.backend.begin(key, announce, self.clock.now()).await?
             && self.backend.fill(key, fence.writing(), entry, self.clock.now()).await? == FillOutcome::Stored
@@ -236,7 +246,8 @@ impl<K: Key, V: Value> Engine<K, V> {
             Ok(()) => true,
             Err(error) => {
                 self.degraded("remove", &error);
-                let singly = if scope.count() > 1 { scope.singly() } else { vec![] };
+                let together = scope.count() == 1 || mutation::on("retries are settled all or none");
+                let singly = if together { vec![] } else { scope.singly() };
                 let tried = join_all(singly.iter().map(|scope| self.retry_together(scope))).await;
                 tried.iter().any(Result::is_ok)
             }
