@@ -326,22 +326,23 @@ impl CacheBackend<StoreKey, Payload> for RedisStore {
         let arguments = [Arg::from(nonce.as_str()), Arg::from(&bytes[..]), Arg::from(life.as_str())];
         let mut commands = vec![FILL.call(&[&value, &name], arguments)];
         self.asking_head(&value, &mut commands);
-        let (life, fresh) = (self.lives.news(&entry, fence.stamp().ledger(), now), identity());
-        commands.extend(life.map(|life| living(&self.space, &fresh, life)));
+        let ledger = fence.stamp().ledger();
+        let news = self.lives.news(&entry, ledger, now).map(|life| (life, identity()));
+        commands.extend(news.iter().map(|(life, fresh)| living(&self.space, fresh, *life)));
         let mut answers = match self.watcher.get() {
             Some(_) => self.server.run_untold(&commands).await,
             None => self.server.run(&commands).await,
         };
         let stored = answers.next().and_then(|reply| reply.number()).map_err(failed)? == 1;
         let head = self.head(&value, &mut answers).map_err(failed)?;
-        if let Some(life) = life.filter(|_| answers.next().is_ok()) {
-            self.lives.note(fence.stamp().ledger(), life);
+        if let Some((life, _)) = news.filter(|_| answers.next().is_ok()) {
+            self.lives.note(ledger, life);
         }
         if let Some(watcher) = self.watcher.get().filter(|_| stored) {
             self.server.hub.changed_by(watcher, self.space.namespace(), &value);
         }
         // the namespace was cleared during the load: the stored value belongs to no ledger
-        let Some(head) = head.filter(|head| stored && head.ledger() == fence.stamp().ledger()) else {
+        let Some(head) = head.filter(|head| stored && head.ledger() == ledger) else {
             return Ok(FillOutcome::Refused);
         };
         // a tag was invalidated during the load: the value is stored, but no read will return it

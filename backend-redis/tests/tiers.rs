@@ -56,7 +56,24 @@ const RUNS: usize = 5;
 /// The time after which what is still not there never comes. Nothing in these tests ends by itself within it.
 const NEVER: Duration = Duration::from_secs(20);
 
-/// One run with each client and each way of telling, repeated until it shows the figures.
+/// Repeats a run until it shows the figures, and returns nothing else.
+async fn until_shown(
+    what: &str,
+    processes: &Processes,
+    fault: impl AsyncFn(),
+    shows: impl Fn(&Report) -> bool,
+) {
+    for _ in 0..RUNS {
+        let report = processes.run(fault()).await;
+        println!("{what}: {report}");
+        if shows(&report) {
+            return;
+        }
+    }
+    panic!("{what}: no run of {RUNS} shows the figures");
+}
+
+/// One run with each client and each way of telling.
 macro_rules! runs {
     ($($name:ident($server:ident, $span:ident) $fault:block => |$report:ident| $shows:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,16 +83,8 @@ macro_rules! runs {
                     let $server = or_skip!(RedisServer::start(&[]));
                     let processes = processes(library, &$server.url(), pushes, false).await;
                     let $span = span();
-                    let mut runs = 0;
-                    loop {
-                        let $report: Report = processes.run(async $fault).await;
-                        println!("{} {library:?} {pushes:?}: {}", stringify!($name), $report);
-                        if $shows {
-                            break;
-                        }
-                        runs += 1;
-                        assert!(runs < RUNS, "not what it shows: {}", stringify!($shows));
-                    }
+                    let what = format!("{} {library:?} {pushes:?}", stringify!($name));
+                    until_shown(&what, &processes, async || $fault, |$report| $shows).await;
                 }
             }
         }
@@ -158,16 +167,10 @@ async fn failed_over() {
         } {
             assert!(began.elapsed() < NEVER, "service resumes");
         }
+        // the near tier serves again, and changes are acknowledged
         let served = |after: &Report| after.near * 5 > after.reads && after.unacknowledged == 0;
-        let mut after = processes.run(tokio::time::sleep(span())).await;
-        for _ in 1..RUNS {
-            println!("after it {library:?}: {after}");
-            if served(&after) {
-                break;
-            }
-            after = processes.run(tokio::time::sleep(span())).await;
-        }
-        assert!(served(&after), "the near tier serves again, and changes are acknowledged: {after}");
+        until_shown(&format!("after it {library:?}"), &processes, || tokio::time::sleep(span()), served)
+            .await;
     }
 }
 
@@ -176,16 +179,10 @@ async fn in_a_cluster_every_node_tells() {
     for &library in LIBRARIES {
         let cluster = or_skip!(RedisCluster::start());
         let processes = processes(library, &cluster.url(), Pushes::Tracking, false).await;
-        let mut runs = 0;
-        while {
-            let report = processes.run(tokio::time::sleep(span())).await;
-            println!("in a cluster {library:?}: {report}");
-            let is_told = report.near * 5 > report.reads && report.stalest < BOUND / 2;
-            !is_told
-        } {
-            runs += 1;
-            assert!(runs < RUNS, "the near tier serves, and a push takes a moment from any node");
-        }
+        // the near tier serves, and a push takes a moment from any node
+        let is_told = |report: &Report| report.near * 5 > report.reads && report.stalest < BOUND / 2;
+        let what = format!("in a cluster {library:?}");
+        until_shown(&what, &processes, || tokio::time::sleep(span()), is_told).await;
     }
 }
 

@@ -4,7 +4,6 @@
 //! `cargo run --release -p larder-testkit --example seams` prints a table: nanoseconds an operation in each tenth of a
 //! run, and the memory that the process took. It fails if the last tenth takes [`MOST`] times as long as the first.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use larder::codec::Json;
@@ -91,9 +90,8 @@ async fn main() {
         guards.push(cache.write_guard(&[key], 10 * MINUTE).await.expect("it is placed"));
     })
     .await;
-    let value = Arc::new(7);
     flat &= row::<100_000>("an insert meanwhile", async |key| {
-        cache.insert(&(1_000_000 + key % 1_000), *value).await.expect("acknowledged");
+        cache.insert(&(1_000_000 + key % 1_000), 7).await.expect("acknowledged");
     })
     .await;
     flat &= row::<100_000>("the end of a write guard", async |_| {

@@ -83,9 +83,6 @@ impl<K: Key, V: Value> Engine<K, V> {
 
     /// Makes the entry of a loaded or written value. Tags and TTLs are user code: a panic becomes an error.
     pub(super) fn made(&self, key: &K, loaded: Loaded<V>, known: Option<&Entry<V>>) -> Result<Made<V>> {
-        if mutation::on("a panic in a write is not caught") {
-            return self.make(key, loaded, known);
-        }
         let made = catch_unwind(AssertUnwindSafe(|| self.make(key, loaded, known)));
         made.unwrap_or_else(|panic| Err(panicked(panic)))
     }

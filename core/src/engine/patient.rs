@@ -8,8 +8,8 @@ use super::read::Answer;
 use super::{Engine, Key, Value};
 use crate::{Error, ErrorKind, Result};
 
-/// The pause of a patient load that failed because of its lock.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// The pause before a patient read tries again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Returns `true` if `error` is about the load's wait or time, and not about its result.
 pub(crate) fn is_of_load(error: &Error) -> bool {
@@ -17,8 +17,9 @@ pub(crate) fn is_of_load(error: &Error) -> bool {
 }
 
 impl<K: Key, V: Value> Engine<K, V> {
-    /// Acts as [`read_source`](Self::read_source) for a caller that cannot be told of an overload or a timeout: such an
-    /// error is answered by another load, which is shared like all others, and has no time limit.
+    /// Acts as [`read_source`](Self::read_source), or as [`refresh`](Self::refresh) by that approach, for a caller that
+    /// cannot be told of an overload or a timeout: such an error is answered by another load, which is shared like all
+    /// others, and has no time limit.
     pub(crate) async fn read_patiently(
         self: &Arc<Self>,
         key: &K,
@@ -27,14 +28,15 @@ impl<K: Key, V: Value> Engine<K, V> {
     ) -> Result<Answer<V>> {
         let start = self.sequence.now();
         loop {
-            let mut plan = Some(Plan::new(Load::Patient(load()), approach));
-            match self.read_source(key, start, &mut plan).await {
-                Err(error) if is_of_load(&error) => {}
+            let load = Load::Patient(load());
+            let answer = match approach {
+                Approach::Refresh => self.refresh(key, load).await,
+                _ => self.read_source(key, start, &mut Some(Plan::new(load, approach))).await,
+            };
+            match answer {
+                // of the flight of another caller, or of the lock: this load is neither refused nor limited
+                Err(error) if is_of_load(&error) => tokio::time::sleep(PAUSE).await,
                 answer => return answer,
-            }
-            if plan.is_none() {
-                // only the lock is left as the reason
-                tokio::time::sleep(LOCK_PAUSE).await;
             }
         }
     }

@@ -168,7 +168,7 @@ impl<K: Key, V: Value> Engine<K, V> {
     /// `None` for a flight of the caller's own runtime, which is driven while the caller is.
     pub(super) fn abandoned_after(&self, flight: &Flight<V>) -> Option<Duration> {
         let here = Handle::try_current().ok()?.id();
-        if flight.runtime == Some(here) || mutation::on("an abandoned flight is not taken over") {
+        if flight.runtime == Some(here) {
             return None;
         }
         let settings = &self.strategy.settings;
@@ -178,9 +178,6 @@ impl<K: Key, V: Value> Engine<K, V> {
         let limit = [queue, lock, window, STORE_CALLS]
             .into_iter()
             .fold(settings.load_timeout, Duration::saturating_add);
-        if mutation::on("each follower waits anew for an abandoned flight") {
-            return Some(limit);
-        }
         // counted from the first follower. Prevents: followers that wait for less, one after the other, never take the
         // flight over
         let now = self.clock.now();

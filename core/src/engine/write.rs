@@ -97,9 +97,6 @@ impl<K: Key, V: Value> Engine<K, V> {
     ///
     /// Prevents: a request that is executed late, or twice, overwrites what was stored after a later invalidation.
     async fn replace(&self, key: &K, entry: Entry<V>) -> Result<()> {
-        if mutation::on("an insert is a put") {
-            return self.backend.put(key, entry, self.clock.now()).await;
-        }
         let announce = LoadIntent::shared(self.strategy.settings.lease).despite_hit();
         if let BeginOutcome::Granted(fence) = self.backend.begin(key, announce, self.clock.now()).await?
             && self.backend.fill(key, fence.writing(), entry, self.clock.now()).await? == FillOutcome::Stored
@@ -246,8 +243,7 @@ impl<K: Key, V: Value> Engine<K, V> {
             Ok(()) => true,
             Err(error) => {
                 self.degraded("remove", &error);
-                let together = scope.count() == 1 || mutation::on("retries are settled all or none");
-                let singly = if together { vec![] } else { scope.singly() };
+                let singly = if scope.count() > 1 { scope.singly() } else { vec![] };
                 let tried = join_all(singly.iter().map(|scope| self.retry_together(scope))).await;
                 tried.iter().any(Result::is_ok)
             }

@@ -1,7 +1,7 @@
 //! Checks the requests that the shared store has executed, in its order, as steps of the protocol: fences, fills and removals.
 //!
 //! Each recorded step must be possible after those before it, with the recorded answer. The store may lose values and fences at any time.
-//! What it would answer must be no older than what was acknowledged. A deviation is noticed also if no read has shown it.
+//! What it would answer must be no older than what was acknowledged. A deviation is found also if no read has shown it.
 
 use std::collections::{HashMap, HashSet};
 

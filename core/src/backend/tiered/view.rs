@@ -107,7 +107,7 @@ impl Watcher for View {
     }
 
     fn lost(&self) {
-        // also while nothing answers, and so nobody asks for the time
+        // also while the store does not answer, so that no heartbeat asks for the time
         self.count_unverified(self.scope.clock().now());
         // the tags too: a server that went back to old data counts their invalidations again
         self.ended.clear(&self.generations);
